@@ -1,0 +1,1 @@
+"""Takes a process home: privileged, standard library only, while the process is held."""

@@ -1,0 +1,87 @@
+"""One table for each architecture: everything that capture and the unwinder ask of an ABI.
+
+A new architecture is a new module with an `ARCH` and its name in `arch_of`.
+"""
+
+from __future__ import annotations
+
+
+class Arch:
+    """What an ABI fixes. Offsets and sizes are in bytes.
+
+    `prstatus_registers` are the names in the order of the kernel's elf_gregset_t,
+    `word` the size of one; `dwarf_registers` maps DWARF numbers to names;
+    `return_column` is the DWARF number of the return address.
+    """
+
+    __slots__ = (
+        "name", "machine", "elf_class", "word", "prstatus_size", "prstatus_signal", "prstatus_tid",
+        "prstatus_offset", "prstatus_registers", "pc", "sp", "fp", "dwarf_registers",
+        "return_column", "callee_saved", "red_zone", "pointer_registers",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        machine: int,
+        elf_class: int,
+        word: int,
+        prstatus_size: int,
+        prstatus_signal: int,
+        prstatus_tid: int,
+        prstatus_offset: int,
+        prstatus_registers: tuple[str, ...],
+        pc: str,
+        sp: str,
+        fp: str,
+        dwarf_registers: dict[int, str],
+        return_column: int,
+        callee_saved: tuple[str, ...],
+        red_zone: int,
+        pointer_registers: tuple[str, ...],
+    ) -> None:
+        self.name = name
+        self.machine = machine
+        self.elf_class = elf_class
+        self.word = word
+        self.prstatus_size = prstatus_size
+        self.prstatus_signal = prstatus_signal
+        self.prstatus_tid = prstatus_tid
+        self.prstatus_offset = prstatus_offset
+        self.prstatus_registers = prstatus_registers
+        self.pc = pc
+        self.sp = sp
+        self.fp = fp
+        self.dwarf_registers = dwarf_registers
+        self.return_column = return_column
+        self.callee_saved = callee_saved
+        self.red_zone = red_zone
+        self.pointer_registers = (
+            pointer_registers  # those that may hold an address, in report order
+        )
+
+    def parse_prstatus(self, desc: bytes) -> tuple[int, int, dict[str, int]]:
+        """(signal, tid, registers) of an NT_PRSTATUS descriptor; ValueError if cut short."""
+        start = self.prstatus_offset
+        end = start + self.word * len(self.prstatus_registers)
+        if len(desc) < end:
+            raise ValueError(f"NT_PRSTATUS of {len(desc)} bytes, at least {end} expected")
+        signal = int.from_bytes(desc[self.prstatus_signal : self.prstatus_signal + 2], "little")
+        tid = int.from_bytes(desc[self.prstatus_tid : self.prstatus_tid + 4], "little")
+        word = self.word
+        registers = {
+            name: int.from_bytes(desc[start + i * word : start + (i + 1) * word], "little")
+            for i, name in enumerate(self.prstatus_registers)
+        }
+        return signal, tid, registers
+
+
+def arch_of(machine: int, elf_class: int) -> Arch | None:
+    """The table for an ELF header's e_machine and class, None where there is none yet."""
+    from . import x86_64
+
+    for arch in (x86_64.ARCH,):
+        if (arch.machine, arch.elf_class) == (machine, elf_class):
+            return arch
+    return None

@@ -1,0 +1,1 @@
+"""Views of a Report: a Report in, text out, nothing added."""
