@@ -1,0 +1,234 @@
+"""The packets between client and server, on a SOCK_SEQPACKET socket.
+
+One crash is one connection:
+
+    client                          server
+    ANNOUNCE  ──────────────────►           the event, at once
+              ◄──────────────────  GRANT    id, limits; descriptors: report, minicore
+              ◄──────────────────  REFUSE   (instead) why; the client goes on alone
+    FILES     ──────────────────►           descriptors of mapped ELF files, ≤ 250 a packet
+    COMPLETE  ──────────────────►           everything is written; the connection ends
+
+Every packet starts with `HEADER`; integers are little-endian; a packet of another length than
+its type says, or an unknown type, is a `FormatError`. Standard library only: the
+cold client imports this before the crashed process is released (`_socket`, because
+`socket` costs 8 ms).
+"""
+
+from __future__ import annotations
+
+from os import close
+
+import _socket
+from _struct import Struct, pack, unpack_from
+
+from .errors import FormatError
+from .model.event import SOURCE_PIPE, SOURCE_SOCKET, CrashEvent
+from .model.types import TYPE_CHECKING, Pid, Tid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+SOCKET_NAME = "crash.sock"
+MAX_PACKET = 4096
+MAX_NAME = 256
+# SCM_MAX_FD of the kernel is 253 (<net/scm.h>).
+FILES_PER_PACKET = 250
+
+MAGIC = b"UCr1"
+ANNOUNCE, GRANT, REFUSE, FILES, COMPLETE = 1, 2, 3, 4, 5
+
+HEADER = Struct("<4sI")
+# source, pid, tid, signal, dump mode, time_ns, start ticks, boot id (text), claim key, length of the name
+_ANNOUNCE = Struct("<Iiiiiqq36s16sI")
+# id; memory, crashing stack, other stack (bytes); ELF files, reserved; seconds while held
+_GRANT = Struct("<16sQQQIId")
+_FILES = Struct("<II")  # index of the first file, how many
+# files sent, flags, bytes of the report, bytes of the minicore, hold in ns
+_COMPLETE = Struct("<IIQQQ")
+assert (_ANNOUNCE.size, _GRANT.size, _COMPLETE.size) == (92, 56, 32)
+
+_SOURCES = {1: SOURCE_PIPE, 2: SOURCE_SOCKET}
+
+
+class Announce:
+    """A crash is being collected. `key` is 16 random bytes of the collector: whoever publishes
+    the crash first claims the key, so that it is never published twice."""
+
+    __slots__ = ("event", "key")
+
+    def __init__(self, event: CrashEvent, key: bytes) -> None:
+        self.event = event
+        self.key = key
+
+
+class Grant:
+    """The server's answer: the crash's id and the limits that hold for its capture.
+
+    Sizes in bytes, `seconds` for the time while the process is held.
+    """
+
+    __slots__ = ("id", "max_memory", "crashing_stack", "other_stack", "max_files", "seconds")
+
+    def __init__(
+        self,
+        id: bytes,
+        max_memory: int,
+        crashing_stack: int,
+        other_stack: int,
+        max_files: int,
+        seconds: float,
+    ) -> None:
+        self.id = id
+        self.max_memory = max_memory
+        self.crashing_stack = crashing_stack
+        self.other_stack = other_stack
+        self.max_files = max_files
+        self.seconds = seconds
+
+
+class Refuse:
+    """The server cannot take this crash; `reason` is text for people."""
+
+    __slots__ = ("reason",)
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+
+class Files:
+    """The next `count` descriptors of mapped ELF files, numbered from `first`."""
+
+    __slots__ = ("first", "count")
+
+    def __init__(self, first: int, count: int) -> None:
+        self.first = first
+        self.count = count
+
+
+class Complete:
+    """Report and minicore are written (`core_size` 0: there is none); `hold_ns` is how long the
+    client held the process, as far as it knows."""
+
+    __slots__ = ("files", "report_size", "core_size", "hold_ns")
+
+    def __init__(self, files: int, report_size: int, core_size: int, hold_ns: int) -> None:
+        self.files = files
+        self.report_size = report_size
+        self.core_size = core_size
+        self.hold_ns = hold_ns
+
+
+def encode_announce(packet: Announce) -> bytes:
+    event = packet.event
+    name = event.name[:MAX_NAME]
+    source = 2 if event.source == SOURCE_SOCKET else 1
+    return (
+        HEADER.pack(MAGIC, ANNOUNCE)
+        + _ANNOUNCE.pack(
+            source, event.pid, event.tid, event.signal, event.dump_mode, event.time_ns,
+            event.start_ticks, event.boot_id[:36], packet.key, len(name),
+        )
+        + name
+    )  # fmt: skip
+
+
+def encode_grant(packet: Grant) -> bytes:
+    return HEADER.pack(MAGIC, GRANT) + _GRANT.pack(
+        packet.id, packet.max_memory, packet.crashing_stack, packet.other_stack,
+        packet.max_files, 0, packet.seconds,
+    )  # fmt: skip
+
+
+def encode_refuse(packet: Refuse) -> bytes:
+    return HEADER.pack(MAGIC, REFUSE) + packet.reason.encode()[:1024]
+
+
+def encode_files(packet: Files) -> bytes:
+    return HEADER.pack(MAGIC, FILES) + _FILES.pack(packet.first, packet.count)
+
+
+def encode_complete(packet: Complete) -> bytes:
+    return HEADER.pack(MAGIC, COMPLETE) + _COMPLETE.pack(
+        packet.files, 0, packet.report_size, packet.core_size, packet.hold_ns
+    )
+
+
+def decode(data: bytes) -> Announce | Grant | Refuse | Files | Complete:
+    """The packet that `data` is; FormatError says what is wrong with it."""
+    if len(data) < HEADER.size:
+        raise FormatError(f"packet of {len(data)} bytes")
+    magic, kind = HEADER.unpack_from(data)
+    if magic != MAGIC:
+        raise FormatError("packet of another protocol")
+    body = data[HEADER.size :]
+    if kind == ANNOUNCE:
+        return _decode_announce(body)
+    if kind == GRANT and len(body) == _GRANT.size:
+        crash_id, memory, crashing, other, files, _, seconds = _GRANT.unpack(body)
+        return Grant(crash_id, memory, crashing, other, files, seconds)
+    if kind == REFUSE:
+        return Refuse(body.decode("utf-8", "backslashreplace"))
+    if kind == FILES and len(body) == _FILES.size:
+        return Files(*_FILES.unpack(body))
+    if kind == COMPLETE and len(body) == _COMPLETE.size:
+        sent, _, report_size, core_size, hold_ns = _COMPLETE.unpack(body)
+        return Complete(sent, report_size, core_size, hold_ns)
+    raise FormatError(f"packet of type {kind} with {len(body)} bytes")
+
+
+def _decode_announce(body: bytes) -> Announce:
+    if len(body) < _ANNOUNCE.size:
+        raise FormatError("announcement cut short")
+    (source, pid, tid, signal, mode, time_ns, ticks, boot_id, key, name_size) = (
+        _ANNOUNCE.unpack_from(body)
+    )
+    name = body[_ANNOUNCE.size :]
+    if len(name) != name_size or name_size > MAX_NAME:
+        raise FormatError("announcement with a name of another length than it says")
+    if source not in _SOURCES or pid < 0 or tid < 0 or time_ns < 0 or ticks < 0:
+        raise FormatError("announcement with impossible numbers")
+    event = CrashEvent(
+        _SOURCES[source], time_ns, Pid(pid), Tid(tid), signal, mode, name,
+        boot_id.rstrip(b"\0"), ticks,
+    )  # fmt: skip
+    return Announce(event, key)
+
+
+def send(sock: _socket.socket, data: bytes, fds: Iterable[int] = ()) -> None:
+    """Send one packet with its descriptors; OSError as the kernel gives it."""
+    numbers = list(fds)
+    ancillary = []
+    if numbers:
+        # `array` would import collections.abc, 3 ms.
+        rights = pack(f"={len(numbers)}i", *numbers)
+        ancillary.append((_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights))
+    # A peer that is gone must be an error here (EPIPE), never a signal.
+    sock.sendmsg([data], ancillary, _socket.MSG_NOSIGNAL)
+
+
+def receive(sock: _socket.socket) -> tuple[bytes, list[int]]:
+    """One packet and its descriptors (close-on-exec, the caller's to close); b"" at the end.
+
+    FormatError for a packet larger than MAX_PACKET or whose descriptors were cut;
+    those that came are closed. OSError as the kernel gives it.
+    """
+    room = _socket.CMSG_SPACE(4 * FILES_PER_PACKET)
+    data, ancillary, flags, _ = sock.recvmsg(MAX_PACKET, room, _socket.MSG_CMSG_CLOEXEC)
+    fds: list[int] = []
+    for level, kind, content in ancillary:
+        if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
+            fds.extend(unpack_from(f"={len(content) // 4}i", content))
+    if flags & (_socket.MSG_TRUNC | _socket.MSG_CTRUNC):
+        close_all(fds)
+        raise FormatError("packet larger than the protocol allows")
+    return data, fds
+
+
+def close_all(fds: Iterable[int]) -> None:
+    """Close each descriptor; one that is closed already is passed over."""
+    for fd in fds:
+        try:
+            close(fd)
+        except OSError:
+            continue  # EBADF: nothing to do, and nothing is lost
