@@ -72,7 +72,7 @@ class EventLog:
             os.close(fd)
 
     def lines(self) -> Iterator[dict[str, object]]:
-        """All whole lines, the older file's first; lines that are no JSON object are passed over."""
+        """All whole lines, the older file's first; what is no JSON object is passed over."""
         for path in (self.path + ".1", self.path):
             try:
                 with open(path, "rb") as file:

@@ -17,10 +17,9 @@ cold client imports this before the crashed process is released (`_socket`, beca
 
 from __future__ import annotations
 
-from os import close
-
 import _socket
 from _struct import Struct, pack, unpack_from
+from os import close
 
 from .errors import FormatError
 from .model.event import SOURCE_PIPE, SOURCE_SOCKET, CrashEvent
@@ -39,7 +38,8 @@ MAGIC = b"UCr1"
 ANNOUNCE, GRANT, REFUSE, FILES, COMPLETE = 1, 2, 3, 4, 5
 
 HEADER = Struct("<4sI")
-# source, pid, tid, signal, dump mode, time_ns, start ticks, boot id (text), claim key, length of the name
+# source, pid, tid, signal, dump mode, time_ns, start ticks, boot id (text), claim key,
+# length of the name
 _ANNOUNCE = Struct("<Iiiiiqq36s16sI")
 # id; memory, crashing stack, other stack (bytes); ELF files, reserved; seconds while held
 _GRANT = Struct("<16sQQQIId")
