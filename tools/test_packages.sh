@@ -1,0 +1,28 @@
+#!/bin/sh
+# Install the compilers, debuggers and victims of the tests, or say in one line which are missing.
+set -u
+missing=
+need() { [ -n "$(command -v "$1")" ] || missing="$missing $2"; }
+PATH=$PATH:/usr/sbin:/sbin
+need gcc gcc
+need g++ g++
+need gdb gdb
+need eu-stack elfutils
+need lldb lldb
+need strace strace
+need redis-server redis-server
+need nginx nginx
+need pigz pigz
+need zsh zsh
+need busybox busybox-static
+need groff groff-base
+[ -e /usr/include/stdio.h ] || missing="$missing libc6-dev"
+[ -d /usr/lib/debug/.build-id ] || missing="$missing libc6-dbg"
+[ -n "$missing" ] || exit 0
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    echo "installing$missing"
+    # shellcheck disable=SC2086
+    "$(dirname "$0")/apt_install.sh" $missing && exit 0
+fi
+echo "usercrash: the tests need these packages:$missing" >&2
+exit 1
