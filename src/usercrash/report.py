@@ -28,6 +28,8 @@ class System(msgspec.Struct, frozen=True, kw_only=True):
     kernel: str = ""
     architecture: str = ""
     boot_id: str = ""
+    page_size: int | None = None
+    uptime_seconds: float | None = None  # of the machine, at the crash
 
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,7 +40,12 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True):
-    """Who died. `tid` is the crashing thread; ids are those of the initial namespaces."""
+    """Who died. `tid` is the crashing thread; ids are those of the initial namespaces,
+    as far as we have them from there (a plain core file knows only the process's own).
+
+    `comm` is the process's name (its main thread's), `thread_name` that of the crashing
+    thread. `uid` and `gid` are the real ids.
+    """
 
     pid: int
     tid: int
@@ -58,6 +65,8 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     root: str = ""
     state: str = ""
     cgroup: list[str] = []
+    unit: str = ""  # the systemd unit that the cgroup path names
+    container: str = ""  # the container id that the cgroup path names
     limits: list[Limit] = []
     environment: list[str] = []  # NAME=value; values of secrets are masked
     start_time: str = ""
@@ -65,9 +74,17 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     threads_total: int | None = None
     memory_peak: int | None = None  # VmHWM, bytes
     memory_resident: int | None = None  # VmRSS, bytes
+    memory_virtual: int | None = None  # VmSize, bytes
+    memory_swapped: int | None = None  # VmSwap, bytes
+    oom_score: int | None = None
+    login_uid: int | None = None  # the user who logged in (audit), whatever the uid is now
+    session_id: int | None = None  # the audit session
+    tracer_pid: int | None = None  # who traced it, where somebody did
     seccomp: str = ""
     capabilities: str = ""
+    no_new_privileges: bool | None = None
     security_label: str = ""
+    auxiliary_vector: dict[str, Hex] = {}
 
 
 class Sender(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,22 +95,42 @@ class Sender(msgspec.Struct, frozen=True, kw_only=True):
     comm: str = ""
 
 
+class SystemCall(msgspec.Struct, frozen=True, kw_only=True):
+    """The system call that SIGSYS refused; `name` is empty where we do not know the number."""
+
+    number: int
+    name: str
+
+
 class Signal(msgspec.Struct, frozen=True, kw_only=True):
+    """siginfo, decoded. `code` is None where the dump has no siginfo; `fault_address` is
+    there only where the kernel gave one that means something."""
+
     number: int
     name: str
     code: int | None
     code_name: str
     fault_address: Hex | None = None
     sender: Sender | None = None
+    system_call: SystemCall | None = None
     description: str = ""
 
 
+class HandledSignal(msgspec.Struct, frozen=True, kw_only=True):
+    """A signal whose handler was still running: `frame` is the index, in the crashing thread's
+    stack, of the frame that it interrupted."""
+
+    frame: int
+    signal: Signal
+
+
 class Cause(msgspec.Struct, frozen=True, kw_only=True):
-    """Why it died, in one line. `kind` is a word for machines, `certainty` how sure we are."""
+    """Why it died, in one line. `kind` is a word for machines (docs/report.md lists them),
+    `certainty` how sure we are, `details` further lines, the most useful first."""
 
     kind: str
     summary: str
-    certainty: str = "certain"  # "certain", "likely" or "possible"
+    certainty: str = "certain"  # "certain", "likely", "possible" or "unknown"
     details: list[str] = []
     abort_message: str | None = None
 
@@ -126,7 +163,8 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Fold(msgspec.Struct, frozen=True, kw_only=True):
-    """A cycle of a recursion: `length` frames from index `start` stand there `times` times."""
+    """A cycle of a recursion: `length` frames from index `start` stand there `times` times
+    in a row (frames that the limits left out included)."""
 
     start: int
     length: int
@@ -134,7 +172,9 @@ class Fold(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Thread(msgspec.Struct, frozen=True, kw_only=True):
-    """`frames` may be fewer than `frames_total` (what the time and size budget allowed)."""
+    """`frames` may be fewer than `frames_total` (what the size budget allowed: the innermost
+    and the outermost ones; `index` tells the gap). `tid` is the id in the initial namespace
+    where we know it. `stack_end` says why the stack ends where it does."""
 
     tid: int
     name: str
@@ -159,6 +199,24 @@ class MemoryBlock(msgspec.Struct, frozen=True, kw_only=True):
     data: str
     where: str = ""  # the mapping that holds it, for people
     gaps: list[list[int]] = []
+
+
+class Instruction(msgspec.Struct, frozen=True, kw_only=True):
+    """One instruction near the pc: its bytes as hex digits, its text (empty where it could
+    not be decoded); `current` marks the one at the pc."""
+
+    address: Hex
+    data: str
+    text: str
+    current: bool = False
+
+
+class StackWord(msgspec.Struct, frozen=True, kw_only=True):
+    """One word of the crashing thread's stack, and what its value points to, if anything."""
+
+    address: Hex
+    value: Hex
+    note: str = ""
 
 
 class Module(msgspec.Struct, frozen=True, kw_only=True):
@@ -221,6 +279,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     maps: list[Map]
     open_files: list[OpenFile]
     notes: list[NoteEntry]
+    code: list[Instruction] = []
+    stack_memory: list[StackWord] = []
+    handled_signals: list[HandledSignal] = []
     raw_bytes: dict[str, str] = {}
 
 
