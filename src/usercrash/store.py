@@ -121,6 +121,10 @@ class Store:
                 raise
             return -1  # a directory that only the reference program has written
 
+    def descriptors(self) -> set[int]:
+        """What a forked child must keep open to go on using this store."""
+        return {self.dir, self.data}
+
     def close(self) -> None:
         """Close the directories' descriptors."""
         for fd in (self.dir, self.data):

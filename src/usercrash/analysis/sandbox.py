@@ -196,7 +196,10 @@ def _confine(
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     signal.set_wakeup_fd(-1)
-    _close_all_but(keep)
+    null = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(null, standard)
+    close_all_but(keep)
     cpu = max(1, int(limits.seconds) + 1)
     resource.setrlimit(resource.RLIMIT_AS, (limits.memory, limits.memory))
     resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu))
@@ -212,7 +215,7 @@ def _confine(
     for option, value in (
         (_PR_SET_DUMPABLE, 0),
         (_PR_SET_NO_NEW_PRIVS, 1),
-        (_PR_SET_PDEATHSIG, signal.SIGKILL),
+        (_PR_SET_PDEATHSIG, int(signal.SIGKILL)),
     ):
         if libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
             errno = ctypes.get_errno()
@@ -221,12 +224,8 @@ def _confine(
         os._exit(3)  # the parent died before the signal was set
 
 
-def _close_all_but(keep: set[int]) -> None:
-    """Close every descriptor but `keep`; 0 to 2 become /dev/null."""
-    null = os.open(os.devnull, os.O_RDWR)
-    for number in (0, 1, 2):
-        if number not in keep and number != null:
-            os.dup2(null, number)
+def close_all_but(keep: set[int]) -> None:
+    """Close every descriptor above 2 but `keep`."""
     last = 2
     for number in sorted(fd for fd in keep if fd > 2):
         os.closerange(last + 1, number)

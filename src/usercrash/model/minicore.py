@@ -46,6 +46,11 @@ def decode_table(data: bytes) -> dict[bytes, bytes]:
     return table
 
 
+def files_in_order(snapshot: Snapshot) -> list[MappedFile]:
+    """The mapped ELF files, those with a descriptor first: in the note as on the wire."""
+    return sorted(snapshot.files, key=lambda file: file.fd < 0)
+
+
 def encode_own_notes(snapshot: Snapshot) -> list[ElfNote]:
     """The snapshot's event, facts, soft errors and file list as notes of a core."""
     soft = {}
@@ -54,7 +59,7 @@ def encode_own_notes(snapshot: Snapshot) -> list[ElfNote]:
         soft[b"%d" % number] = text.encode("utf-8", "surrogateescape")
     files = {
         b"%d" % number: b"%s %d %s" % (file.device, file.inode, file.path)
-        for number, file in enumerate(snapshot.files)
+        for number, file in enumerate(files_in_order(snapshot))
     }
     return [
         ElfNote(OWNER, NT_EVENT, encode_table(snapshot.event.to_fields())),

@@ -1,0 +1,211 @@
+"""usercrash_c: what the kernel starts at a crash.
+
+It stands in core_pattern, announces the crash to the server, captures the process,
+lets it go, writes what it collected into the files that the server gave it,
+notifies, and ends. Without a server it does all of that alone.
+
+Until the process is released, every import costs it time: nothing here imports more at
+the top than what capture needs (a test holds the list), and nothing reads configuration.
+"""
+
+from __future__ import annotations
+
+import _signal
+import os
+import sys
+import time
+
+from .capture.collect import Limits, collect
+from .capture.kernel_dump import KernelDump
+from .errors import UsageError, UsercrashError
+from .link import RUN_DIRECTORY, ServerLink
+from .model.event import DUMP_MODE_UNKNOWN, SOURCE_PIPE, CrashEvent
+from .model.notes import NoteLog
+from .model.types import TYPE_CHECKING, Pid, Tid
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from .model.snapshot import Snapshot
+
+# The server gives up a capture after 10 s; a second earlier we give up what hangs and
+# deliver the rest. Alone, everything after the release has to be done in ALONE_SECONDS.
+HELD_SECONDS = 9
+ALONE_SECONDS = 120
+
+EXPLANATION = """\
+usercrash_c collects a crash. The kernel starts it; people do not.
+
+Put one of these into /proc/sys/kernel/core_pattern (usercrash install does it):
+  |/usr/bin/usercrash_c --ids %P %I %s %d %F
+  |/usr/bin/usercrash_c %p %e %s
+
+Before either form:
+  --run DIR       the server's run directory (default /run/usercrash)
+  --config FILE   the configuration for a crash that finds no server
+
+To look at a running process: debugger PID. To read reports: usercrash show.
+"""
+
+
+class Arguments:
+    """The command line, understood. `pidfd` is -1 where the kernel gave none."""
+
+    __slots__ = ("run", "config", "pid", "tid", "signal", "dump_mode", "pidfd", "name")
+
+    def __init__(self) -> None:
+        self.run = RUN_DIRECTORY
+        self.config = ""
+        self.pid = 0
+        self.tid = 0
+        self.signal = 0
+        self.dump_mode = DUMP_MODE_UNKNOWN
+        self.pidfd = -1
+        self.name = b""
+
+
+def parse_arguments(argv: list[bytes]) -> Arguments:
+    """What the kernel said; UsageError where even the pid is not a number.
+
+    `--ids` marks the form of numbers only. In the documented form `%p %e %s` the name may be
+    anything and, on kernels that split after expanding, several words: the pid is
+    the first word, the signal the last, whatever lies between is the name.
+    """
+    found = Arguments()
+    rest = list(argv)
+    while rest and rest[0] in (b"--run", b"--config"):
+        if len(rest) < 2 or not rest[1].startswith(b"/"):
+            raise UsageError(f"{rest[0].decode()} wants an absolute path")
+        if rest[0] == b"--run":
+            found.run = os.fsdecode(rest[1])
+        else:
+            found.config = os.fsdecode(rest[1])
+        del rest[:2]
+    if rest and rest[0] == b"--ids":
+        _parse_numbers(found, rest[1:])
+    elif rest and _number(rest[0]) > 0:
+        found.pid = _number(rest[0])
+        last = _number(rest[-1]) if len(rest) > 1 else -1
+        found.signal = max(last, 0)
+        found.name = b" ".join(rest[1:-1] if last >= 0 else rest[1:])
+    else:
+        shown = os.fsdecode(rest[0]) if rest else ""
+        raise UsageError(f"not a process id: {shown!r}", "usercrash_c alone explains its arguments")
+    return found
+
+
+def _parse_numbers(found: Arguments, words: list[bytes]) -> None:
+    """`%P %I %s %d %F`; the last is empty before Linux 6.16."""
+    numbers = [_number(word) for word in words]
+    if len(numbers) not in (4, 5) or numbers[0] <= 0 or min(numbers[:3]) < 0:
+        raise UsageError("--ids wants the numbers %P %I %s %d %F")
+    found.pid, found.tid, found.signal, found.dump_mode = numbers[:4]
+    if len(numbers) == 5:
+        found.pidfd = numbers[4]
+
+
+def _number(word: bytes) -> int:
+    """The decimal number, -1 for anything else (int() would take signs, spaces and `_`)."""
+    return int(word) if word.isdigit() and len(word) < 12 else -1
+
+
+def fill_standard_descriptors() -> None:
+    """The kernel starts us without 1 and 2: the first file that we open must not become stdout."""
+    while True:
+        fd = os.open("/dev/null", os.O_RDWR)
+        if fd > 2:
+            os.close(fd)
+            return
+
+
+def collect_crash(arguments: Arguments) -> int:
+    """Collect, let go, deliver; the exit status."""
+    event = CrashEvent(
+        SOURCE_PIPE, time.time_ns(), Pid(arguments.pid), Tid(arguments.tid), arguments.signal,
+        arguments.dump_mode, arguments.name, _boot_id(),
+    )  # fmt: skip
+    link = ServerLink(arguments.run, event)
+    link.announce()
+    notes = NoteLog()
+    started = time.monotonic_ns()
+    snapshot = _capture(event, arguments.pidfd, notes, link)
+    held = time.monotonic_ns() - started
+    # The process is gone on its way. From here on only the report waits.
+    _watchdog(ALONE_SECONDS)
+    if link.deliver(event, snapshot, notes, held):
+        return 0
+    from .alone import complete_alone
+
+    return complete_alone(link, event, snapshot, notes, arguments.config)
+
+
+def _capture(event: CrashEvent, pidfd: int, notes: NoteLog, link: ServerLink) -> Snapshot | None:
+    """The snapshot, None where there was nothing to take; the process is let go in any case."""
+    _watchdog(HELD_SECONDS)
+    try:
+        target = KernelDump.open(0, event, pidfd, notes)
+        try:
+            return collect(target, link.limits() or Limits())
+        finally:
+            _watchdog(0)
+            target.release()
+    except UsercrashError as error:
+        notes.add("capture", "the process", str(error))
+    except Exception as error:  # a mistake of ours must not cost the event
+        notes.add("capture", "the process", f"{type(error).__name__}: {error}")
+    finally:
+        _close_core_stream()
+    return None
+
+
+def _close_core_stream() -> None:
+    """Let the process go also where there was no target to release it."""
+    null = os.open("/dev/null", os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+
+
+def _watchdog(seconds: int) -> None:
+    """Raise TimeoutError in the main thread after `seconds`; 0 ends the watch."""
+    _signal.signal(_signal.SIGALRM, _timed_out)
+    _signal.alarm(seconds)
+
+
+def _timed_out(number: int, frame: FrameType | None) -> None:
+    raise TimeoutError("took too long")
+
+
+def _boot_id() -> bytes:
+    try:
+        with open("/proc/sys/kernel/random/boot_id", "rb", buffering=0) as file:
+            return file.read(36)
+    except OSError:
+        return b""  # /proc/sys hidden: the event is identified by its key all the same
+
+
+def main() -> None:
+    """The program. Exit status 0: collected; 1: the crash could not be recorded; 2: usage."""
+    argv = [os.fsencode(word) for word in sys.argv[1:]]
+    if not argv or argv[0] in (b"-h", b"--help"):
+        print(EXPLANATION, end="")
+        sys.exit(0)
+    fill_standard_descriptors()
+    try:
+        sys.exit(collect_crash(parse_arguments(argv)))
+    except UsercrashError as error:
+        complain(str(error))
+        sys.exit(error.exit_code)
+
+
+def complain(text: str) -> None:
+    """Say it on standard error and, because the kernel closed that, in the kernel's log."""
+    line = f"usercrash_c: {text}\n".encode("utf-8", "backslashreplace")
+    os.write(2, line)
+    try:
+        log = os.open("/dev/kmsg", os.O_WRONLY | os.O_CLOEXEC)
+    except OSError:
+        return  # not root: standard error was all there is
+    try:
+        os.write(log, b"<3>" + line[:900])
+    finally:
+        os.close(log)

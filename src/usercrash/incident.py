@@ -1,0 +1,196 @@
+"""One client's connection, as the server sees it: from its first packet to its last.
+
+Whatever the client does, an incident ends in one of three ways: the crash goes to the pool;
+the client has taken it back and publishes it alone; nothing was ever announced.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import select
+import socket
+import time
+from collections.abc import Callable
+
+from . import protocol
+from .config import Config
+from .errors import FormatError
+from .events import EventLog
+from .pipeline import Crash
+from .store import Store
+
+_SO_PEERPIDFD = 77  # <asm-generic/socket.h>, Linux 6.5
+# A client that goes on alone ends itself after ALONE_SECONDS (client.py).
+ALONE_SECONDS = 130.0
+
+
+class State(enum.Enum):
+    """Where an incident stands."""
+
+    CONNECTED = "connected"  # waiting for the announcement
+    COLLECTING = "collecting"  # descriptors are granted, waiting for the completion notice
+    HANDED_BACK = "handed back"  # the client hung up but lives: it goes on alone
+    DONE = "done"
+
+
+class Incident:
+    """A connection with its deadline (monotonic seconds).
+
+    `submit` takes over the crash when it is collected or given up; `say` is for people.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        config: Config,
+        store: Store,
+        log: EventLog,
+        submit: Callable[[Crash], None],
+        say: Callable[[str], None],
+    ) -> None:
+        self.sock = sock
+        self.state = State.CONNECTED
+        self.deadline = time.monotonic() + config.server.request_seconds
+        self.crash: Crash | None = None
+        self.pidfd = _peer_pidfd(sock)
+        self._config = config
+        self._store = store
+        self._log = log
+        self._submit = submit
+        self._say = say
+
+    def on_readable(self) -> None:
+        """Take the packets that are there."""
+        while self.state in (State.CONNECTED, State.COLLECTING):
+            try:
+                data, fds = protocol.receive(self.sock)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                return self._hung_up(error.strerror or "error on the connection")
+            except FormatError as error:
+                return self.give_up(f"the client sent a {error}")
+            if not data:
+                protocol.close_all(fds)
+                return self._hung_up("the client ended before it was done")
+            try:
+                self._take(protocol.decode(data), fds)
+            except FormatError as error:
+                protocol.close_all(fds)
+                return self.give_up(f"the client sent nonsense: {error}")
+
+    def _take(self, packet: object, fds: list[int]) -> None:
+        """FormatError, with `fds` still open, for a packet that does not fit here."""
+        crash = self.crash
+        if crash is None and isinstance(packet, protocol.Announce) and not fds:
+            self._announced(packet)
+        elif crash is not None and isinstance(packet, protocol.Files):
+            room = self._config.capture.max_files - len(crash.files)
+            if packet.count != len(fds) or packet.first != len(crash.files) or len(fds) > room:
+                raise FormatError("descriptors that do not fit their numbers")
+            crash.files.extend(fds)
+        elif crash is not None and isinstance(packet, protocol.Complete) and not fds:
+            self._completed(crash, packet)
+        else:
+            raise FormatError(f"{type(packet).__name__} out of turn")
+
+    def _announced(self, packet: protocol.Announce) -> None:
+        crash_id = os.urandom(16)
+        name = crash_id.hex()
+        try:
+            spool = self._store.create_spool(name)
+        except OSError as error:
+            self._say(f"cannot make the files of a crash in {self._store.path}: {error.strerror}")
+            return self._refuse(f"{self._store.path}: {error.strerror}")
+        self.crash = Crash(name, packet.key, packet.event, spool.report, spool.core)
+        try:
+            self._log.announced(name, packet.key, packet.event)
+        except OSError as error:  # the crash matters more than its line in the log
+            self._say(f"event log {self._log.path}: {error.strerror}")
+        self.state = State.COLLECTING
+        self.deadline = time.monotonic() + self._config.server.capture_seconds
+        capture = self._config.capture
+        grant = protocol.Grant(
+            crash_id, capture.max_memory_mb << 20, capture.crashing_stack_mb << 20,
+            capture.other_stack_kb << 10, capture.max_files, capture.seconds,
+        )  # fmt: skip
+        try:
+            protocol.send(self.sock, protocol.encode_grant(grant), (spool.report, spool.core))
+        except OSError:
+            self._hung_up("the client was gone before it had its files")
+
+    def _refuse(self, reason: str) -> None:
+        try:
+            protocol.send(self.sock, protocol.encode_refuse(protocol.Refuse(reason)))
+        except OSError:
+            self._say("a client was gone before it could be refused")
+        self.close()
+
+    def _completed(self, crash: Crash, packet: protocol.Complete) -> None:
+        if packet.files != len(crash.files):
+            crash.interrupted = f"{packet.files - len(crash.files)} ELF files did not arrive"
+        elif packet.core_size == 0:
+            crash.interrupted = "the client could not capture the process"
+        self._finish(crash)
+
+    def give_up(self, why: str) -> None:
+        """The deadline is over, or the client makes no sense: publish what is known."""
+        if self.crash is None:
+            self._say(f"a connection without a crash: {why}")
+            return self.close()
+        self.crash.interrupted = why
+        self._finish(self.crash)
+
+    def _hung_up(self, why: str) -> None:
+        if self.crash is not None and self.peer_alive():
+            # It waited too long for us and goes on alone; it claims the crash when it publishes.
+            self.crash.interrupted = why
+            self.state = State.HANDED_BACK
+            self.deadline = time.monotonic() + ALONE_SECONDS
+            return
+        self.give_up(why)
+
+    def settle(self) -> None:
+        """The end of a client that had taken its crash back (or of our patience with it)."""
+        crash = self.crash
+        assert crash is not None
+        self._finish(crash)
+
+    def _finish(self, crash: Crash) -> None:
+        """Give the crash to the pool. A minicore that is not whole is none."""
+        if not core_is_whole(crash.core):
+            os.close(crash.core)
+            crash.core = -1
+            crash.interrupted = crash.interrupted or "the minicore is not whole"
+        self.crash = None
+        self.close()
+        self._submit(crash)
+
+    def peer_alive(self) -> bool:
+        """Whether the client's process still runs (False where the kernel cannot tell)."""
+        if self.pidfd < 0:
+            return False
+        poller = select.poll()
+        poller.register(self.pidfd, select.POLLIN)
+        return not poller.poll(0)
+
+    def close(self) -> None:
+        """Let go of everything but what the pool has taken over."""
+        self.state = State.DONE
+        self.sock.close()
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+            self.pidfd = -1
+
+
+def core_is_whole(core: int) -> bool:
+    """Whether the client wrote the ELF header, which it does last."""
+    return core >= 0 and os.pread(core, 4, 0) == b"\x7fELF"
+
+
+def _peer_pidfd(sock: socket.socket) -> int:
+    try:
+        return sock.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD)
+    except OSError:
+        return -1  # before Linux 6.5, or the peer is gone already

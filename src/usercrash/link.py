@@ -1,0 +1,184 @@
+"""The client's end of the connection to the server.
+
+Every call is bounded in time and none raises for what the server does: a server that is
+absent, hung, refusing or dying is a `False`, and the client goes on alone.
+Standard library only; imported before the crashed process is released.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+import time
+
+from . import protocol
+from .capture.collect import Limits
+from .errors import FormatError
+from .model.minicore import files_in_order
+from .model.types import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .model.event import CrashEvent
+    from .model.notes import NoteLog
+    from .model.snapshot import Snapshot
+
+RUN_DIRECTORY = "/run/usercrash"
+REQUEST_SECONDS = 1.0
+
+
+class ServerLink:
+    """One crash's connection. `id` (hex) is set once the server has granted it."""
+
+    def __init__(self, run: str, event: CrashEvent) -> None:
+        self.run = run
+        self.key = os.urandom(16)
+        self.id = ""
+        self._event = event
+        self._sock: _socket.socket | None = None
+        self._deadline = time.monotonic() + REQUEST_SECONDS
+        self._grant: protocol.Grant | None = None
+        self._report = self._core = -1
+        self.why = "no server"  # why the link is of no use, for the note
+
+    def announce(self) -> None:
+        """Connect and tell the server of the crash, without waiting for anything."""
+        sock = _socket.socket(
+            _socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK
+        )
+        try:
+            sock.connect(f"{self.run}/{protocol.SOCKET_NAME}")
+            protocol.send(sock, protocol.encode_announce(protocol.Announce(self._event, self.key)))
+        except OSError as error:
+            sock.close()
+            if not isinstance(error, FileNotFoundError):
+                self.why = f"the server did not take the event: {error.strerror}"
+            return
+        self._sock = sock
+
+    def limits(self) -> Limits | None:
+        """The limits of the server's answer if that is here already; never waits."""
+        self._take_answer(0.0)
+        grant = self._grant
+        if grant is None:
+            return None
+        limits = Limits()
+        limits.max_memory = grant.max_memory
+        limits.crashing_stack = grant.crashing_stack
+        limits.other_stack = grant.other_stack
+        limits.max_files = grant.max_files
+        limits.seconds = grant.seconds
+        return limits
+
+    def deliver(
+        self, event: CrashEvent, snapshot: Snapshot | None, notes: NoteLog, hold_ns: int
+    ) -> bool:
+        """Fill the server's files, hand over the ELF descriptors, notify.
+
+        False where the server did not take it: the crash is still the client's to publish.
+        """
+        if self._sock is None:  # the backlog was full, or it is just starting: once more
+            self.announce()
+        self._take_answer(max(0.0, self._deadline - time.monotonic()))
+        if self._sock is None or self._grant is None:
+            self.close()
+            return False
+        report_size = _write_report(self._report, event, snapshot, notes)
+        core_size = _write_core(self._core, snapshot, notes) if snapshot else 0
+        files = [file.fd for file in files_in_order(snapshot) if file.fd >= 0] if snapshot else []
+        try:
+            self._sock.settimeout(REQUEST_SECONDS)
+            step = protocol.FILES_PER_PACKET
+            for first in range(0, len(files), step):
+                part = files[first : first + step]
+                packet = protocol.encode_files(protocol.Files(first, len(part)))
+                protocol.send(self._sock, packet, part)
+            done = protocol.Complete(len(files), report_size, core_size, hold_ns)
+            protocol.send(self._sock, protocol.encode_complete(done))
+        except OSError as error:
+            self.why = f"the server went away: {error.strerror or error}"
+            return False
+        finally:
+            self.close()
+        return True
+
+    def _take_answer(self, seconds: float) -> None:
+        """Receive GRANT or REFUSE within `seconds`; on anything else the link is given up."""
+        if self._sock is None or self._grant is not None:
+            return
+        try:
+            self._sock.settimeout(seconds)
+            data, fds = protocol.receive(self._sock)
+            packet = protocol.decode(data) if data else None
+        except BlockingIOError:
+            return  # not here yet, and we did not want to wait
+        except (OSError, FormatError) as error:
+            self.why = f"no answer from the server: {error}"
+            self.close()
+            return
+        if isinstance(packet, protocol.Grant) and len(fds) == 2:
+            self._grant = packet
+            self.id = packet.id.hex()
+            self._report, self._core = fds
+            return
+        protocol.close_all(fds)
+        self.why = "the server hung up"
+        if isinstance(packet, protocol.Refuse):
+            self.why = f"the server refused: {packet.reason}"
+        self.close()
+
+    def close(self) -> None:
+        """Hang up, and let go of the server's files."""
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
+        protocol.close_all(fd for fd in (self._report, self._core) if fd >= 0)
+        self._report = self._core = -1
+
+
+def collected_text(event: CrashEvent, snapshot: Snapshot | None, notes: NoteLog) -> bytes:
+    """The report without names, of whatever was collected."""
+    from .capture.plain_report import plain_report
+    from .model.snapshot import Snapshot
+
+    # Nothing captured: the same report of a snapshot in which all but the event is absent.
+    return plain_report(snapshot or Snapshot(event, 0, 2, [], [], {}, [], notes))
+
+
+def _write_report(fd: int, event: CrashEvent, snapshot: Snapshot | None, notes: NoteLog) -> int:
+    """Write that text; gives its size, 0 if it could not be written."""
+    text = collected_text(event, snapshot, notes)
+    try:
+        _write_at(fd, text, 0)
+    except OSError as error:
+        notes.add("client", "the collected report", str(error))
+        return 0
+    return len(text)
+
+
+def _write_core(fd: int, snapshot: Snapshot, notes: NoteLog) -> int:
+    """The minicore; gives its size, 0 if it could not be written.
+
+    The ELF header goes last: a file that does not begin with it is not whole.
+    """
+    from .elf.corewriter import write_core
+
+    chunks = write_core(snapshot)
+    try:
+        position = len(chunks[0])
+        for chunk in chunks[1:]:
+            _write_at(fd, chunk, position)
+            position += len(chunk)
+        _write_at(fd, chunks[0], 0)
+    except OSError as error:
+        notes.add("client", "the minicore", str(error))
+        os.ftruncate(fd, 0)
+        return 0
+    return position
+
+
+def _write_at(fd: int, data: bytes, position: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(fd, view, position)
+        position += written
+        view = view[written:]

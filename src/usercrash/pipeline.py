@@ -1,0 +1,286 @@
+"""From a minicore to a published report: the one way, for every entrance.
+
+    analyse_isolated   minicore and ELF descriptors → text, JSON, compressed minicore
+    complete           the same, then published in the store, and the event closed
+    report_snapshot    a snapshot in memory → the same, for debugger and run
+
+The analysis runs in the sandbox; nothing on this side parses what comes back.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from .analysis.sandbox import SandboxLimits, Send, run_isolated
+from .config import Config
+from .elf.corewriter import write_core
+from .errors import UsercrashError
+from .events import DUPLICATE, INCOMPLETE, LOST, PUBLISHED, EventLog
+from .model.event import CrashEvent
+from .model.minicore import files_in_order
+from .model.snapshot import Snapshot
+from .report import Report
+from .store import AlreadyPublishedError, Store
+
+TEXT, JSON, CORE, SCREEN, WANTED = b"TEXT", b"JSON", b"CORE", b"SCRN", b"WANT"
+_INDEX = struct.Struct("<I")
+_MAX_WANTED = 64
+_ZSTD_LEVEL = 3
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What is wanted besides text and JSON: a coloured or plain screen, the minicore (zstd)."""
+
+    screen: str = ""  # "", "first" (the first screen), "full" or "stacks"
+    color: bool = False
+    width: int = 80
+    core: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What an analysis is made of.
+
+    `core` is a descriptor of any ELF core; `files` are descriptors of the ELF files in the order
+    of the minicore's NT_FILES; with `by_path` (no descriptors: a core from elsewhere, or a
+    restart) the ELF files are opened by their paths, without privileges, and believed only
+    if their build-ids are right. `exe` names the program where the core cannot.
+    """
+
+    crash_id: str
+    core: int
+    files: Sequence[int] = ()
+    by_path: bool = False
+    exe: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Analysed:
+    """The rendered forms (b"" where absent); `failure` says why, where it is not all.
+
+    `wanted` are indexes into Material.files: worth a SymCache that all may share.
+    """
+
+    text: bytes = b""
+    json: bytes = b""
+    core: bytes = b""
+    screen: bytes = b""
+    wanted: tuple[int, ...] = ()
+    failure: str = ""
+
+
+@dataclass(slots=True)
+class Crash:
+    """A crash that is to be published: who it is, and what its collector left.
+
+    `report` and `core` are descriptors of the spool files, -1 where there are none.
+    `interrupted` says what went wrong in the collection ("" for nothing): the report is
+    incomplete then.
+    """
+
+    id: str
+    key: bytes
+    event: CrashEvent
+    report: int = -1
+    core: int = -1
+    files: list[int] = field(default_factory=list)
+    by_path: bool = False
+    interrupted: str = ""
+
+
+def preload() -> None:
+    """Import everything that an analysis will use, so that forked children need not."""
+    import zstandard  # noqa: F401
+
+    from .analysis import assemble, image, modules, symbols
+    from .render import screen, text
+
+    del image, modules, symbols, screen, text
+    assemble.preload()
+
+
+def analyse_isolated(material: Material, config: Config, view: View) -> Analysed:
+    """Analyse in the sandbox; never raises for what is wrong with the material."""
+    preload()
+    limits = SandboxLimits(
+        seconds=config.analysis.seconds,
+        memory=config.analysis.memory_mb << 20,
+        user=config.analysis.user,
+    )
+    cache = config.paths.cache
+
+    def work(send: Send) -> None:
+        _analyse(material, cache, view, send)
+
+    result = run_isolated(work, (material.core, *material.files), limits)
+    parts = result.sections
+    count = len(parts.get(WANTED, b"")) // 4
+    wanted = struct.unpack_from(f"<{min(count, _MAX_WANTED)}I", parts.get(WANTED, b""))
+    return Analysed(
+        parts.get(TEXT, b""), parts.get(JSON, b""), parts.get(CORE, b""), parts.get(SCREEN, b""),
+        tuple(index for index in wanted if index < len(material.files)), result.failure,
+    )  # fmt: skip
+
+
+def _analyse(material: Material, cache: str, view: View, send: Send) -> None:
+    """The child's work: text and JSON first, so that they are there if the rest fails."""
+    from .analysis.assemble import assemble
+    from .analysis.image import CoreImage
+    from .analysis.modules import DescriptorFiles, FileProviders, PathFiles, load_modules
+    from .analysis.symbols import Symbolizer
+    from .render.text import render_text
+    from .report import to_json
+
+    size = os.fstat(material.core).st_size
+    data = mmap.mmap(material.core, size, access=mmap.ACCESS_READ)
+    image = CoreImage.open(data)
+    for file, fd in zip(image.files, material.files, strict=False):
+        file.fd = fd
+    sources = [DescriptorFiles(image.files)]
+    provider = FileProviders([*sources, PathFiles()] if material.by_path else sources)
+    modules = load_modules(image, provider, exe_override=material.exe or None)
+    symbolizer = Symbolizer(cache, image.notes)
+    report = assemble(image, modules, symbolizer, material.crash_id)
+    send(TEXT, render_text(report).encode())
+    send(JSON, to_json(report))
+    if view.screen:
+        send(SCREEN, _screen(report, view))
+    indexes = {fd: index for index, fd in enumerate(material.files)}
+    wanted = [indexes[module.fd] for module in symbolizer.wanted if module.fd in indexes]
+    send(WANTED, b"".join(map(_INDEX.pack, wanted)))
+    if view.core:
+        import zstandard
+
+        send(CORE, zstandard.ZstdCompressor(_ZSTD_LEVEL).compress(memoryview(data)))
+
+
+def _screen(report: Report, view: View) -> bytes:
+    """The report as for a terminal of this width, coloured or plain."""
+    from .render.screen import render_screen
+
+    return render_screen(report, part=view.screen, color=view.color, width=view.width).encode()
+
+
+def complete(config: Config, store: Store, log: EventLog, crash: Crash, *, analyse: bool) -> str:
+    """Analyse (unless told not to), publish, close the event, clean up; gives the outcome.
+
+    The outcome is a word of events.*. Without analysis, or where it fails, what the collector
+    wrote is published with a note. OSError only if the event log cannot be written.
+    """
+    analysed = Analysed(failure="not analysed: an earlier attempt did not come to an end")
+    if crash.core < 0:
+        analysed = Analysed(failure=crash.interrupted or "there is no minicore")
+    elif analyse:
+        material = Material(crash.id, crash.core, crash.files, crash.by_path)
+        analysed = analyse_isolated(material, config, View(core=True))
+    text, json = analysed.text, analysed.json
+    if analysed.failure or crash.interrupted:
+        why = analysed.failure or crash.interrupted
+        text, json = _with_fallback(crash, analysed, why)
+    try:
+        slot = store.publish(crash.id, crash.key, text, json, _core_of(crash, analysed))
+    except AlreadyPublishedError:
+        log.closed(crash.id, DUPLICATE)
+        outcome = DUPLICATE
+    except UsercrashError as error:
+        log.closed(crash.id, LOST, why=str(error))
+        outcome = LOST
+    else:
+        outcome = INCOMPLETE if analysed.failure or crash.interrupted else PUBLISHED
+        log.closed(crash.id, outcome, slot, analysed.failure or crash.interrupted)
+    store.remove_spool(crash.id)
+    if outcome == PUBLISHED:
+        share_symcaches(analysed.wanted, crash.files, config)
+    return outcome
+
+
+def _core_of(crash: Crash, analysed: Analysed) -> bytes | None:
+    """The minicore, compressed: the child's work, ours where it could not."""
+    if analysed.core:
+        return analysed.core
+    if crash.core < 0 or os.fstat(crash.core).st_size == 0:
+        return None
+    import zstandard
+
+    with mmap.mmap(crash.core, 0, access=mmap.ACCESS_READ) as data, memoryview(data) as view:
+        return zstandard.ZstdCompressor(_ZSTD_LEVEL).compress(view)
+
+
+def _with_fallback(crash: Crash, analysed: Analysed, why: str) -> tuple[bytes, bytes]:
+    """Text and JSON where something failed: what the analysis gave, else what we were told,
+    and what the collector wrote."""
+    if analysed.text and analysed.json:
+        return f"note: incomplete: {_one_line(why)}\n".encode() + analysed.text, analysed.json
+    from .minimal import minimal_report
+    from .render.text import render_text
+    from .report import to_json
+
+    report = minimal_report(crash.id, crash.event, why)
+    text = render_text(report).encode()
+    collected = _collected_text(crash)
+    if collected:
+        text += b"\nWhat the collector wrote before names were known\n\n" + collected
+    return text, to_json(report)
+
+
+def _collected_text(crash: Crash) -> bytes:
+    if crash.report < 0:
+        return b""
+    return os.pread(crash.report, 16 << 20, 0).rstrip(b"\0")
+
+
+def _one_line(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def share_symcaches(wanted: Sequence[int], files: Sequence[int], config: Config) -> None:
+    """Make SymCaches of these files for all later crashes: each in a sandbox that sees only the
+    one file, published here. A file that others could have written is passed over."""
+    from .analysis import symcache
+
+    limits = SandboxLimits(
+        seconds=config.analysis.seconds,
+        memory=config.analysis.memory_mb << 20,
+        user=config.analysis.user,
+    )
+    for index in wanted:
+        fd = files[index]
+        if not symcache.shareable(os.fstat(fd)):
+            continue
+
+        def work(send: Send, fd: int = fd) -> None:
+            identity, container = symcache.make(fd)
+            send(b"IDEN", identity)
+            send(b"SYMC", container)
+
+        parts = run_isolated(work, (fd,), limits).sections
+        if b"IDEN" in parts and b"SYMC" in parts:
+            symcache.publish(config.paths.cache, os.fstat(fd), parts[b"IDEN"], parts[b"SYMC"])
+
+
+def snapshot_core(snapshot: Snapshot) -> int:
+    """A descriptor of an unnamed file in memory that holds the raw minicore."""
+    fd = os.memfd_create("minicore", os.MFD_CLOEXEC)
+    for chunk in write_core(snapshot):
+        view = memoryview(chunk)
+        while view:
+            view = view[os.write(fd, view) :]
+    return fd
+
+
+def report_snapshot(snapshot: Snapshot, config: Config, crash_id: str, view: View) -> Analysed:
+    """The analysis of a snapshot that is in memory (debugger, run)."""
+    core = snapshot_core(snapshot)
+    try:
+        files = [file.fd for file in files_in_order(snapshot) if file.fd >= 0]
+        analysed = analyse_isolated(Material(crash_id, core, files), config, view)
+        if analysed.wanted:
+            share_symcaches(analysed.wanted, files, config)
+        return analysed
+    finally:
+        os.close(core)

@@ -1,0 +1,97 @@
+"""After a restart: the crashes that the last server announced and did not close.
+
+Where the collector had finished, its minicore lies in the spool and is analysed now (the ELF
+files are opened by path, without privileges, and must have the right build-ids). Where it had
+not, it may still be running and publish alone: it gets time for that, and then
+what is known is published.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+from .config import Config
+from .events import DUPLICATE, PUBLISHED, EventLog, Pending
+from .incident import ALONE_SECONDS, core_is_whole
+from .model.event import SOURCE_PIPE, CrashEvent
+from .model.types import Pid, Tid
+from .pipeline import Crash
+from .store import Store
+
+INTERRUPTED = "the server was stopped while this crash was being collected"
+
+
+class Recovery:
+    """The crashes that are still open from before; `submit` takes over what can go on."""
+
+    def __init__(
+        self, config: Config, store: Store, log: EventLog, submit: Callable[[Crash], None]
+    ) -> None:
+        self._config = config
+        self._store = store
+        self._log = log
+        self._submit = submit
+        self._open: dict[str, Pending] = {}
+
+    def find(self) -> None:
+        """Read the event log and the spool. OSError if they cannot be read."""
+        for pending in self._log.pending():
+            self._open[pending.id] = pending
+        for crash_id in self._store.spooled():
+            if crash_id not in self._open:  # the log had no room for it
+                event = CrashEvent(SOURCE_PIPE, time.time_ns(), Pid(0), Tid(0), 0)
+                self._open[crash_id] = Pending(crash_id, bytes.fromhex(crash_id), event)
+        self.look()
+
+    def ids(self) -> set[str]:
+        """The crashes that are still waited for."""
+        return set(self._open)
+
+    def look(self) -> None:
+        """Settle every crash that can be settled now."""
+        published = {entry.id: entry.number for entry in self._store.entries()}
+        for pending in list(self._open.values()):
+            if self._settled(pending, published):
+                del self._open[pending.id]
+
+    def _settled(self, pending: Pending, published: dict[str, int]) -> bool:
+        if pending.id in published:
+            self._log.closed(pending.id, PUBLISHED, published[pending.id])
+            self._store.remove_spool(pending.id)
+            return True
+        if self._store.claimed(pending.key):
+            self._log.closed(pending.id, DUPLICATE)
+            self._store.remove_spool(pending.id)
+            return True
+        crash = Crash(pending.id, pending.key, pending.event, by_path=True)
+        try:
+            spool = self._store.open_spool(pending.id)
+        except FileNotFoundError:
+            spool = None
+        if spool is not None:
+            crash.report, crash.core = spool.report, spool.core
+            if core_is_whole(spool.core):
+                self._submit(crash)
+                return True
+        if time.time() < pending.event.time_ns / 1e9 + self._patience(spool is not None):
+            if spool is not None:
+                spool.close()
+            return False
+        if spool is not None:
+            os.close(spool.core)
+        crash.core = -1
+        crash.interrupted = INTERRUPTED
+        self._submit(crash)
+        return True
+
+    def _patience(self, has_spool: bool) -> float:
+        """How long after the crash its client may still come to an end by itself, in seconds.
+
+        With a spool, it was being collected for the server that is gone; without, its client
+        was alone from the beginning.
+        """
+        if has_spool:
+            return self._config.server.capture_seconds
+        return ALONE_SECONDS
