@@ -1,0 +1,258 @@
+"""usercrash list, show and the program around them, on a real reports directory."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from usercrash.cli import VERBS, run_program
+from usercrash.report import Cause, Event, Process, Report, Signal, System, to_json
+from usercrash.store import Store
+
+PROGRAM = [sys.executable, "-c", "from usercrash.cli import main; main()"]
+
+
+def report(crash_id: str, pid: int = 7, comm: str = "worker", exe: str = "/opt/worker") -> Report:
+    return Report(
+        version=1,
+        id=crash_id,
+        generator="test",
+        complete=True,
+        event=Event(time="2026-01-02T03:04:05.678+00:00", source="run"),
+        system=System(),
+        process=Process(pid=pid, tid=pid, comm=comm, exe=exe, cmdline=[], uid=0, gid=0),
+        signal=Signal(number=11, name="SIGSEGV", code=1, code_name="SEGV_MAPERR"),
+        cause=Cause(kind="null-pointer", summary="null pointer dereference"),
+        threads=[],
+        memory=[],
+        modules=[],
+        maps=[],
+        open_files=[],
+        notes=[],
+    )
+
+
+class Reports:
+    """A reports directory and the configuration that names it."""
+
+    def __init__(self, root: Path) -> None:
+        self.path = root / "reports"
+        self.config = root / "usercrash.toml"
+        self.config.write_text(f'[paths]\nreports = "{self.path}"\n[reports]\nslots = 5\n')
+        self._count = 0
+
+    def add(self, found: Report, text: bytes = b"the text\n", when: float | None = None) -> int:
+        self._count += 1
+        store = Store(str(self.path), 5, create=True)
+        key = b"%d" % self._count
+        number = store.publish(found.id, key, text, to_json(found), None)
+        store.close()
+        # Files written within one tick of the clock are of one age.
+        age = (when or self._count,) * 2
+        os.utime(self.path / f"usercrash_{number:02d}", age)
+        return number
+
+    def arguments(self, *words: str) -> list[str]:
+        return ["--config", str(self.config), *words]
+
+
+@pytest.fixture
+def reports(tmp_path: Path) -> Reports:
+    return Reports(tmp_path)
+
+
+def ids(number: int) -> str:
+    return f"{number:032x}"
+
+
+def on_a_terminal(command: list[str], environment: dict[str, str]) -> str:
+    """What the command writes to a terminal of 80 columns."""
+    leader, follower = pty.openpty()
+    with subprocess.Popen(
+        command, stdout=follower, env={**os.environ, "COLUMNS": "80", **environment}
+    ) as process:
+        os.close(follower)
+        data = b""
+        while True:
+            try:
+                chunk = os.read(leader, 65536)
+            except OSError:  # EIO: the other end is closed
+                break
+            data += chunk
+        process.wait()
+    os.close(leader)
+    return data.decode()
+
+
+def test_list_is_newest_first(reports: Reports, capsys: pytest.CaptureFixture[str]) -> None:
+    reports.add(report(ids(1), pid=11))
+    reports.add(report(ids(2), pid=12))
+    assert run_program(reports.arguments("list")) == 0
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.split() == ["NO", "TIME", "PROCESS", "SIGNAL", "CAUSE"]
+    assert [line.split()[0] for line in lines] == ["01", "00"]
+    assert "worker[12]" in lines[0] and "SIGSEGV" in lines[0]
+    assert lines[0].endswith("null pointer dereference")
+    when = datetime(2026, 1, 2, 3, 4, tzinfo=UTC).astimezone()
+    assert when.strftime("%Y-%m-%d %H:%M") in lines[0]
+
+
+def test_list_json(reports: Reports, capsys: pytest.CaptureFixture[str]) -> None:
+    reports.add(report(ids(1)))
+    (reports.path / "usercrash_03").write_bytes(b"*** ***\npid: 5, \x1b[31mcomm\n")
+    assert run_program(reports.arguments("list", "--json")) == 0
+    foreign, own = json.loads(capsys.readouterr().out)
+    assert own["number"] == 0 and own["id"] == ids(1)
+    assert own["process"]["comm"] == "worker" and own["cause"]["kind"] == "null-pointer"
+    assert foreign["id"] is None and foreign["text"] == "pid: 5, \\x1b[31mcomm"
+
+
+def test_files_of_others_are_listed_as_text(
+    reports: Reports, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reports.path.mkdir()
+    (reports.path / "usercrash_07").write_text("*** *** ***\npid: 5, comm: /bin/true\n")
+    (reports.path / "usercrash_08").touch()
+    (reports.path / "usercrash_09").symlink_to("/etc/passwd")
+    assert run_program(reports.arguments("list")) == 0
+    text = capsys.readouterr().out
+    assert "pid: 5, comm: /bin/true" in text and "(empty)" in text and "09" not in text
+    assert run_program(reports.arguments("show", "7")) == 0
+    assert run_program(reports.arguments("show", "7", "--json")) == 1
+    assert "usercrash_07 has no JSON" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["list", "show"])
+def test_nothing_there(reports: Reports, capsys: pytest.CaptureFixture[str], verb: str) -> None:
+    assert run_program(reports.arguments(verb)) == 1
+    captured = capsys.readouterr()
+    assert f"usercrash: there is no reports directory {reports.path}" in captured.err
+    assert captured.err.count("\n") == 1
+    reports.path.mkdir()
+    assert run_program(reports.arguments(verb)) == (1 if verb == "show" else 0)
+    captured = capsys.readouterr()
+    assert f"no reports in {reports.path}" in captured.out + captured.err
+    assert (captured.out + captured.err).count("\n") == 1
+
+
+def test_list_of_nothing_as_json(reports: Reports, capsys: pytest.CaptureFixture[str]) -> None:
+    reports.path.mkdir()
+    assert run_program(reports.arguments("list", "--json")) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_names_cannot_steer_the_terminal(reports: Reports) -> None:
+    reports.add(report(ids(1), comm="\x1b]0;owned\x07", exe="/x/a\nb\u202e[bold]"))
+    for command in (PROGRAM + reports.arguments("list"), PROGRAM + reports.arguments("list")):
+        text = on_a_terminal(command, {"TERM": "xterm"})
+        assert "a\\nb\\u202e[bold][7]" in text.replace("\r\n", "")
+        assert "\u202e" not in text and "\x07" not in text
+
+
+def test_list_fits_a_terminal(reports: Reports) -> None:
+    found = report(ids(1), exe="/opt/" + "long" * 20)
+    reports.add(found)
+    plain = on_a_terminal(PROGRAM + reports.arguments("list"), {"TERM": "xterm", "NO_COLOR": "1"})
+    lines = re.sub("\x1b\\[[0-9;]*m|\r", "", plain).splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    assert "null pointer" in plain
+
+
+def test_show_the_newest_and_by_number(
+    reports: Reports, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    first, second = reports.add(report(ids(1)), b"one\n"), reports.add(report(ids(2)), b"two\n")
+    for words, text in (
+        ([], b"two"),
+        ([str(first)], b"one"),
+        ([f"usercrash_{second:02d}"], b"two"),
+        ([f"{first:02d}"], b"one"),
+    ):
+        assert run_program(reports.arguments("show", *words)) == 0
+        assert capfdbinary.readouterr().out.strip() == text
+    assert run_program(reports.arguments("show", "--json", str(first))) == 0
+    assert json.loads(capfdbinary.readouterr().out)["id"] == ids(1)
+
+
+def test_show_what_is_not_there(reports: Reports, capsys: pytest.CaptureFixture[str]) -> None:
+    reports.add(report(ids(1)))
+    assert run_program(reports.arguments("show", "4")) == 1
+    assert "usercrash_04: No such file" in capsys.readouterr().err
+    assert run_program(reports.arguments("show", "x")) == 2
+    assert "'x' is not the number of a report" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["bogus"], ["list", "--bogus"], ["show", "1", "2"], ["analyze"]])
+def test_wrong_usage_is_one_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_program(words) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("usercrash: ") and captured.err.count("\n") == 1
+    assert "--help)" in captured.err and not captured.out
+
+
+def test_without_arguments_it_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_program([]) == 2
+    assert "Commands:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_program([verb, "--help"]) == 0
+    assert f"Usage: usercrash {verb}" in capsys.readouterr().out
+
+
+def test_wrong_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text("[reports]\nslots = 0\n")
+    assert run_program(["--config", str(file), "list"]) == 2
+    expected = f"expected an integer from 1 to 9999, got 0 at {file}:2"
+    assert expected in capsys.readouterr().err
+
+
+def test_broken_pipe_is_quiet(reports: Reports) -> None:
+    reports.add(report(ids(1)), b"x" * 1_000_000)
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as output:
+        done = subprocess.run(
+            PROGRAM + reports.arguments("show"), stdout=output, stderr=subprocess.PIPE, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_full_disk_is_told(reports: Reports) -> None:
+    reports.add(report(ids(1)), b"x" * 1_000_000)
+    with open("/dev/full", "wb") as output:
+        done = subprocess.run(
+            PROGRAM + reports.arguments("show"), stdout=output, stderr=subprocess.PIPE, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr == b"usercrash: No space left on device\n"
+
+
+def test_a_locale_that_cannot_spell_it(reports: Reports) -> None:
+    reports.add(report(ids(1), exe="/x/日本"))
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run(
+        PROGRAM + reports.arguments("list"), env=environment, capture_output=True, check=True
+    )
+    assert b"\\u65e5\\u672c[7]" in done.stdout
+
+
+def test_list_imports_no_more_than_it_needs(reports: Reports) -> None:
+    reports.add(report(ids(1)))
+    code = (
+        "import sys; from usercrash.cli import run_program; "
+        f"run_program({reports.arguments('list')!r}); "
+        "print([m for m in ('symbolic', 'capstone', 'zstandard', 'rich') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
