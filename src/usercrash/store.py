@@ -101,6 +101,8 @@ class Store:
             raise UsercrashError(
                 f"there is no reports directory {path}", "it is made when the server first starts"
             ) from error
+        except (FileExistsError, NotADirectoryError) as error:
+            raise UsercrashError(f"reports directory {path} is not a directory") from error
         except OSError as error:
             raise UsercrashError(f"reports directory {path}: {error.strerror}") from error
 
@@ -334,7 +336,9 @@ class Store:
 
     def newest(self) -> Entry | None:
         """The report written last, None in an empty directory."""
-        return max(self.entries(), key=lambda entry: entry.time, default=None)
+        # The record, because two reports of one moment have the same time.
+        last = self.last_slot()
+        return next((entry for entry in self.entries() if entry.number == last), None)
 
     def read_text(self, number: int) -> bytes:
         """The report's text without the line that names its id; UsercrashError if absent."""
