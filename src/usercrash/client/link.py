@@ -11,16 +11,16 @@ import _socket
 import os
 import time
 
-from . import protocol
-from .capture.collect import Limits
-from .errors import FormatError
-from .model.minicore import files_in_order
-from .model.types import TYPE_CHECKING
+from .. import protocol
+from ..capture.collect import Limits
+from ..errors import FormatError
+from ..model.minicore import files_in_order
+from ..model.types import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .model.event import CrashEvent
-    from .model.notes import NoteLog
-    from .model.snapshot import Snapshot
+    from ..model.event import CrashEvent
+    from ..model.notes import NoteLog
+    from ..model.snapshot import Snapshot
 
 RUN_DIRECTORY = "/run/usercrash"
 REQUEST_SECONDS = 1.0
@@ -137,8 +137,8 @@ class ServerLink:
 
 def collected_text(event: CrashEvent, snapshot: Snapshot | None, notes: NoteLog) -> bytes:
     """The report without names, of whatever was collected."""
-    from .capture.plain_report import plain_report
-    from .model.snapshot import Snapshot
+    from ..capture.plain_report import plain_report
+    from ..model.snapshot import Snapshot
 
     # Nothing captured: the same report of a snapshot in which all but the event is absent.
     return plain_report(snapshot or Snapshot(event, 0, 2, [], [], {}, [], notes))
@@ -160,7 +160,7 @@ def _write_core(fd: int, snapshot: Snapshot, notes: NoteLog) -> int:
 
     The ELF header goes last: a file that does not begin with it is not whole.
     """
-    from .elf.corewriter import write_core
+    from ..elf.corewriter import write_core
 
     chunks = write_core(snapshot)
     try:

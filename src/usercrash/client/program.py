@@ -15,18 +15,18 @@ import os
 import sys
 import time
 
-from .capture.collect import Limits, collect
-from .capture.kernel_dump import KernelDump
-from .errors import UsageError, UsercrashError
+from ..capture.collect import Limits, collect
+from ..capture.kernel_dump import KernelDump
+from ..errors import UsageError, UsercrashError
+from ..model.event import DUMP_MODE_UNKNOWN, SOURCE_PIPE, CrashEvent
+from ..model.notes import NoteLog
+from ..model.types import TYPE_CHECKING, Pid, Tid
 from .link import RUN_DIRECTORY, ServerLink
-from .model.event import DUMP_MODE_UNKNOWN, SOURCE_PIPE, CrashEvent
-from .model.notes import NoteLog
-from .model.types import TYPE_CHECKING, Pid, Tid
 
 if TYPE_CHECKING:
     from types import FrameType
 
-    from .model.snapshot import Snapshot
+    from ..model.snapshot import Snapshot
 
 # The server gives up a capture after 10 s; a second earlier we give up what hangs and
 # deliver the rest. Alone, everything after the release has to be done in ALONE_SECONDS.

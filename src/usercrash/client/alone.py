@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 
-from .client import complain
-from .effective import load_effective
-from .errors import UsercrashError
-from .events import INCOMPLETE, LOST, EventLog
+from ..effective import load_effective
+from ..errors import UsercrashError
+from ..events import INCOMPLETE, LOST, EventLog
+from ..model.event import CrashEvent
+from ..model.minicore import files_in_order
+from ..model.notes import NoteLog
+from ..model.snapshot import Snapshot
+from ..store import AlreadyPublishedError, Store
 from .link import ServerLink, collected_text
-from .model.event import CrashEvent
-from .model.minicore import files_in_order
-from .model.notes import NoteLog
-from .model.snapshot import Snapshot
-from .store import AlreadyPublishedError, Store
+from .program import complain
 
 
 def complete_alone(
@@ -45,7 +45,7 @@ def _complete(
     notes: NoteLog,
     config_path: str,
 ) -> str:
-    from .pipeline import Crash, complete, preload, snapshot_core
+    from ..pipeline import Crash, complete, preload, snapshot_core
 
     config = load_effective(link.run, config_path)
     preload()

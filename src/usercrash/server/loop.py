@@ -1,4 +1,4 @@
-"""usercrash_s: the server. It starts at boot and waits for crashes.
+"""The server's loop.
 
 One process, one loop, no threads: it takes the clients' packets, hands out the files, keeps
 the deadlines. Everything that can take long runs in children (jobs.py).
@@ -6,11 +6,9 @@ the deadlines. Everything that can take long runs in children (jobs.py).
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import gc
 import os
-import resource
 import selectors
 import signal
 import socket
@@ -20,20 +18,16 @@ import sys
 import time
 from collections.abc import Callable
 
-import click
-
-from . import __version__, protocol
-from .config import Config, load_config
-from .effective import save_effective
-from .errors import UsercrashError
-from .events import EventLog
+from .. import protocol
+from ..config import Config
+from ..effective import save_effective
+from ..errors import UsercrashError
+from ..events import EventLog
+from ..store import Store
 from .incident import Incident, State
 from .jobs import Pool
-from .pipeline import preload
 from .recovery import Recovery
-from .store import Store
 
-_PR_SET_DUMPABLE = 4
 _UCRED = struct.Struct("3i")  # struct ucred: pid, uid, gid (unix(7))
 BACKLOG = 4096
 RECOVERY_SECONDS = 0.25
@@ -211,35 +205,3 @@ def notify(state: str) -> None:
 def say(text: str) -> None:
     """A line for the journal."""
     print(f"usercrash_s: {text}", file=sys.stderr, flush=True)
-
-
-def guard_against_ourselves() -> None:
-    """A crash of the server must not be given to the server; and it needs many descriptors."""
-    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-    resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--config", "config_path", metavar="FILE", help="Another configuration file.")
-@click.version_option(__version__, prog_name="usercrash_s")
-def command(config_path: str | None) -> None:
-    """Collect the crashes of this machine, until SIGTERM.
-
-    Runs in the foreground, quiet when all is well. `usercrash install` makes it start at boot.
-    """
-    os.umask(0o077)
-    guard_against_ourselves()
-    config = load_config(config_path)
-    preload()
-    Server(config).run()
-
-
-def main() -> None:
-    """The program: exit status 0 after SIGTERM, 1 for a failure, 2 for usage."""
-    try:
-        command.main(standalone_mode=True)
-    except UsercrashError as error:
-        say(str(error))
-        sys.exit(error.exit_code)

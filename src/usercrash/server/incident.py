@@ -13,12 +13,12 @@ import socket
 import time
 from collections.abc import Callable
 
-from . import protocol
-from .config import Config
-from .errors import FormatError
-from .events import EventLog
-from .pipeline import Crash
-from .store import Store
+from .. import protocol
+from ..config import Config
+from ..errors import FormatError
+from ..events import EventLog
+from ..pipeline import Crash
+from ..store import Store
 
 _SO_PEERPIDFD = 77  # <asm-generic/socket.h>, Linux 6.5
 # A client that goes on alone ends itself after ALONE_SECONDS (client.py).

@@ -1,0 +1,50 @@
+"""usercrash_s: the server. It starts at boot and waits for crashes."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import sys
+
+import click
+
+from .. import __version__
+from ..config import load_config
+from ..errors import UsercrashError
+from ..pipeline import preload
+from .loop import Server, say
+
+_PR_SET_DUMPABLE = 4  # <linux/prctl.h>
+
+
+def guard_against_ourselves() -> None:
+    """A crash of the server must not be given to the server; and it needs many descriptors."""
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--config", "config_path", metavar="FILE", help="Another configuration file.")
+@click.version_option(__version__, prog_name="usercrash_s")
+def command(config_path: str | None) -> None:
+    """Collect the crashes of this machine, until SIGTERM.
+
+    Runs in the foreground, quiet when all is well. `usercrash install` makes it start at boot.
+    """
+    os.umask(0o077)
+    guard_against_ourselves()
+    config = load_config(config_path)
+    preload()
+    Server(config).run()
+
+
+def main() -> None:
+    """The program: exit status 0 after SIGTERM, 1 for a failure, 2 for usage."""
+    try:
+        command.main(standalone_mode=True)
+    except UsercrashError as error:
+        say(str(error))
+        sys.exit(error.exit_code)
