@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 
-import gdb  # type: ignore[import-not-found]
+import gdb  # type: ignore[import-untyped]
 
 KINDS = {
     gdb.NORMAL_FRAME: "normal",
