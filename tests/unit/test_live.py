@@ -27,7 +27,7 @@ from usercrash.elf.headers import (
 )
 from usercrash.errors import UsercrashError
 
-SYSCALL_READ = 0
+SYSCALL_READ, SYSCALL_VFORK = 0, 58
 
 THREADS = r"""
 #include <pthread.h>
@@ -66,14 +66,20 @@ def threads(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return compile_c(tmp_path_factory.mktemp("live"), "threads", THREADS)
 
 
-def syscall_of(tid: int) -> list[int]:
-    """What the kernel says of a waiting thread: system call, arguments, sp and pc."""
-    return [int(word, 0) for word in Path(f"/proc/{tid}/syscall").read_text().split()]
+def waiting(tid: int, call: int) -> list[int]:
+    """What the kernel says of a thread once it waits in this system call: number, arguments,
+    sp and pc."""
+    while True:
+        words = Path(f"/proc/{tid}/syscall").read_text().split()
+        if words[0] == str(call):
+            return [int(word, 0) for word in words]
+        os.sched_yield()
 
 
 def test_all_threads_with_their_registers(threads: Path) -> None:
     with running([threads, "8"]) as process:
-        kernel = {int(tid): syscall_of(int(tid)) for tid in os.listdir(f"/proc/{process.pid}/task")}
+        tids = [int(name) for name in os.listdir(f"/proc/{process.pid}/task")]
+        kernel = {tid: waiting(tid, SYSCALL_READ) for tid in tids}
         target = LiveTarget.stop(process.pid)
         try:
             states = target.threads()
@@ -224,7 +230,7 @@ def test_a_parent_that_waits_in_vfork(tmp_path: Path) -> None:
         _exit(0); }
       if (write(1, "x", 1) != 1) return 1; return read(0, &c, 1); }"""
     with running([compile_c(tmp_path, "vforks", source)]) as process:
-        kernel = syscall_of(process.pid)
+        kernel = waiting(process.pid, SYSCALL_VFORK)
         target = LiveTarget.stop(process.pid)
         states = target.threads()
         target.release()

@@ -53,25 +53,27 @@ def main() -> None:
     sys.exit(run_program(sys.argv[1:]))
 
 
-def run_program(arguments: list[str]) -> int:
-    """Run `usercrash ARGUMENTS…`; gives the exit status. Errors become one line on stderr."""
+def run_program(
+    arguments: list[str], command: click.Command = program, name: str = "usercrash"
+) -> int:
+    """Run `NAME ARGUMENTS…`; gives the exit status. Errors become one line on stderr."""
     for stream in (sys.stdout, sys.stderr):
         # Whatever the locale can spell: a report must not fail on a file's name.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        status = program.main(arguments, prog_name="usercrash", standalone_mode=False)
+        status = command.main(arguments, prog_name=name, standalone_mode=False)
         sys.stdout.flush()
     except NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return error.exit_code
     except click.UsageError as error:
         hint = f" (see: {error.ctx.command_path} --help)" if error.ctx else ""
-        return _fail(f"{error.format_message().rstrip('.')}{hint}", error.exit_code)
+        return _fail(name, f"{error.format_message().rstrip('.')}{hint}", error.exit_code)
     except click.ClickException as error:
-        return _fail(error.format_message(), error.exit_code)
+        return _fail(name, error.format_message(), error.exit_code)
     except UsercrashError as error:
-        return _fail(str(error), error.exit_code)
+        return _fail(name, str(error), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         return _EXIT_INTERRUPTED
     except BrokenPipeError:
@@ -80,12 +82,12 @@ def run_program(arguments: list[str]) -> int:
     except OSError as error:
         _drop_output()
         where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
-        return _fail(f"{where}{error.strerror or error}", 1)
+        return _fail(name, f"{where}{error.strerror or error}", 1)
     return status if isinstance(status, int) else 0
 
 
-def _fail(message: str, status: int) -> int:
-    click.echo(f"usercrash: {' '.join(message.split())}", err=True)
+def _fail(name: str, message: str, status: int) -> int:
+    click.echo(f"{name}: {' '.join(message.split())}", err=True)
     return status
 
 
