@@ -1,0 +1,89 @@
+"""Masks secrets in environments and command lines, by names and by known shapes.
+
+It cannot know all of them, and memory is shown as it was: a report is for those who
+may see the process. Works on bytes, so that the exact bytes kept beside a text
+are masked as well.
+"""
+
+from __future__ import annotations
+
+import re
+
+MASK = b"<masked>"
+
+_SECRET_NAME = re.compile(
+    rb"KEY|TOKEN|SECRET|PASS|PWD|CREDENTIAL|AUTH|COOKIE|SESSION|PRIVATE|BEARER|JWT|SIGNATURE"
+    rb"|_SAS\b|_PAT\b|_DSN\b|PASSPHRASE|_PIN\b|_OTP\b",
+    re.IGNORECASE,
+)
+# Names that match and hold paths or plain words, which the reader of a crash needs.
+_HARMLESS = frozenset({
+    b"PWD", b"OLDPWD", b"XAUTHORITY", b"SSH_AUTH_SOCK", b"DESKTOP_SESSION", b"SESSION_MANAGER",
+    b"GDMSESSION", b"XDG_SESSION_ID", b"XDG_SESSION_TYPE", b"XDG_SESSION_CLASS",
+    b"XDG_SESSION_DESKTOP", b"XDG_SESSION_PATH", b"DBUS_SESSION_BUS_ADDRESS", b"XKB_DEFAULT_LAYOUT",
+    b"KEYBOARD", b"KEYMAP", b"PASSENGER_APP_ENV",
+})  # fmt: skip
+_URL_PASSWORD = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]{0,30}://[^\s/?#@:]{0,256}:)[^\s/?#]*@")
+_URL_PARAMETER = re.compile(
+    rb"(?i)([?&;](?:[a-z0-9_.-]{0,40}"
+    rb"(?:key|token|secret|pass|pwd|credential|auth|signature|session)[a-z0-9_.-]{0,40})=)[^&;\s#]+"
+)
+_HEADER = re.compile(rb"(?i)\b(authorization|proxy-authorization|cookie|x-api-key)(:\s*).+")
+# Shapes that are secrets wherever they stand: JSON Web Tokens and issuers' prefixes.
+_SHAPES = re.compile(
+    rb"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"
+    rb"|\b(?:gh[pousr]_|github_pat_|glpat-|xox[abprs]-|sk-|sk_live_|AKIA|ASIA)[A-Za-z0-9_-]{12,}"
+    rb"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*",
+    re.DOTALL,
+)
+_OFF = (b"--no-", b"--without-", b"--disable-")
+
+
+def is_secret_name(name: bytes) -> bool:
+    """Whether a variable or an option of this name is likely to hold a secret."""
+    return name not in _HARMLESS and _SECRET_NAME.search(name) is not None
+
+
+def mask_value(value: bytes) -> bytes:
+    """The value with what looks like a secret in it masked: passwords and signatures in
+    URLs, authorization headers, tokens."""
+    value = _URL_PASSWORD.sub(rb"\1" + MASK + b"@", value)
+    value = _URL_PARAMETER.sub(rb"\1" + MASK, value)
+    value = _HEADER.sub(rb"\1\2" + MASK, value)
+    return _SHAPES.sub(MASK, value)
+
+
+def mask_assignment(text: bytes) -> bytes:
+    """`NAME=value` with a secret's value masked; other text by its shape only."""
+    name, equals, value = text.partition(b"=")
+    if not equals:
+        return mask_value(text)
+    if value and is_secret_name(name):
+        return name + b"=" + MASK
+    return name + b"=" + mask_value(value)
+
+
+def mask_environment(variables: list[bytes]) -> list[bytes]:
+    """Each `NAME=value` masked as `mask_assignment` does."""
+    return [mask_assignment(variable) for variable in variables]
+
+
+def mask_cmdline(arguments: list[bytes]) -> list[bytes]:
+    """The arguments with secrets masked: `--password=x`, `--password x`, `token=x`, URLs,
+    headers. The first argument, the program's name, is only looked at for its shape."""
+    result = []
+    next_is_secret = False
+    for number, argument in enumerate(arguments):
+        option = argument.startswith(b"-") and number > 0
+        if next_is_secret and argument and not argument.startswith(b"--"):
+            result.append(MASK)
+            next_is_secret = False
+            continue
+        result.append(mask_assignment(argument) if number else mask_value(argument))
+        next_is_secret = (
+            option
+            and b"=" not in argument
+            and not argument.startswith(_OFF)
+            and is_secret_name(argument.lstrip(b"-"))
+        )
+    return result
