@@ -6,8 +6,8 @@ Steps: announce, announce:NAME, grant (wait for it; prints the id), report:TEXT,
 ELF header last, as the real one), half-core:FILE (all but the header), files:N, complete,
 complete-with:FILES, packet:HEX, oversized, fds:N (descriptors nobody asked for), sleep:SECONDS,
 hang-up, barrier:FIFO (wait until somebody opens it for writing; before the others, as the
-connection is made then), scribble (write into the files after everything), say:TEXT (print a line), die.
-It prints a line for each wait, so that a test knows where it stands.
+connection is made then), scribble (write into the files after everything), say:TEXT (print
+a line), die. It prints a line for each wait, so that a test knows where it stands.
 """
 
 from __future__ import annotations

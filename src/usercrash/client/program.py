@@ -110,12 +110,23 @@ def _number(word: bytes) -> int:
 
 
 def fill_standard_descriptors() -> None:
-    """The kernel starts us without 1 and 2: the first file that we open must not become stdout."""
-    while True:
-        fd = os.open("/dev/null", os.O_RDWR)
-        if fd > 2:
-            os.close(fd)
-            return
+    """The kernel starts us without 1 and 2: the first file that we open must not become stdout.
+
+    Standard error becomes the kernel's log then, which is where people look for what is missing.
+    """
+    while (fd := os.open("/dev/null", os.O_RDWR)) <= 2:
+        if fd == 2:
+            _log_to_kernel()
+    os.close(fd)
+
+
+def _log_to_kernel() -> None:
+    try:
+        log = os.open("/dev/kmsg", os.O_WRONLY)
+    except OSError:
+        return  # no such log here (a container): /dev/null it stays
+    os.dup2(log, 2)
+    os.close(log)
 
 
 def collect_crash(arguments: Arguments) -> int:
@@ -198,14 +209,5 @@ def main() -> None:
 
 
 def complain(text: str) -> None:
-    """Say it on standard error and, because the kernel closed that, in the kernel's log."""
-    line = f"usercrash_c: {text}\n".encode("utf-8", "backslashreplace")
-    os.write(2, line)
-    try:
-        log = os.open("/dev/kmsg", os.O_WRONLY | os.O_CLOEXEC)
-    except OSError:
-        return  # not root: standard error was all there is
-    try:
-        os.write(log, b"<3>" + line[:900])
-    finally:
-        os.close(log)
+    """Say it on standard error, in one line that the kernel's log can take."""
+    os.write(2, f"usercrash_c: {text}"[:800].encode("utf-8", "backslashreplace") + b"\n")
