@@ -13,10 +13,11 @@ from .notes import MAX_NOTES, Note, NoteLog
 from .snapshot import ElfNote, MappedFile, Snapshot
 
 OWNER = b"USERCRASH"
-NT_EVENT = 1  # CrashEvent.to_fields()
-NT_FACTS = 2  # Snapshot.facts
-NT_NOTES = 3  # soft errors: key "N", value stage NUL what NUL why
-NT_FILES = 4  # mapped ELF files, in the order of their descriptors: key "N", value "DEV INODE PATH"
+# Types that mean nothing else: binutils goes by the type alone for owners that it does not know.
+NT_EVENT = 0x55430001  # CrashEvent.to_fields()
+NT_FACTS = 0x55430002  # Snapshot.facts
+NT_NOTES = 0x55430003  # soft errors: key "N", value stage NUL what NUL why
+NT_FILES = 0x55430004  # mapped ELF files, as their descriptors: key "N", value "DEV INODE PATH"
 
 _RECORD = Struct("<II")
 assert _RECORD.size == 8

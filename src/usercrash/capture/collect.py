@@ -1,0 +1,226 @@
+"""Everything that is taken from a process while it is held.
+
+Most precious first: memory, then descriptors of its files, then the facts of /proc.
+The caller releases the target right after. Whatever cannot be had is a note; nothing
+is waited for.
+"""
+
+from __future__ import annotations
+
+import time
+from _struct import Struct
+
+from ..elf.arch import arch_of
+from ..elf.headers import ELFCLASS64, NT_AUXV, NT_SIGINFO, PF_R, PF_W, PF_X
+from ..model.snapshot import Load, MappedFile, Snapshot
+from ..model.types import TYPE_CHECKING, Tid
+from .elf_files import ElfFiles
+from .facts import Facts, system_facts
+from .filesystems import FileSystems
+from .memory import Memory
+from .plan import plan
+from .procfs import MapTable, namespace_ids, read_at, reason
+
+if TYPE_CHECKING:
+    from ..model.notes import NoteLog
+    from ..model.snapshot import ElfNote
+    from .plan import Range
+    from .target import Target
+
+_FAULTS = frozenset((4, 5, 7, 8, 11))  # signals whose siginfo names an address
+_SI_USER, _SI_QUEUE, _SI_TKILL, _SI_KERNEL = 0, -1, -6, 128
+_SIGINFO = Struct("<iii")  # si_signo, si_errno, si_code
+
+
+class Limits:
+    """Bounds of one capture: bytes, counts, and seconds while the process is held."""
+
+    __slots__ = (
+        "crashing_stack", "max_fds_listed", "max_files", "max_maps", "max_memory",
+        "max_threads_named", "other_stack", "seconds",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        *,
+        max_memory: int = 64 << 20,
+        crashing_stack: int = 16 << 20,
+        other_stack: int = 256 << 10,
+        max_maps: int = 16 << 20,
+        max_files: int = 1000,
+        max_fds_listed: int = 5000,
+        max_threads_named: int = 5000,
+        seconds: float = 5.0,
+    ) -> None:
+        self.max_memory = max_memory
+        self.crashing_stack = crashing_stack
+        self.other_stack = other_stack
+        self.max_maps = max_maps
+        self.max_files = max_files
+        self.max_fds_listed = max_fds_listed
+        self.max_threads_named = max_threads_named
+        self.seconds = seconds
+
+
+def collect(target: Target, limits: Limits | None = None) -> Snapshot:
+    """The snapshot of a target, which stays held: the caller releases it right after.
+
+    Descriptors in `files` belong to the caller. Never raises for what the process is
+    or does; a process that could not be proved gives its notes only.
+    """
+    limits = limits or Limits()
+    deadline = time.monotonic() + limits.seconds
+    snapshot = Snapshot(
+        target.event, target.machine, target.elf_class, target.elf_notes(), [], {}, [], target.notes
+    )
+    if target.proc >= 0:
+        try:
+            facts = Facts(target.proc, limits, deadline, target.notes)
+        except OSError as error:
+            target.notes.add("process", "its facts", reason(error))
+        else:
+            try:
+                _collect(target, limits, deadline, facts, snapshot)
+            finally:
+                facts.close()
+    snapshot.facts.update(system_facts(target.notes))
+    if not target.event.boot_id:
+        target.event.boot_id = snapshot.facts.get(b"@boot_id", b"")
+    return snapshot
+
+
+def _collect(
+    target: Target, limits: Limits, deadline: float, facts: Facts, snapshot: Snapshot
+) -> None:
+    notes = target.notes
+    snapshot.facts = facts.table
+    maps = MapTable(facts.maps())
+    facts.identity(target.event)
+    if not target.event.tid:
+        target.event.tid = Tid(facts.tid)
+    systems = FileSystems(target.proc)
+    memory = Memory(target.read, target.proc, maps, systems, notes)
+    threads = target.threads()
+    arch = arch_of(target.machine, target.elf_class)
+    try:
+        ranges = plan(
+            threads, maps, _auxv(snapshot), memory.read, arch,
+            limits.crashing_stack, limits.other_stack, fault=_fault_address(snapshot),
+        )  # fmt: skip
+        snapshot.loads = take(memory, maps, ranges, limits.max_memory, deadline, notes)
+        pc = threads[0].registers[arch.pc] if arch and threads else 0
+        snapshot.files = _files(target, facts.tid, memory, systems, maps, pc, limits, deadline)
+        facts.strings(memory)
+    finally:
+        memory.close()
+    facts.process()
+    facts.descriptors()
+    namespaced = len(namespace_ids(facts.table.get(b"status", b""))) > 1
+    facts.threads(threads, namespaced)
+    _sender(snapshot, namespaced)
+    facts.alive()
+
+
+def _files(
+    target: Target, tid: int, memory: Memory, systems: FileSystems, maps: MapTable, pc: int,
+    limits: Limits, deadline: float,
+) -> list[MappedFile]:  # fmt: skip
+    files = ElfFiles(target.proc, tid, memory, systems, target.notes)
+    try:
+        return files.open_all(maps, pc, limits.max_files, deadline)
+    finally:
+        files.close()
+
+
+def take(
+    memory: Memory,
+    maps: MapTable,
+    ranges: list[Range],
+    budget: int,
+    deadline: float,
+    notes: NoteLog,
+) -> list[Load]:
+    """The memory of `ranges`, which are in order of worth, until `budget` bytes are full; the
+    result is sorted, adjacent pieces are joined, and gaps are absent."""
+    pieces: list[tuple[int, bytes]] = []
+    total = 0
+    for number, (address, size, purpose) in enumerate(ranges):
+        why = "no time left" if time.monotonic() > deadline else ""
+        for start, data in memory.pieces(address, size):
+            pieces.append((start, data))
+            total += len(data)
+            if total >= budget:
+                why = f"{budget} bytes are as many as we keep"
+                break
+        if why:
+            notes.add("memory", f"{len(ranges) - number} pieces, from {purpose} on", why)
+            break
+    pieces.sort()
+    return _join(pieces, maps)
+
+
+def _join(pieces: list[tuple[int, bytes]], maps: MapTable) -> list[Load]:
+    loads: list[Load] = []
+    parts: list[bytes] = []
+    start = end = -1
+    mapping_end = flags = 0
+    for address, data in pieces:
+        if address == end and end < mapping_end:
+            parts.append(data)
+            end += len(data)
+            continue
+        if parts:
+            loads.append(Load(start, b"".join(parts), flags))
+        mapping = maps.find(address)
+        flags = _flags(mapping.perms) if mapping else PF_R
+        mapping_end = mapping.end if mapping else 0
+        start, end, parts = address, address + len(data), [data]
+    if parts:
+        loads.append(Load(start, b"".join(parts), flags))
+    return loads
+
+
+def _flags(perms: bytes) -> int:
+    read, write, execute = perms[:1] == b"r", perms[1:2] == b"w", perms[2:3] == b"x"
+    return PF_R * read | PF_W * write | PF_X * execute
+
+
+def _note_of(notes: list[ElfNote], kind: int) -> bytes:
+    for note in notes:
+        if note.type == kind and note.owner == b"CORE":
+            return note.desc
+    return b""
+
+
+def _auxv(snapshot: Snapshot) -> dict[int, int]:
+    """The auxiliary vector as AT_* to value."""
+    data = _note_of(snapshot.elf_notes, NT_AUXV)
+    pair = Struct("<QQ" if snapshot.elf_class == ELFCLASS64 else "<II")
+    return dict(pair.iter_unpack(data[: len(data) // pair.size * pair.size]))
+
+
+def _fault_address(snapshot: Snapshot) -> int | None:
+    """si_addr, for signals of the processor (siginfo_t, <asm-generic/siginfo.h>)."""
+    data = _note_of(snapshot.elf_notes, NT_SIGINFO)
+    if len(data) < 24 or snapshot.elf_class != ELFCLASS64:
+        return None
+    number, _, code = _SIGINFO.unpack_from(data)
+    if number not in _FAULTS or not 0 < code < _SI_KERNEL:
+        return None
+    return int.from_bytes(data[16:24], "little")
+
+
+def _sender(snapshot: Snapshot, namespaced: bool) -> None:
+    """@sender_comm: the name of the process that sent the signal, if it still lives. Its number
+    is of the receiver's namespace: with another than ours it names nobody here."""
+    data = _note_of(snapshot.elf_notes, NT_SIGINFO)
+    if len(data) < 24 or namespaced or snapshot.elf_class != ELFCLASS64:
+        return
+    _, _, code = _SIGINFO.unpack_from(data)
+    pid = int.from_bytes(data[16:20], "little")
+    if code not in (_SI_USER, _SI_QUEUE, _SI_TKILL) or pid in (0, snapshot.event.pid):
+        return
+    try:
+        snapshot.facts[b"@sender_comm"] = read_at(None, b"/proc/%d/comm" % pid, 64).rstrip(b"\n")
+    except OSError as error:
+        snapshot.notes.add("signal", f"name of its sender, process {pid}", reason(error))

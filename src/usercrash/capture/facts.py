@@ -1,0 +1,237 @@
+"""What /proc knows of a process: raw bytes under their names below /proc/PID.
+
+Nothing is interpreted here. Each fact is bounded in bytes, the whole in count and time.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+
+from ..model.types import TYPE_CHECKING
+from .procfs import (
+    PAGE,
+    namespace_ids,
+    open_dir,
+    read_at,
+    reason,
+    stat_number,
+    status_field,
+)
+from .sockets import socket_facts
+
+if TYPE_CHECKING:
+    from ..model.event import CrashEvent
+    from ..model.notes import NoteLog
+    from ..model.snapshot import ThreadState
+    from .collect import Limits
+    from .memory import Memory
+
+# Of the process as a whole, and where its leader has ended, of the crashing thread.
+_FILES = (b"cgroup", b"limits", b"loginuid", b"sessionid", b"oom_score", b"oom_score_adj",
+          b"attr/current", b"personality", b"coredump_filter")  # fmt: skip
+_LINKS = (b"exe", b"cwd", b"root", b"ns/pid", b"ns/mnt", b"ns/net", b"ns/user")
+_SMALL = 64 << 10
+_STRINGS = 128 << 10  # of command line and environment, which may have 2 MB
+_DETAILED = 64  # threads whose stat and kernel stack are read, too
+_NAMESPACED = 5000  # threads whose status is read where their numbers differ
+_FDINFO = 1024  # descriptors whose fdinfo is read
+_ABSENT = (errno.ENOENT, errno.EINVAL)  # not in this kernel's configuration
+
+
+class Facts:
+    """Gathers the facts of one process into `table`."""
+
+    __slots__ = ("_deadline", "_gone", "_limits", "_notes", "_process", "_thread", "table", "tid")
+
+    def __init__(self, thread: int, limits: Limits, deadline: float, notes: NoteLog) -> None:
+        """`thread` is the descriptor of task/TID; OSError when its process is gone."""
+        self._thread = thread
+        self._process = open_dir(b"../..", dir_fd=thread)
+        self._limits = limits
+        self._deadline = deadline
+        self._notes = notes
+        self._gone = False
+        self.tid = 0
+        self.table: dict[bytes, bytes] = {}
+
+    def close(self) -> None:
+        """Close the descriptor of the process's directory."""
+        if self._process >= 0:
+            os.close(self._process)
+            self._process = -1
+
+    def maps(self) -> bytes:
+        """The memory map; kept under `maps`."""
+        return self._read(self._thread, b"maps", b"maps", self._limits.max_maps)
+
+    def identity(self, event: CrashEvent) -> None:
+        """status, stat, comm; fills in the event's tid and start time."""
+        own = self._read(self._thread, b"status", b"status", _SMALL)
+        ids = namespace_ids(own)
+        self.tid = ids[0] if ids else event.tid
+        prefix = b"task/%d/" % self.tid
+        self.table[prefix + b"status"] = own
+        leader = self._read(self._process, b"status", b"status", _SMALL)
+        if status_field(leader, b"State").startswith(b"Z"):
+            self.table[b"status"] = own  # a leader that has ended shows no memory
+        stat = self._read(self._process, b"stat", b"stat", _SMALL)
+        event.start_ticks = event.start_ticks or stat_number(stat, 22)
+        self._read(self._process, b"comm", b"comm", _SMALL)
+        for name in (b"comm", b"stat", b"stack"):
+            self._read(self._thread, name, prefix + name, _SMALL)
+
+    def process(self) -> None:
+        """The process as a whole."""
+        for name in _FILES:
+            self._read(self._process, name, name, _SMALL)
+        for name in _LINKS:
+            self._link(self._thread, name, name)
+
+    def strings(self, memory: Memory) -> None:
+        """Command line and environment, from memory. /proc would read them without asking
+        whether they are there, and a process can lay any mapping where they are expected."""
+        self._read(self._thread, b"auxv", b"auxv", _SMALL)
+        stat = self.table.get(b"task/%d/stat" % self.tid, b"")
+        arg_start, arg_end, env_start, env_end = (stat_number(stat, n) for n in range(48, 52))
+        arguments = self._string(memory, b"cmdline", arg_start, arg_end)
+        if arguments[-1:] not in (b"", b"\0") and arg_end == env_start:
+            # A title written over the arguments goes on into the environment, as in fs/proc/base.c.
+            title = memory.read(arg_start, max(PAGE, len(arguments)))
+            self.table[b"cmdline"] = title.partition(b"\0")[0]
+        self._string(memory, b"environ", env_start, env_end)
+
+    def _string(self, memory: Memory, name: bytes, start: int, end: int) -> bytes:
+        size = max(end - start, 0)
+        data = memory.read(start, min(size, _STRINGS)) if size else b""
+        if len(data) < min(size, _STRINGS):
+            self._notes.add("process", name.decode(), "not all of it is in memory")
+        elif size > _STRINGS:
+            self._notes.add("process", name.decode(), f"the first {_STRINGS} of {size} bytes kept")
+        self.table[name] = data
+        return data
+
+    def threads(self, threads: list[ThreadState], namespaced: bool) -> None:
+        """Names of the other threads; where they are few, states and kernel stacks, too."""
+        try:
+            tasks = open_dir(b"task", dir_fd=self._process)
+        except OSError as error:
+            self._miss(b"task", error)
+            return
+        limit = self._limits.max_threads_named
+        detailed = len(threads) <= _DETAILED
+        for number, thread in enumerate(threads):
+            tid = thread.host_tid
+            if tid in (0, self.tid):
+                continue
+            if number >= limit or self._late():
+                self._notes.add("threads", f"names of threads after the first {number}", "too many")
+                break
+            names = [b"comm"]
+            if detailed:
+                names += (b"stat", b"stack")
+            if namespaced and number < _NAMESPACED:
+                names.append(b"status")
+            for name in names:
+                path = b"%d/%s" % (tid, name)
+                self._read(tasks, path, b"task/" + path, _SMALL)
+        os.close(tasks)
+
+    def descriptors(self) -> None:
+        """Every descriptor's target, fdinfo of the first, and the tables of its sockets."""
+        try:
+            links = open_dir(b"fd", dir_fd=self._thread)
+            numbers = sorted(int(name) for name in os.listdir(links))
+        except OSError as error:
+            self._miss(b"fd", error)
+            return
+        infos = self._open_quietly(b"fdinfo")
+        sockets = set()
+        for count, number in enumerate(numbers):
+            if count >= self._limits.max_fds_listed or self._late():
+                what = f"{len(numbers) - count} of {len(numbers)} open files"
+                self._notes.add("open files", what, "too many to list")
+                break
+            name = b"%d" % number
+            target = self._link(links, name, b"fd/" + name)
+            if infos >= 0 and count < _FDINFO:
+                self._read(infos, name, b"fdinfo/" + name, 4096)
+            if target.startswith(b"socket:[") and target.endswith(b"]"):
+                sockets.add(target[8:-1])
+        os.close(links)
+        if infos >= 0:
+            os.close(infos)
+        if sockets and not self._late():
+            self.table.update(socket_facts(self._thread, sockets, self._deadline, self._notes))
+
+    def alive(self) -> bool:
+        """Whether the thread is still there; a note if not."""
+        try:
+            os.stat(b"stat", dir_fd=self._thread)
+            read_at(self._thread, b"comm", 64)
+        except OSError:
+            self._notes.add("process", "what was not read in time", "it ended while it was read")
+            return False
+        return True
+
+    def _open_quietly(self, name: bytes) -> int:
+        try:
+            return open_dir(name, dir_fd=self._thread)
+        except OSError as error:
+            self._miss(name, error)
+            return -1
+
+    def _late(self) -> bool:
+        return time.monotonic() > self._deadline
+
+    def _read(self, dir_fd: int, path: bytes, name: bytes, limit: int) -> bytes:
+        if self._gone:
+            return b""
+        try:
+            data = read_at(dir_fd, path, limit)
+        except OSError as error:
+            self._miss(name, error)
+            return b""
+        if len(data) >= limit:
+            self._notes.add("process", name.decode(), f"cut after {limit} bytes")
+        self.table[name] = data
+        return data
+
+    def _link(self, dir_fd: int, path: bytes, name: bytes) -> bytes:
+        if self._gone:
+            return b""
+        try:
+            target = os.readlink(path, dir_fd=dir_fd)
+        except OSError as error:
+            self._miss(name, error)
+            return b""
+        self.table[name] = target
+        return target
+
+    def _miss(self, name: bytes, error: OSError) -> None:
+        if error.errno == errno.ESRCH:
+            self._gone = True
+            self._notes.add("process", f"{name.decode()} and what follows", "the process is gone")
+        elif error.errno not in _ABSENT:
+            self._notes.add("process", name.decode(), reason(error))
+
+
+def system_facts(notes: NoteLog) -> dict[bytes, bytes]:
+    """Facts of the machine: @uptime @hostname @kernel @boot_id @clk_tck @page_size."""
+    system = os.uname()
+    facts = {
+        b"@hostname": os.fsencode(system.nodename),
+        b"@kernel": os.fsencode(f"{system.release} {system.version}"),
+        b"@clk_tck": b"%d" % os.sysconf("SC_CLK_TCK"),
+        b"@page_size": b"%d" % os.sysconf("SC_PAGE_SIZE"),
+    }
+    for name, path in (
+        (b"@uptime", b"/proc/uptime"),
+        (b"@boot_id", b"/proc/sys/kernel/random/boot_id"),
+    ):
+        try:
+            facts[name] = read_at(None, path, 256).strip()
+        except OSError as error:
+            notes.add("system", path.decode(), reason(error))
+    return facts

@@ -1,0 +1,107 @@
+"""Which file systems may be touched while a process is held.
+
+Opening a file, or reading a page that is not in memory, asks its file system. One
+in user space (FUSE) or on a server may never answer, and nothing ends
+that wait. So only file systems that are known to answer are asked.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .procfs import read_at
+
+_ON_DISK = frozenset((
+    b"ext2", b"ext3", b"ext4", b"xfs", b"btrfs", b"f2fs", b"jfs", b"bcachefs", b"zfs", b"reiserfs",
+    b"squashfs", b"erofs", b"iso9660", b"udf", b"vfat", b"exfat", b"ntfs3", b"minix",
+))  # fmt: skip
+_IN_MEMORY = frozenset((b"tmpfs", b"ramfs", b"rootfs", b"devtmpfs", b"hugetlbfs"))
+_MOUNTINFO_LIMIT = 4 << 20
+
+
+def parse_mountinfo(text: bytes) -> dict[bytes, bytes]:
+    """Device (text `major:minor` in hex, as in maps) to file system type.
+
+    proc_pid_mountinfo(5); the kernel escapes spaces in paths, so ` - ` stands once.
+    """
+    result = {}
+    for line in text.split(b"\n"):
+        head, dash, tail = line.partition(b" - ")
+        fields = head.split(b" ", 3)
+        if not dash or len(fields) < 4:
+            continue
+        major, _, minor = fields[2].partition(b":")
+        if major.isdigit() and minor.isdigit() and len(fields[2]) < 24:
+            result[b"%02x:%02x" % (int(major), int(minor))] = tail.split(b" ", 1)[0]
+    return result
+
+
+class FileSystems:
+    """The file systems that a process sees, looked up when first asked for.
+
+    A device is trusted only if it is mounted in the process's mount namespace or in ours. An
+    overlay is trusted only if the process lives in our user namespace: anybody can
+    mount an overlay over FUSE in a user namespace of his own.
+    """
+
+    __slots__ = ("_host", "_own", "_proc", "_shm", "_trust_overlay")
+
+    def __init__(self, proc: int) -> None:
+        self._proc = proc
+        self._own: dict[bytes, bytes] | None = None
+        self._host: dict[bytes, bytes] | None = None
+        self._trust_overlay = False
+        self._shm = b""
+
+    def type_of(self, device: bytes) -> bytes:
+        """The type of a mounted device, b"" if it is mounted nowhere that we can see."""
+        if self._own is None:
+            self._own = self._table(self._proc, b"mountinfo")
+            self._trust_overlay = _same_user_namespace(self._proc)
+        found = self._own.get(device)
+        if found is None:
+            if self._host is None:
+                self._host = self._table(None, b"/proc/self/mountinfo")
+            found = self._host.get(device, b"")
+        return found
+
+    def pages_answer(self, device: bytes) -> bool:
+        """Whether a page that is not in memory may be read. Not so for files in memory:
+        those can be registered with userfaultfd."""
+        kind = self.type_of(device)
+        return kind in _ON_DISK or (kind == b"overlay" and self._trust_overlay)
+
+    def opens(self, device: bytes) -> bool:
+        """Whether a file may be opened and read through a descriptor."""
+        return (
+            self.pages_answer(device)
+            or self.type_of(device) in _IN_MEMORY
+            or device == self._memory_device()
+        )
+
+    @staticmethod
+    def _table(dir_fd: int | None, name: bytes) -> dict[bytes, bytes]:
+        try:
+            return parse_mountinfo(read_at(dir_fd, name, _MOUNTINFO_LIMIT))
+        except OSError:
+            return {}  # nothing is trusted then, and every file not opened has its note
+
+    def _memory_device(self) -> bytes:
+        """The kernel's own tmpfs, mounted nowhere, that holds memfds."""
+        if not self._shm:
+            try:
+                fd = os.memfd_create("usercrash", os.MFD_CLOEXEC)
+            except OSError:
+                self._shm = b"-"  # no memfds on this kernel: no device to trust
+                return self._shm
+            device = os.fstat(fd).st_dev
+            os.close(fd)
+            self._shm = b"%02x:%02x" % (os.major(device), os.minor(device))
+        return self._shm
+
+
+def _same_user_namespace(proc: int) -> bool:
+    try:
+        return os.readlink(b"ns/user", dir_fd=proc) == os.readlink(b"/proc/self/ns/user")
+    except OSError:
+        return False

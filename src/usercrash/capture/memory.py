@@ -1,0 +1,150 @@
+"""A process's memory, without ever waiting for it.
+
+Reading a page that is not there makes the kernel fetch it: from FUSE, from a
+dead server, or from a userfaultfd whose handler stands still with the process. Such a read never
+returns, not even on SIGKILL. So `pagemap` is asked first, and only pages that are present or
+swapped out are read, and pages of files on file systems that answer.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ..model.types import TYPE_CHECKING
+from .procfs import PAGE, MapTable, reason, start_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ..model.notes import NoteLog
+    from .filesystems import FileSystems
+
+_BLOCK = 512  # pages whose state is asked for at once
+_SPAN = _BLOCK * PAGE
+_CHUNK = 1 << 20
+_TOP = 1 << 64
+
+
+def _usable(state: int) -> int:
+    """Top byte of a pagemap entry (Documentation/admin-guide/mm/pagemap.rst) to 1 or 0.
+
+    Bit 63 present; 62 swapped; 57 write-protected by userfaultfd, which with 62
+    alone may be a mere marker of a page that is not there.
+    """
+    return 1 if state & 0x80 or (state & 0x40 and not state & 0x02) else 0
+
+
+_USABLE = bytes(_usable(state) for state in range(256))
+
+
+class Memory:
+    """Reads of a standing process that cannot hang.
+
+    `raw` is the target's read; `proc` -1 (a target without /proc) trusts every page.
+    """
+
+    __slots__ = ("_blocks", "_complete", "_files", "_maps", "_pagemap", "_raw", "_trust")
+
+    def __init__(
+        self,
+        raw: Callable[[int, int], bytes],
+        proc: int,
+        maps: MapTable,
+        files: FileSystems,
+        notes: NoteLog,
+    ) -> None:
+        self._raw = raw
+        self._maps = maps
+        self._files = files
+        self._blocks: dict[int, bytes] = {}
+        self._complete: set[int] = set()  # the blocks whose files have been looked at
+        self._pagemap = -1
+        self._trust = proc < 0
+        if proc >= 0:
+            try:
+                self._pagemap = os.open(b"pagemap", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
+            except OSError as error:
+                notes.add("memory", "state of its pages", reason(error))
+
+    def close(self) -> None:
+        """Close the descriptor of pagemap."""
+        if self._pagemap >= 0:
+            os.close(self._pagemap)
+            self._pagemap = -1
+
+    def read(self, address: int, size: int) -> bytes:
+        """What can be read at `address` without a gap."""
+        for start, end in self._runs(address, size):
+            return self._raw(address, end - address) if start == address else b""
+        return b""
+
+    def pieces(self, address: int, size: int) -> Iterator[tuple[int, bytes]]:
+        """All that can be read of a range, in pieces of at most 1 MiB, gaps left out."""
+        for start, end in self._runs(address, size):
+            failures = 0
+            while start < end and failures < 16:
+                data = self._raw(start, min(end - start, _CHUNK))
+                if data:
+                    yield start, data
+                    start += len(data)
+                else:
+                    failures += 1  # mapped but refused (a device's pages, guard pages)
+                    start = (start // PAGE + 1) * PAGE
+
+    def _runs(self, address: int, size: int) -> Iterator[tuple[int, int]]:
+        """The readable parts [start, end) of a range, adjacent pages together."""
+        end = min(address + size, _TOP)
+        start = -1
+        position = address
+        while position < end:
+            block = position // _SPAN
+            index = position % _SPAN // PAGE
+            states = self._blocks.get(block)
+            if states is None:
+                states = self._blocks[block] = self._load(block)
+            if not states[index] and block not in self._complete:
+                self._complete.add(block)
+                states = self._blocks[block] = self._add_files(block * _SPAN, states)
+            if states[index]:
+                if start < 0:
+                    start = position
+                stop = states.find(0, index)
+            else:
+                if start >= 0:
+                    yield start, position
+                    start = -1
+                stop = states.find(1, index)
+            position = block * _SPAN + (stop if stop >= 0 else _BLOCK) * PAGE
+        if start >= 0:
+            yield start, end
+
+    def _load(self, block: int) -> bytes:
+        """One byte for each page of a block: 1 if it may be read."""
+        if self._trust:
+            return b"\1" * _BLOCK
+        states = b""
+        if self._pagemap >= 0:
+            try:
+                states = os.pread(self._pagemap, _BLOCK * 8, block * _BLOCK * 8)
+            except (OSError, OverflowError):
+                states = b""  # addresses that no process has (vsyscall, garbage)
+        return states[7::8].translate(_USABLE).ljust(_BLOCK, b"\0")
+
+    def _add_files(self, base: int, flags: bytes) -> bytes:
+        """Mark the pages that are not there but may be fetched: of files on file systems that
+        answer, and the kernel's own vdso; without pagemap also those of anonymous memory."""
+        result = bytearray(flags)
+        top = base + _SPAN
+        for number in range(self._maps.index_above(base), len(self._maps.lines)):
+            line = self._maps.lines[number]
+            if start_of(line) >= top:
+                break
+            anonymous = b" 00:00 0" in line
+            if anonymous and self._pagemap >= 0 and not line.endswith(b"[vdso]"):
+                continue
+            mapping = self._maps.at(number)
+            if mapping and (anonymous or self._files.pages_answer(mapping.device)):
+                first = max(mapping.start - base, 0) // PAGE
+                last = min(mapping.end - base, _SPAN) // PAGE
+                result[first:last] = b"\1" * (last - first)
+        return bytes(result)

@@ -1,0 +1,242 @@
+"""Which memory of a crashed process is worth keeping.
+
+Pure: the process is seen through its maps, its registers and a `read` callback,
+so that it runs on a core file as well as on a process.
+"""
+
+from __future__ import annotations
+
+from _struct import Struct
+
+from ..model.types import TYPE_CHECKING
+from .link_map import loader_ranges
+from .procfs import PAGE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ..elf.arch import Arch
+    from ..model.maps import Mapping
+    from ..model.snapshot import ThreadState
+    from .procfs import MapTable
+
+    Read = Callable[[int, int], bytes]
+    Range = tuple[int, int, str]  # address, size, reason
+
+_GRAIN = 64  # ranges begin and end at multiples of it: fewer and larger pieces
+_CODE_BEFORE = _CODE_AFTER = 256
+_REGISTER_BEFORE, _REGISTER_AFTER = 256, 512
+_FIRST_OF_OTHERS = 32 << 10  # of each other stack, before any of them gets more
+_GUARD_REACH = 16 << 20  # how far above a stack pointer outside all mappings its stack may begin
+_CONTEXT_SEARCH = 1 << 20
+_MAX_CONTEXTS = 8
+_MAX_HEADERS = 1000
+_TOP = 1 << 64
+
+_QWORD = Struct("<Q")
+_PHDR = Struct("<IIQQQQQQ")
+
+# Where a signal handler was entered, the interrupted registers lie on its stack (struct
+# sigcontext, <asm/sigcontext.h>). By machine: a word of it that can hardly be anything
+# else, and the distances from it back to sp and pc. x86-64: cs 0x33, gs 0, fs 0, ss 0x2b.
+_SIGNAL_CONTEXT = {62: (b"\x33\0\0\0\0\0\x2b\0", 24, 16)}
+
+
+def plan(
+    threads: list[ThreadState],
+    maps: MapTable,
+    auxv: dict[int, int],
+    read: Read,
+    arch: Arch | None,
+    crashing_stack: int = 16 << 20,
+    other_stack: int = 256 << 10,
+    max_ranges: int = 20_000,
+    fault: int | None = None,
+) -> list[Range]:
+    """(address, size, reason) in order of worth, without overlaps.
+
+    `threads` has the crashing thread first; `auxv` is AT_* to value; `read` gives
+    what is readable up to the first gap; `fault` is the address that the signal
+    names. Sizes are upper bounds: parts that are not there cost nothing.
+    """
+    chosen = _Chosen(max_ranges)
+    for address, size, reason in _wanted(
+        threads, maps, auxv, read, arch, crashing_stack, other_stack, fault
+    ):
+        chosen.add(address, size, reason)
+    return chosen.ranges
+
+
+def _wanted(
+    threads: list[ThreadState],
+    maps: MapTable,
+    auxv: dict[int, int],
+    read: Read,
+    arch: Arch | None,
+    crashing_stack: int,
+    other_stack: int,
+    fault: int | None,
+) -> Iterator[Range]:
+    if arch and threads:
+        yield from _crashing(threads[0], maps, read, arch, crashing_stack)
+    if fault is not None:
+        yield fault - _REGISTER_BEFORE, _REGISTER_BEFORE + _REGISTER_AFTER, "fault address"
+    if arch:
+        yield from loader_ranges(auxv, maps, read, arch.word)
+    yield from _headers(maps, read)
+    if vdso := maps.named(b"[vdso]"):
+        yield vdso.start, vdso.size, "vdso"
+    if arch:
+        for limit in (min(_FIRST_OF_OTHERS, other_stack), other_stack):
+            for thread in threads[1:]:
+                yield from _stack(thread.registers[arch.sp], maps, arch, limit, "stack")
+            if limit < other_stack:
+                for thread in threads[1:]:
+                    yield _code(thread.registers[arch.pc])
+
+
+def _crashing(
+    thread: ThreadState, maps: MapTable, read: Read, arch: Arch, limit: int
+) -> Iterator[Range]:
+    """The crashing thread: its stack, the stacks that signal handlers interrupted on it,
+    the code at each pc, the memory around each register."""
+    registers = thread.registers
+    yield _code(registers[arch.pc])
+    for start, size, reason in _stack(registers[arch.sp], maps, arch, limit, "crashing stack"):
+        yield start, size, reason
+        top = registers[arch.sp]
+        for sp, pc in _interrupted(read(top, min(size, _CONTEXT_SEARCH)), arch):
+            if _is_stack(maps.find(sp)):
+                yield from _stack(sp, maps, arch, limit, "interrupted stack")
+                yield _code(pc)
+    for name in arch.pointer_registers:
+        value = registers.get(name, 0)
+        if value >= PAGE:
+            yield value - _REGISTER_BEFORE, _REGISTER_BEFORE + _REGISTER_AFTER, name
+
+
+def _code(pc: int) -> Range:
+    return pc - _CODE_BEFORE, _CODE_BEFORE + _CODE_AFTER, "code"
+
+
+def _stack(sp: int, maps: MapTable, arch: Arch, limit: int, reason: str) -> Iterator[Range]:
+    """From the red zone below `sp` to the end of the mapping, at most `limit`. A thread that
+    ran out of stack has its sp in the guard page, or below it: its stack is the next
+    writable mapping above."""
+    mapping = maps.find(sp)
+    start = sp - arch.red_zone
+    if not _is_stack(mapping):
+        mapping = _next_writable(maps, sp)
+        if mapping is None:
+            return
+        start = mapping.start
+    if mapping:
+        start = max(start, mapping.start)
+        yield start, min(mapping.end - start, limit), reason
+
+
+def _is_stack(mapping: Mapping | None) -> bool:
+    return mapping is not None and mapping.writable
+
+
+def _next_writable(maps: MapTable, sp: int) -> Mapping | None:
+    first = maps.index_above(sp)
+    for number in range(first, first + 4):
+        mapping = maps.at(number)
+        if mapping is None or mapping.start - sp > _GUARD_REACH:
+            return None
+        if mapping.writable:
+            return mapping
+    return None
+
+
+def _interrupted(stack: bytes, arch: Arch) -> Iterator[tuple[int, int]]:
+    """(sp, pc) of each signal context in the bytes of a stack, innermost first."""
+    layout = _SIGNAL_CONTEXT.get(arch.machine)
+    if layout is None:
+        return
+    marker, to_sp, to_pc = layout
+    position, count = stack.find(marker), 0
+    while position >= 0 and count < _MAX_CONTEXTS:
+        if position >= to_sp:
+            sp = _QWORD.unpack_from(stack, position - to_sp)[0]
+            pc = _QWORD.unpack_from(stack, position - to_pc)[0]
+            yield sp, pc
+            count += 1
+        position = stack.find(marker, position + 1)
+
+
+def _headers(maps: MapTable, read: Read) -> Iterator[Range]:
+    """The first page of every mapped ELF file, and its build-id note where that lies elsewhere."""
+    count = 0
+    for mapping in maps.files():
+        if mapping.offset != 0 or not mapping.readable or count >= _MAX_HEADERS:
+            continue
+        head = read(mapping.start, 4)
+        if head != b"\x7fELF":
+            continue
+        count += 1
+        yield mapping.start, min(PAGE, mapping.size), "ELF header"
+        yield from _build_id(mapping.start, read(mapping.start, PAGE))
+
+
+def _build_id(base: int, page: bytes) -> Iterator[Range]:
+    """PT_NOTE segments outside the first page (Elf64_Phdr, <elf.h>)."""
+    if len(page) < 64 or page[4] != 2:
+        return
+    offset = _QWORD.unpack_from(page, 32)[0]
+    count = int.from_bytes(page[56:58], "little")
+    for number in range(min(count, 64)):
+        at = offset + number * _PHDR.size
+        if at + _PHDR.size > len(page):
+            return
+        kind, _, file_offset, _, _, size, _, _ = _PHDR.unpack_from(page, at)
+        if kind == 4 and file_offset + size > PAGE and size <= PAGE:
+            # The segment that maps the headers maps the notes, too: same bias.
+            yield base + file_offset, size, "ELF note"
+
+
+class _Chosen:
+    """Disjoint ranges in the order in which they were added."""
+
+    __slots__ = ("_ends", "_limit", "_starts", "ranges")
+
+    def __init__(self, limit: int) -> None:
+        self.ranges: list[Range] = []
+        self._limit = limit
+        self._starts: list[int] = []  # sorted, merged
+        self._ends: list[int] = []
+
+    def add(self, address: int, size: int, reason: str) -> None:
+        """Add what of a range is not there yet."""
+        start = max(address, 0) // _GRAIN * _GRAIN
+        end = min((address + size + _GRAIN - 1) // _GRAIN * _GRAIN, _TOP)
+        if size <= 0 or end <= start:
+            return
+        first = self._first_touching(start)
+        last = first
+        position, low, high = start, start, end
+        while last < len(self._starts) and self._starts[last] <= end:
+            if self._starts[last] > position:
+                self._append(position, self._starts[last], reason)
+            position = max(position, self._ends[last])
+            low, high = min(low, self._starts[last]), max(high, self._ends[last])
+            last += 1
+        if position < end:
+            self._append(position, end, reason)
+        self._starts[first:last] = [low]
+        self._ends[first:last] = [high]
+
+    def _append(self, start: int, end: int, reason: str) -> None:
+        if len(self.ranges) < self._limit:
+            self.ranges.append((start, end - start, reason))
+
+    def _first_touching(self, start: int) -> int:
+        low, high = 0, len(self._ends)
+        while low < high:
+            middle = (low + high) // 2
+            if self._ends[middle] < start:
+                low = middle + 1
+            else:
+                high = middle
+        return low

@@ -1,0 +1,160 @@
+"""Reading /proc beneath directory descriptors, and the parsing that capture itself needs.
+
+A directory descriptor below /proc/PID stays with that one process: when the
+process is gone, reads beneath it fail, also after the kernel gave the number to
+another. So nothing here opens a path by number twice.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ..model.maps import Mapping, parse_maps
+from ..model.types import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY
+_CHUNK = 32768
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def reason(error: OSError) -> str:
+    """What a failed system call said, for a note."""
+    return error.strerror or "unknown error"
+
+
+def open_dir(path: bytes, dir_fd: int | None = None) -> int:
+    """A descriptor of a directory, for use as `dir_fd`; OSError as from open(2)."""
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=dir_fd)
+
+
+def read_at(dir_fd: int | None, name: bytes, limit: int = 1 << 20) -> bytes:
+    """Up to `limit` bytes of a /proc file; OSError as from open(2) and read(2).
+
+    A read of a /proc file gives about a page at a time: only an empty one is its end.
+    """
+    fd = os.open(name, _READ, dir_fd=dir_fd)
+    try:
+        data = os.read(fd, min(limit, _CHUNK))
+        if not data:
+            return data
+        parts = [data]
+        left = limit - len(data)
+        while left > 0 and (data := os.read(fd, min(left, _CHUNK))):
+            parts.append(data)
+            left -= len(data)
+        return b"".join(parts) if len(parts) > 1 else parts[0]
+    finally:
+        os.close(fd)
+
+
+def status_field(status: bytes, key: bytes) -> bytes:
+    """The value of one line of a `status` file, b"" if there is none.
+
+    Keys are matched whole and at the start of a line: the kernel escapes newlines
+    in the name, so the text of a name cannot make up a line.
+    """
+    start = 0 if status.startswith(key + b":") else status.find(b"\n" + key + b":") + 1
+    if start == 0 and not status.startswith(key + b":"):
+        return b""
+    start += len(key) + 1
+    end = status.find(b"\n", start)
+    return status[start : end if end >= 0 else len(status)].strip()
+
+
+def namespace_ids(status: bytes) -> list[int]:
+    """The ids of the NSpid line, outermost namespace first; empty if there is none."""
+    try:
+        return [int(word) for word in status_field(status, b"NSpid").split()]
+    except ValueError:
+        return []
+
+
+def stat_fields(stat: bytes) -> list[bytes]:
+    """The fields of a `stat` file after the name; [0] is field 3 of proc_pid_stat(5).
+
+    The name may hold anything, also `)` and newlines: only the last `)` ends it.
+    """
+    return stat[stat.rfind(b")") + 1 :].split()
+
+
+def stat_number(stat: bytes, field: int) -> int:
+    """Field `field` (numbered as in proc_pid_stat(5), from 4) of a `stat` file; 0 if absent."""
+    fields = stat_fields(stat)
+    try:
+        return int(fields[field - 3])
+    except (IndexError, ValueError):
+        return 0
+
+
+class MapTable:
+    """The lines of /proc/PID/maps, parsed one by one as they are asked for.
+
+    A process may have 70,000 mappings, of which capture looks at a few dozen:
+    parsing all of them would hold it for a third of a second.
+    """
+
+    __slots__ = ("lines",)
+
+    def __init__(self, text: bytes) -> None:
+        lines = text.split(b"\n")
+        lines.pop()  # what follows the last newline: nothing, or a line cut short
+        self.lines = lines
+
+    def at(self, index: int) -> Mapping | None:
+        """Mapping number `index`, None past the ends or for a line that is no mapping."""
+        if not 0 <= index < len(self.lines):
+            return None
+        parsed = parse_maps(self.lines[index])
+        return parsed[0] if parsed else None
+
+    def index_above(self, address: int) -> int:
+        """The number of the first mapping that ends above `address`."""
+        low, high = 0, len(self.lines)
+        while low < high:
+            middle = (low + high) // 2
+            if _end_of(self.lines[middle]) <= address:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    def find(self, address: int) -> Mapping | None:
+        """The mapping that holds `address`."""
+        mapping = self.at(self.index_above(address))
+        return mapping if mapping and mapping.start <= address else None
+
+    def files(self) -> Iterator[Mapping]:
+        """All mappings of files, in order of their addresses."""
+        for line in self.lines:
+            if b" 00:00 0" not in line:
+                for mapping in parse_maps(line):
+                    if mapping.is_file:
+                        yield mapping
+
+    def named(self, name: bytes) -> Mapping | None:
+        """The first mapping with one of the kernel's names, such as `[vdso]`."""
+        for line in reversed(self.lines):
+            if line.endswith(name):
+                parsed = parse_maps(line)
+                if parsed and parsed[0].path == name and parsed[0].inode == 0:
+                    return parsed[0]
+        return None
+
+
+def start_of(line: bytes) -> int:
+    """The first address of a line of maps, 0 if there is none."""
+    try:
+        return int(line[: line.index(b"-")], 16)
+    except ValueError:
+        return 0
+
+
+def _end_of(line: bytes) -> int:
+    try:
+        return int(line[line.index(b"-") + 1 : line.index(b" ")], 16)
+    except ValueError:
+        return 0
