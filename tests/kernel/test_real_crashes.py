@@ -1,0 +1,129 @@
+"""Real crashes through the real kernel: the report's frames are those that gdb gives.
+
+Each program of tests/programs dies twice: once with the kernel's own core file, which
+`usercrash analyze` and gdb both read; once through the pipe, with our server and client, whose
+report is compared with gdb on the minicore of that same crash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest
+from tests.support.build import Built, Program, build, programs
+from tests.support.compare import Difference, differences, follows
+from tests.support.kernel import Installation, Published, analyze, full_core
+from tests.support.oracle import Stacks, gdb_frames
+
+from usercrash.report import Report, Thread
+
+GDB_FRAMES = 3000  # of a deep recursion as many as this; gdb needs 30 µs for each
+
+pytestmark = pytest.mark.usefixtures("needs_kernel")
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """A difference to gdb that is not ours to mend: where (program ids, a shell pattern), what
+    (kind of difference; function in our report and in gdb's, shell patterns), why."""
+
+    program: str
+    kind: str
+    ours: str
+    theirs: str
+    why: str
+
+
+EXPLAINED: list[Explained] = []
+
+
+def crashing(report: Report) -> Thread:
+    """The one thread that crashed."""
+    found = [thread for thread in report.threads if thread.crashed]
+    assert len(found) == 1
+    return found[0]
+
+
+def unexplained(program: Program, report: Report, stacks: Stacks) -> list[str]:
+    """Every difference to gdb that the table does not hold, thread by thread."""
+
+    def explained(found: Difference) -> bool:
+        return any(
+            fnmatchcase(program.id, entry.program)
+            and entry.kind == found.kind
+            and fnmatchcase(found.ours, entry.ours)
+            and fnmatchcase(found.theirs, entry.theirs)
+            for entry in EXPLAINED
+        )
+
+    lines = []
+    ours = {thread.namespace_tid or thread.tid: thread for thread in report.threads}
+    if ours.keys() != stacks.keys():
+        lines.append(f"threads: ours {sorted(ours)}, gdb's {sorted(stacks)}")
+    for tid in ours.keys() & stacks.keys():
+        for found in differences(ours[tid], stacks[tid][:GDB_FRAMES]):
+            if not explained(found):
+                lines.append(f"thread {tid} {found}")
+    return lines
+
+
+def check_report(program: Program, report: Report) -> None:
+    """What the program's comment says must stand in the report."""
+    thread = crashing(report)
+    assert report.complete
+    assert follows(thread.frames, program.frames), [frame.function for frame in thread.frames]
+    assert report.signal is not None and report.cause is not None
+    assert report.signal.name == program.signal
+    if program.code is not None:
+        assert report.signal.code_name == program.code
+    if program.cause is not None:
+        assert report.cause.kind == program.cause, report.cause
+    if program.message is not None:
+        assert program.message in (report.cause.abort_message or "")
+    if program.threads is not None:
+        assert len(report.threads) == program.threads
+
+
+def ids() -> list[str]:
+    return list(programs())
+
+
+@pytest.mark.parametrize("name", ids())
+def test_frames_of_the_kernels_core(name: str, tmp_path: Path) -> None:
+    built = build(programs()[name])
+    core = full_core(built, tmp_path)
+    # A deleted file is where the core does not say.
+    where = ("--exe", str(built.exe)) if built.program.delete else ()
+    report = analyze(core, *where)
+    assert unexplained(built.program, report, gdb_frames(core, built.exe, GDB_FRAMES)) == []
+    check_report(built.program, report)
+
+
+@pytest.fixture(scope="module")
+def installation(needs_kernel: None) -> Iterator[Installation]:
+    with Installation() as place:
+        place.start_server()
+        yield place
+        assert place.server_log == ""
+
+
+def die(installation: Installation, name: str) -> tuple[Built, Published]:
+    built = build(programs()[name])
+    with installation.receiving():
+        return built, installation.crash(built)
+
+
+@pytest.mark.parametrize("name", ids())
+def test_through_the_pipe(name: str, installation: Installation) -> None:
+    built, crash = die(installation, name)
+    report = crash.report
+    assert unexplained(built.program, report, gdb_frames(crash.core, built.exe, GDB_FRAMES)) == []
+    check_report(built.program, report)
+    assert crash.closed["outcome"] == "published"
+    assert report.notes == []
+    assert report.event.source == "core_pattern"
+    assert report.process.exe_deleted == built.program.delete
+    assert report.process.namespace_pid == built.program.namespace_pid
