@@ -32,7 +32,7 @@ def process(given_facts: dict[bytes, bytes], identity: Identity | None = None) -
 
 
 def test_status_cannot_be_forged_by_the_name() -> None:
-    result = process({b"status": STATUS, b"comm": b"a) R 1\nUid:\t0\n"})
+    result = process({b"status": STATUS, b"task/101/comm": b"a) R 1\nUid:\t0\n"})
     assert (result.uid, result.euid, result.gid, result.egid) == (1000, 1001, 5, 6)
     assert result.groups == [5, 27]
     assert result.ppid == 1 and result.namespace_pid == 7
@@ -69,7 +69,7 @@ def test_names_of_threads_and_process() -> None:
 def test_without_facts() -> None:
     who = Identity(5, 6, b"worker", b"/bin/app --x ", b"/bin/app", b"app", {11: 3, 12: 4, 13: 5})
     result = process({}, who)
-    assert (result.comm, result.exe, result.cmdline) == ("app", "/bin/app", ["/bin/app", "--x"])
+    assert (result.comm, result.exe, result.cmdline) == ("worker", "/bin/app", ["/bin/app", "--x"])
     assert (result.uid, result.euid, result.gid, result.egid) == (3, 4, 5, None)
     assert result.auxiliary_vector["AT_UID"] == "0x3"
 

@@ -146,25 +146,19 @@ def build_process(
 
 
 def thread_name(facts: dict[bytes, bytes], tid: int) -> bytes:
-    """A thread's name (`task/TID/comm`), without the newline that the kernel adds; of the
-    crashing thread also from `comm`, which is read in its own directory."""
-    name = facts.get(b"task/%d/comm" % tid)
-    if name is None and f.number(f.parse_status(facts.get(b"status", b"")).get(b"Pid")) == tid:
-        name = facts.get(b"comm")
-    return (name or b"").removesuffix(b"\n")
+    """A thread's name (`task/TID/comm`), without the newline that the kernel adds."""
+    return facts.get(b"task/%d/comm" % tid, b"").removesuffix(b"\n")
 
 
 def _comm(facts: dict[bytes, bytes], identity: Identity) -> bytes:
-    """The process's name is its main thread's; `comm` is the crashing thread's."""
-    name = thread_name(facts, identity.pid)
-    if name:
-        return name
-    if identity.pid == identity.tid and b"comm" in facts:
-        return facts[b"comm"].removesuffix(b"\n")
-    if identity.comm and identity.pid == identity.tid:
-        return identity.comm
-    # PRPSINFO's name is the dumping thread's, too: the executable says more of the process.
-    return (identity.exe or identity.execfn).rpartition(b"/")[2] or identity.comm
+    """The process's name: its main thread's. PRPSINFO has it, too (fs/binfmt_elf.c asks the
+    group leader)."""
+    return (
+        thread_name(facts, identity.pid)
+        or facts.get(b"comm", b"").removesuffix(b"\n")
+        or identity.comm
+        or (identity.exe or identity.execfn).rpartition(b"/")[2]
+    )
 
 
 def _cmdline(
