@@ -177,9 +177,10 @@ def _close_core_stream() -> None:
 
 
 def _watchdog(seconds: int) -> None:
-    """Raise TimeoutError in the main thread after `seconds`; 0 ends the watch."""
+    """Raise TimeoutError in the main thread after `seconds`, and again each second, because
+    it ends only the one call that hangs; 0 ends the watch."""
     _signal.signal(_signal.SIGALRM, _timed_out)
-    _signal.alarm(seconds)
+    _signal.setitimer(_signal.ITIMER_REAL, seconds, 1.0)
 
 
 def _timed_out(number: int, frame: FrameType | None) -> None:
