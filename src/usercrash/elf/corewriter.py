@@ -23,6 +23,7 @@ from .headers import (
     encode_note,
 )
 
+_PAGE = 4096
 _MAX_LOADS = 65_000  # e_phnum has 16 bits, 0xffff says that it is elsewhere
 
 
@@ -48,24 +49,29 @@ def write_core(snapshot: Snapshot) -> list[bytes]:
     rows = [_row(wide, PT_NOTE, 0, notes_at, 0, notes_size, 0, 4)]
     chunks = []
     position = notes_at + notes_size
+    align = _alignment(loads)
     for load in loads:
-        padding = _padding(position, load)
+        padding = -position % align
         if padding:
             chunks.append(b"\0" * padding)
         position += padding
         size = len(load.data)
-        rows.append(_row(wide, PT_LOAD, load.flags, position, load.address, size, size, _ALIGN))
+        rows.append(_row(wide, PT_LOAD, load.flags, position, load.address, size, size, align))
         chunks.append(load.data)
         position += size
     return [_header(snapshot.machine, wide, len(rows)), b"".join(rows), *notes, *chunks]
 
 
-_ALIGN = 1
+def _alignment(loads: list[Load]) -> int:
+    """The largest power of two, at most a page, that all addresses are multiples of.
 
-
-def _padding(position: int, load: Load) -> int:
-    """Bytes that bring the file offset to the address's place in its alignment unit."""
-    return (load.address - position) % _ALIGN
+    elfutils reads a segment as if it began at its address rounded down to the
+    smallest p_align of the file, and ignores a p_align of 1.
+    """
+    bits = _PAGE
+    for load in loads:
+        bits |= load.address
+    return bits & -bits
 
 
 def _header(machine: int, wide: bool, phnum: int) -> bytes:
