@@ -310,7 +310,8 @@ def test_descriptors_are_closed(threads: Path) -> None:
             target = LiveTarget.stop(process.pid)
             target.read(target.threads()[0].registers["rsp"], 100)
             target.release()
-            target.release()
+            target.close()
+            target.close()
         assert os.listdir("/proc/self/fd") == before
 
 

@@ -62,9 +62,13 @@ class Limits:
         self.seconds = seconds
 
 
-def collect(target: Target, limits: Limits | None = None) -> Snapshot:
+def collect(
+    target: Target, limits: Limits | None = None, *, release_early: bool = False
+) -> Snapshot:
     """The snapshot of a target, which stays held: the caller releases it right after.
 
+    With `release_early` it is released as soon as its memory and files are there, and the
+    rest of /proc is read while it runs on: only for one that lives.
     Descriptors in `files` belong to the caller. Never raises for what the process is
     or does; a process that could not be proved gives its notes only.
     """
@@ -80,7 +84,7 @@ def collect(target: Target, limits: Limits | None = None) -> Snapshot:
             target.notes.add("process", "its facts", reason(error))
         else:
             try:
-                _collect(target, limits, deadline, facts, snapshot)
+                _collect(target, limits, deadline, facts, snapshot, release_early)
             finally:
                 facts.close()
     snapshot.facts.update(system_facts(target.notes))
@@ -90,8 +94,9 @@ def collect(target: Target, limits: Limits | None = None) -> Snapshot:
 
 
 def _collect(
-    target: Target, limits: Limits, deadline: float, facts: Facts, snapshot: Snapshot
-) -> None:
+    target: Target, limits: Limits, deadline: float, facts: Facts, snapshot: Snapshot,
+    release_early: bool,
+) -> None:  # fmt: skip
     notes = target.notes
     snapshot.facts = facts.table
     maps = MapTable(facts.maps())
@@ -113,6 +118,8 @@ def _collect(
         facts.strings(memory)
     finally:
         memory.close()
+    if release_early:
+        target.release()
     facts.process()
     facts.descriptors()
     namespaced = len(namespace_ids(facts.table.get(b"status", b""))) > 1

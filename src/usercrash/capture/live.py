@@ -76,6 +76,7 @@ class LiveTarget:
         self._of_crash = False
         self._mem = -1
         self._since_ns = 0
+        self._released = False
 
     # -- entrances --------------------------------------------------------------------
 
@@ -94,7 +95,7 @@ class LiveTarget:
             target._seize_and_stop()
             target._read_registers()
         except BaseException:
-            target.release()
+            target.close()
             raise
         return target
 
@@ -117,7 +118,7 @@ class LiveTarget:
             target._stop_new()
             target._read_registers()
         except BaseException:
-            target.release()
+            target.close()
             raise
         return target
 
@@ -266,7 +267,8 @@ class LiveTarget:
         pids = status_field(status, b"NStgid").split()
         pid = int(pids[-1]) if pids else self.event.pid
         uid, gid = status_number(status, b"Uid"), status_number(status, b"Gid")
-        notes = [prpsinfo(pid, self._found.ids, uid, gid, self._fact(b"cmdline"))]
+        # The command line lies in the process's memory, where reading may hang: the facts have it.
+        notes = [prpsinfo(pid, self._found.ids, uid, gid, self._found.ids.comm)]
         if self._siginfo:
             notes.append(ElfNote(CORE, NT_SIGINFO, self._siginfo))
         notes.append(ElfNote(CORE, NT_AUXV, self._fact(b"auxv")))
@@ -297,6 +299,8 @@ class LiveTarget:
         parts = []
         try:
             if self._mem < 0:
+                if self._released:
+                    return b""
                 self._mem = os.open("mem", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.proc)
             while size > 0 and 0 <= address < _ADDRESS_END:
                 part = os.pread(self._mem, min(size, _MAX_READ), address)
@@ -316,6 +320,7 @@ class LiveTarget:
         """Let the process run on, each thread with the signal that was on its way to it; a
         process that was stopped stays so. Harmless when repeated."""
         held = [thread for thread in self._threads.values() if thread.held]
+        self._released = True
         for thread in held:
             thread.held = False
             try:
@@ -331,6 +336,10 @@ class LiveTarget:
         if self._mem >= 0:
             os.close(self._mem)
             self._mem = -1
+
+    def close(self) -> None:
+        """Release it, and close what is open of it; harmless when repeated."""
+        self.release()
         self._found.close()
         self.proc = -1
 
