@@ -1,0 +1,62 @@
+"""The machine that is installed on: its services and accounts."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+
+from ..errors import UsercrashError
+
+ACCOUNT = "usercrash"
+_SECONDS = 60
+
+
+def systemd_runs() -> bool:
+    """Whether systemd is this machine's init (sd_booted(3))."""
+    return os.path.isdir("/run/systemd/system") and shutil.which("systemctl") is not None
+
+
+def run(*command: str) -> None:
+    """Run a command of the system; UsercrashError with its last line if it fails."""
+    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            timeout=_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise UsercrashError(f"{command[0]}: {error}") from error
+    if done.returncode != 0:
+        last = done.stdout.decode("utf-8", "replace").strip().rpartition("\n")[2]
+        raise UsercrashError(f"{' '.join(command)}: {last or f'status {done.returncode}'}")
+
+
+def account_exists() -> bool:
+    try:
+        pwd.getpwnam(ACCOUNT)
+    except KeyError:
+        return False
+    return True
+
+
+def create_account(sysusers_file: str) -> None:
+    """Make the account that analyses run as; UsercrashError if no tool for it is there."""
+    if shutil.which("systemd-sysusers"):
+        run("systemd-sysusers", sysusers_file)
+    elif shutil.which("useradd", path="/usr/sbin:/usr/bin:/sbin:/bin"):
+        run("useradd", "--system", "--home-dir", "/", "--no-create-home",
+            "--shell", "/usr/sbin/nologin", "--user-group", ACCOUNT)  # fmt: skip
+    else:
+        raise UsercrashError("neither systemd-sysusers nor useradd is there to make an account")
+
+
+def remove_account() -> None:
+    """Remove the account and its group."""
+    run("userdel", ACCOUNT)

@@ -1,0 +1,182 @@
+"""usercrash put in place for every boot: `usercrash install`.
+
+Everything that is changed is written down first (record.py), so that uninstall finds the
+way back, also from an installation that was interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from .. import __version__
+from ..errors import UsercrashError
+from . import files, host, sysctl
+from .bundle import Bundle, collect_bundle, interpreter, is_whole, write_bundle
+from .record import Change, Record, digest, digest_at, load_record, save_record, write_atomically
+
+Say = Callable[[str], None]
+
+_COLLECTORS = {"systemd-coredump": "systemd-coredump", "apport": "apport", "abrt": "ABRT"}
+
+
+class Installer:
+    """One installation below `root` ("" for this machine).
+
+    With `dry_run` it says what it would do and does nothing. Below another root only files are
+    put in place: sysctls, accounts and services of this machine stay as they are.
+    """
+
+    def __init__(self, root: str, dry_run: bool, say: Say) -> None:
+        self._root = root.rstrip("/")
+        self._dry = dry_run
+        self._say = say
+        self._record = load_record(self._root) or Record()
+        self._kept: set[str] = set()
+
+    def install(self) -> None:
+        """Do all of it; UsercrashError where it cannot be done."""
+        if not self._root and os.geteuid() != 0:
+            raise UsercrashError("only root can install", "or prepare a tree with --root DIR")
+        python = interpreter()
+        bundle = collect_bundle()
+        directory = f"{files.LIBRARY}/{bundle.name}"
+        wanted = [*files.settings(), *files.programs(python, directory)]
+        for file in wanted:
+            self._refuse_foreign(file)
+        old_bundles = [path for path in self._record.files if path.startswith(files.LIBRARY)]
+        self._record.version = __version__
+        try:
+            self._put_bundle(bundle, directory)
+            for file in wanted:
+                self._put(file)
+            self._link(files.WANTS_PATH, files.UNIT_PATH)
+            if not self._root:
+                self._prepare_host()
+            for path in old_bundles:
+                if path != directory:
+                    self._remove_bundle(path)
+        except OSError as error:
+            raise UsercrashError(f"{error.filename or self._root}: {error.strerror}") from error
+
+    # -- files ------------------------------------------------------------------------
+
+    def _refuse_foreign(self, file: files.File) -> None:
+        """UsercrashError if something stands in the way that no installation of ours put there."""
+        there = digest_at(self._root + file.path)
+        ours = (None, digest(file.content))
+        if file.path not in self._record.files and there not in ours and not file.admin:
+            raise UsercrashError(
+                f"{file.path} is there and not from usercrash", "move it out of the way"
+            )
+
+    def _put_bundle(self, bundle: Bundle, directory: str) -> None:
+        target = Path(self._root + directory)
+        if is_whole(target, bundle):
+            self._say(f"{directory} is in place")
+            return
+        self._do(f"write {directory} ({len(bundle.files)} files)")
+        if self._dry:
+            return
+        self._note(directory, "directory")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f".{target.name}.part")
+        for left_over in (part, target):
+            if left_over.exists():
+                shutil.rmtree(left_over)
+        write_bundle(bundle, part, directory)
+        part.rename(target)
+
+    def _put(self, file: files.File) -> None:
+        path = self._root + file.path
+        there, known = digest_at(path), self._record.files.get(file.path)
+        if there == digest(file.content):
+            self._note(file.path, there)
+            return
+        if file.admin and there is not None and there != known:
+            self._say(f"{file.path} was changed: it is kept as it is")
+            self._kept.add(file.path)
+            return
+        self._do(f"write {file.path}")
+        if not self._dry:
+            self._note(file.path, digest(file.content))
+            os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+            write_atomically(path, file.content, file.mode)
+
+    def _link(self, path: str, target: str) -> None:
+        if digest_at(self._root + path) is None:
+            self._do(f"link {path}")
+            if not self._dry:
+                self._note(path, f"link:{target}")
+                os.makedirs(os.path.dirname(self._root + path), mode=0o755, exist_ok=True)
+                os.symlink(target, self._root + path)
+
+    def _remove_bundle(self, path: str) -> None:
+        self._do(f"remove {path}")
+        if not self._dry:
+            shutil.rmtree(self._root + path, ignore_errors=True)
+            self._record.files.pop(path, None)
+            save_record(self._root, self._record)
+
+    def _note(self, path: str, value: str) -> None:
+        if self._record.files.get(path) != value and not self._dry:
+            self._record.files[path] = value
+            save_record(self._root, self._record)
+
+    def _do(self, what: str) -> None:
+        self._say(f"would {what}" if self._dry else what)
+
+    # -- the machine ------------------------------------------------------------------
+
+    def _prepare_host(self) -> None:
+        """Account, server and sysctls, in this order: the pattern is set when all is ready."""
+        if not host.account_exists():
+            self._do(f"create the account {host.ACCOUNT}")
+            if not self._dry:
+                self._record.account_created = True
+                save_record(self._root, self._record)
+                host.create_account(files.SYSUSERS_PATH)
+        self._start_server()
+        if files.SYSCTL_PATH in self._kept:
+            self._say("sysctls are left alone: apply your file with `sysctl --system`")
+            return
+        for name, value in files.SYSCTLS.items():
+            self._set(name, value)
+
+    def _start_server(self) -> None:
+        if not host.systemd_runs():
+            self._say("systemd is not running: start /usr/bin/usercrash_s yourself, at each boot")
+            return
+        self._do(f"start {files.UNIT}")
+        if not self._dry:
+            host.run("systemctl", "daemon-reload")
+            host.run("systemctl", "restart", files.UNIT)
+
+    def _set(self, name: str, value: str) -> None:
+        """Set a sysctl; what stood there before anything of ours is remembered."""
+        now = sysctl.read(name)
+        known = self._record.sysctls.get(name)
+        if known is not None and now == known.new:
+            old = known.old
+        else:
+            # Our own pattern without a record of it: what was before is not known any more.
+            old = now if (name, now) != (sysctl.CORE_PATTERN, value) else "core"
+            if name == sysctl.CORE_PATTERN:
+                self._say_collector(now)
+        if now != value:
+            self._do(f"set {name.replace('/', '.')} = {value} (was {now})")
+        if self._dry:
+            return
+        self._record.sysctls[name] = Change(old, value)
+        save_record(self._root, self._record)
+        try:
+            sysctl.write(name, value)
+        except UsercrashError as error:
+            self._say(f"not now, but at the next boot: {error}")
+
+    def _say_collector(self, pattern: str) -> None:
+        for word, name in _COLLECTORS.items():
+            if pattern.startswith("|") and word in pattern:
+                self._say(f"{name} collected crashes up to now; uninstall gives them back to it")
