@@ -171,7 +171,7 @@ class Installation:
         self.run = self.place / "run"
         self.reports = self.place / "reports"
         self.state = self.place / "state"
-        self.config = self.place / "usercrash.toml"
+        self.config = self.place / "conf"
         self.config.write_text(
             f'[paths]\nreports = "{self.reports}"\nrun = "{self.run}"\nstate = "{self.state}"\n'
             f'cache = "{self.place}/cache"\n{settings}'
@@ -195,7 +195,7 @@ class Installation:
 
     @property
     def pattern(self) -> str:
-        return f"|{self.client} --run {self.run} {PATTERN}"
+        return f"|{self.client} --run {self.run} --config {self.config} {PATTERN}"
 
     @property
     def server_log(self) -> str:
@@ -255,19 +255,19 @@ class Installation:
             return []
         return [json.loads(line) for line in lines if line]
 
-    def wait_published(self, exe: Path, count: int = 1) -> list[Published]:
-        """The first `count` closed crashes of programs with this file name, as they came."""
+    def wait_pid(self, pid: int) -> Published:
+        """The crash of this process, once it is published; TimeoutError with all that is known."""
+        return self._wait(f"report of process {pid}", lambda item: item.report.process.pid == pid)
 
-        def look() -> list[Published] | None:
-            found = [item for item in self.published() if _is(item.report, exe)]
-            return found[:count] if len(found) >= count else None
+    def _wait(self, what: str, wanted: Callable[[Published], bool]) -> Published:
+        def look() -> Published | None:
+            return next((item for item in self.published() if wanted(item)), None)
 
         try:
-            return _until(f"{count} reports of {exe.name}", look)
+            return _until(what, look)
         except TimeoutError as error:
-            raise TimeoutError(
-                f"{error}; server: {self.server_log}\nevents: {self.events()}"
-            ) from None
+            known = f"server: {self.server_log}\nevents: {self.events()}"
+            raise TimeoutError(f"{error}; {known}") from None
 
     def published(self) -> Iterator[Published]:
         """All crashes that the event log calls closed with a slot, and that stand there."""
@@ -299,19 +299,10 @@ class Installation:
         """Crash the program once; RuntimeError if it did not die, TimeoutError without a report."""
         known = {item.report.id for item in self.published()}
         run_to_death(built, self.place)
-
-        def look() -> Published | None:
-            for item in self.published():
-                if item.report.id not in known and _is(item.report, built.exe):
-                    return item
-            return None
-
-        try:
-            return _until(f"report of {built.program.id}", look)
-        except TimeoutError as error:
-            raise TimeoutError(
-                f"{error}; server: {self.server_log}\nevents: {self.events()}"
-            ) from None
+        return self._wait(
+            f"report of {built.program.id}",
+            lambda item: item.report.id not in known and _is(item.report, built.exe),
+        )
 
 
 def _is(report: Report, exe: Path) -> bool:
