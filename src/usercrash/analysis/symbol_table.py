@@ -1,0 +1,185 @@
+"""Function names from `.symtab` and `.dynsym`, searchable by address, and as bytes for a cache.
+
+Only a symbol that covers an address names it: in a stripped library the nearest
+symbol below is some other function.
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from ..errors import FormatError
+
+if TYPE_CHECKING:
+    from .elf_file import ElfFile, Section
+
+MAX_SYMBOLS = 4_000_000
+_UNSIZED_REACH = 4096  # bytes that a symbol without a size (assembler) is believed to cover
+_LOOK_BACK = 16  # symbols to look back for one that encloses an address
+_MAX_NAME = 16_384
+
+STT_NOTYPE, STT_FUNC, STT_GNU_IFUNC = 0, 2, 10
+_BINDING_RANK = {1: 3, 2: 2, 10: 3, 0: 1}  # global, weak, unique, local
+_SHF_EXECINSTR = 4
+_MAGIC = b"UCSYM\0\0\1"
+_HEAD = struct.Struct("<8sQQ")  # magic, number of symbols, bytes of strings
+
+
+class SymbolTable:
+    """Functions by link-time address.
+
+    Three sequences in the order of addresses — start, size (0: not known), position of
+    the name in `strings` — so that a cached table is used as it lies in the file.
+    """
+
+    def __init__(
+        self, starts: Sequence[int], sizes: Sequence[int], names: Sequence[int],
+        strings: bytes | memoryview,
+    ) -> None:  # fmt: skip
+        self._starts = starts
+        self._sizes = sizes
+        self._names = names
+        self._strings = strings
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def find(self, address: int) -> tuple[bytes, int] | None:
+        """(name, start) of the function that covers an address, None if none is known to."""
+        index = self._index(address)
+        if index is None:
+            return None
+        return self._name(index), self._starts[index]
+
+    def _name(self, index: int) -> bytes:
+        """The name without a symbol version (`name@@VERSION`)."""
+        at = self._names[index]
+        name = bytes(self._strings[at : at + _MAX_NAME]).partition(b"\0")[0]
+        return name.partition(b"@")[0] or name
+
+    def start_of(self, address: int) -> int | None:
+        """Where the function that covers an address begins."""
+        index = self._index(address)
+        return None if index is None else self._starts[index]
+
+    def _index(self, address: int) -> int | None:
+        last = bisect_right(self._starts, address) - 1
+        for index in range(last, max(-1, last - _LOOK_BACK), -1):
+            if address < self._starts[index] + self._sizes[index]:
+                return index
+        if last >= 0 and not self._sizes[last] and address - self._starts[last] < _UNSIZED_REACH:
+            return last
+        return None
+
+    # --- from an ELF file ---
+
+    @classmethod
+    def of(cls, elf: ElfFile) -> SymbolTable:
+        """The functions of a file: `.symtab`, else `.dynsym` with `.gnu_debugdata`."""
+        tables = [(elf, elf.section(b".symtab"))]
+        if tables[0][1] is None:
+            tables = [(elf, elf.section(b".dynsym"))]
+            mini = elf.mini_debug
+            if mini is not None:
+                tables.append((mini, mini.section(b".symtab")))
+        best: dict[int, tuple[int, int, int]] = {}  # address: (rank, size, name)
+        strings: bytes | memoryview = b""
+        for owner, section in tables:
+            if section is None or section.link >= len(owner.sections):
+                continue
+            more = owner.contents(owner.sections[section.link])
+            base = len(strings)
+            strings = more if not base else bytes(strings) + bytes(more)
+            code = _code_sections(elf)
+            for address, row in _rank(_functions(owner, section, code), strings, base):
+                if address not in best or best[address] < row:
+                    best[address] = row
+        starts = sorted(best)
+        return cls(
+            array("Q", starts),
+            array("Q", [best[start][1] for start in starts]),
+            array("Q", [best[start][2] for start in starts]),
+            strings,
+        )
+
+    # --- as bytes ---
+
+    def to_bytes(self) -> bytes:
+        """The table with the names it uses; `from_bytes` is the inverse."""
+        names = []
+        positions = array("Q")
+        size = 0
+        for index in range(len(self._starts)):
+            name = self._name(index) + b"\0"
+            positions.append(size)
+            names.append(name)
+            size += len(name)
+        head = _HEAD.pack(_MAGIC, len(self._starts), size)
+        return b"".join((
+            head, array("Q", self._starts).tobytes(), array("Q", self._sizes).tobytes(),
+            positions.tobytes(), *names,
+        ))  # fmt: skip
+
+    @classmethod
+    def from_bytes(cls, data: bytes | memoryview) -> SymbolTable:
+        """A table over bytes that must stay alive; FormatError if they are not such a table."""
+        if len(data) < _HEAD.size:
+            raise FormatError("symbol table cut short")
+        magic, count, size = _HEAD.unpack_from(data)
+        if magic != _MAGIC or len(data) != _HEAD.size + 24 * count + size:
+            raise FormatError("not a symbol table of this version")
+        view = memoryview(data)
+        parts = []
+        for number in range(3):
+            start = _HEAD.size + 8 * count * number
+            parts.append(view[start : start + 8 * count].cast("Q"))
+        return cls(parts[0], parts[1], parts[2], view[_HEAD.size + 24 * count :])
+
+
+def _code_sections(elf: ElfFile) -> frozenset[int]:
+    return frozenset(
+        number for number, section in enumerate(elf.sections) if section.flags & _SHF_EXECINSTR
+    )
+
+
+def _functions(
+    elf: ElfFile, section: Section, code: frozenset[int]
+) -> Iterable[tuple[int, int, int, int, int]]:
+    """(name, binding, type, address, size) of the symbols that may be functions."""
+    wide = elf.wide
+    layout = struct.Struct(elf.order + ("IBBHQQ" if wide else "IIIBBH"))
+    data = elf.contents(section)
+    usable = min(len(data) // layout.size, MAX_SYMBOLS) * layout.size
+    for row in layout.iter_unpack(data[:usable]):
+        if wide:
+            name, info, _other, index, value, size = row
+        else:
+            name, value, size, info, _other, index = row
+        kind = info & 15
+        if kind in (STT_FUNC, STT_GNU_IFUNC):
+            if index and value:
+                yield name, info >> 4, kind, value, size
+        elif kind == STT_NOTYPE and index in code:
+            yield name, info >> 4, kind, value, size
+
+
+def _rank(
+    symbols: Iterable[tuple[int, int, int, int, int]], strings: bytes | memoryview, base: int
+) -> Iterable[tuple[int, tuple[int, int, int]]]:
+    """(address, (rank, size, name)): of several names the best is one with a size, of a
+    function, global, with the fewest leading underscores."""
+    end = len(strings)
+    for name, binding, kind, value, size in symbols:
+        at = base + name
+        if at >= end or not strings[at]:
+            continue
+        first = strings[at]
+        if kind == STT_NOTYPE and first in b".$":
+            continue  # assembler's labels and mapping symbols
+        plain = 0 if first == 0x5F else 1
+        rank = (8 if size else 0) + (4 if kind != STT_NOTYPE else 0) + _BINDING_RANK.get(binding, 0)
+        yield value, (rank * 2 + plain, size, at)
