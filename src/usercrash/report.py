@@ -125,11 +125,13 @@ class HandledSignal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cause(msgspec.Struct, frozen=True, kw_only=True):
-    """Why it died, in one line. `kind` is a word for machines (docs/report.md lists them),
-    `certainty` how sure we are, `details` further lines, the most useful first."""
+    """Why it died, in one line. `kind` is a word for machines, `reason` a finer one (both are
+    listed in docs/report.md), `certainty` how sure we are, `details` further lines, the most
+    useful first. `abort_message` is what the C library kept of the program's last words."""
 
     kind: str
     summary: str
+    reason: str = ""
     certainty: str = "certain"  # "certain", "likely", "possible" or "unknown"
     details: list[str] = []
     abort_message: str | None = None
