@@ -22,7 +22,7 @@ $(VENV)/.dev: $(DEV_LOCKS) pyproject.toml tools/make_venv.sh
 	@touch $(VENV)/.runtime $@
 
 demo: $(VENV)/.runtime
-	@$(PY) -m demo
+	@$(PY) demo/demo.py
 
 test: lint
 	@sh tools/test_packages.sh
