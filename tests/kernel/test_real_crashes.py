@@ -37,7 +37,23 @@ class Explained:
     why: str
 
 
-EXPLAINED: list[Explained] = []
+EXPLAINED = [
+    Explained(
+        "*", "alias", "*", "*",
+        "several symbols stand at this address: gdb takes the name that DWARF gives "
+        "(__GI_raise, __GI___libc_read), we the one that programs call (raise, read)",
+    ),
+    Explained(
+        "inlined/o0", "scope", "shop::serve::<lambda>::operator", "operator",
+        "a lambda's own function: the symbol table says where it stands, and gdb prints DWARF's "
+        "bare name",
+    ),
+    Explained(
+        "inlined/*", "scope", "twice<shop::serve::<lambda>>", "shop::*::twice<*>",
+        "inlined everywhere, it has no symbol and no linkage name; symbolic does not look for "
+        "the namespaces around a DWARF function",
+    ),
+]  # fmt: skip
 
 
 def crashing(report: Report) -> Thread:

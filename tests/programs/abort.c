@@ -3,7 +3,7 @@ about = "abort()"
 signal = "SIGABRT"
 code = "SI_TKILL"
 cause = "abort"
-frames = ["...", "abort", "give_up", "main"]
+frames = ["...", "*abort", "give_up", "main"]
 flags = "-g -O1"
 [builds.dynamic]
 [builds.static]

@@ -3,7 +3,7 @@ about = "a failed assertion; glibc keeps its text"
 signal = "SIGABRT"
 cause = "abort"
 message = "shelf == 3"
-frames = ["...", "abort", "...", "check_shelf", "main"]
+frames = ["...", "*abort", "...", "check_shelf", "main"]
 flags = "-g -O1"
 */
 #include <assert.h>

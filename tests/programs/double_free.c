@@ -3,7 +3,7 @@ about = "the same memory freed twice"
 signal = "SIGABRT"
 cause = "abort"
 message = "double free"
-frames = ["...", "abort", "...", "free_twice", "main"]
+frames = ["...", "*abort", "...", "*free", "free_twice", "main"]
 flags = "-g -O1"
 */
 #include "ready.h"

@@ -3,15 +3,15 @@ about = "C++: namespaces, templates and lambdas, inlined"
 signal = "SIGSEGV"
 code = "SEGV_MAPERR"
 cause = "null-pointer"
-frames = ["shop::Till<int>::add", "shop::(anonymous namespace)::twice<*>", "shop::serve", "main"]
+frames = ["shop::Till<int>::add", "*operator*", "*twice<*>", "shop::serve", "main"]
 [builds.o2]
 flags = "-g -O2 -std=c++17"
 [builds.o0]
 flags = "-g -O0 -std=c++17"
-frames = ["shop::Till<int>::add", "shop::serve*::*operator()*", "shop::(anonymous namespace)::twice<*>", "shop::serve", "main"]
+frames = ["shop::Till<int>::add", "*operator*", "*twice<*>", "shop::serve", "main"]
 [builds.no-debug]
 flags = "-O0 -std=c++17"
-frames = ["shop::Till<int>::add", "shop::serve*::*operator()*", "shop::(anonymous namespace)::twice<*>", "shop::serve", "main"]
+frames = ["shop::Till<int>::add", "*operator*", "*twice<*>", "shop::serve", "main"]
 [builds.dwarf4]
 flags = "-gdwarf-4 -O2 -std=c++17"
 */

@@ -3,7 +3,7 @@
 # signal = "SIGSEGV"
 # code = "SEGV_MAPERR"
 # cause = "null-pointer"
-# frames = ["...", "_PyEval_EvalFrameDefault", "...", "main"]
+# frames = ["...", "_PyEval_EvalFrameDefault", "...", "Py_BytesMain"]
 import ctypes
 
 

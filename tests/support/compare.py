@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 
 from usercrash.report import Frame, Thread
 
+from .build import need
 from .oracle import OracleFrame
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """`kind`: ours (a frame that only we have), theirs (one that only they have), name, or
-    inlined (other inlined functions at one pc); `ours` and `theirs` are function names."""
+    """`ours` and `theirs` are function names; `kind` is one of
+
+    - ours, theirs: a frame that only one side has
+    - inlined: other inlined functions at one pc
+    - alias: two symbols of one address
+    - scope: one side leaves out namespaces or classes
+    - name: anything else
+    """
 
     kind: str
     ours: str
@@ -28,13 +37,18 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """One place on the stack: its pc and its functions, inlined ones first."""
+    """One place on the stack: its pc, its functions, inlined ones first, and its module."""
 
     pc: int
     names: tuple[str, ...]
+    module: str | None = None
 
 
-_CLONE = re.compile(r"(\[clone [^]]*\]|\.(constprop|isra|part|cold|lto_priv)(\.\d+)*|@+\S+)")
+_CLONE = re.compile(
+    r" ?\(?(\[clone [^]]*\]|\.(constprop|isra|part|cold|lto_priv)(\.\d+)*|@+\S+)\)?"
+)
+# Each demangler has its own way to write a lambda.
+_LAMBDA = re.compile(r"\{lambda\([^()]*\)#\d+\}|<lambda\([^()]*\)>|'lambda\d*'(\([^()]*\))?")
 
 
 def plain_name(name: str | None) -> str:
@@ -43,8 +57,7 @@ def plain_name(name: str | None) -> str:
     if not name or name == "??":
         return ""
     name = _CLONE.sub("", name)
-    # `f(int)::{lambda()#1}::operator()() const` and `f(int)::<lambda()>::operator()` are one.
-    name = re.sub(r"\{lambda\([^()]*\)#\d+\}|<lambda\([^()]*\)>", "<lambda>", name)
+    name = _LAMBDA.sub("<lambda>", name)
     while True:
         shorter = re.sub(r"\((?!anonymous namespace\))[^()]*\)", "", name)
         if shorter == name:
@@ -63,7 +76,7 @@ def _our_groups(frames: Sequence[Frame]) -> list[_Group]:
     for frame in frames:
         names.append(plain_name(frame.function))
         if not frame.inline:
-            groups.append(_Group(int(frame.pc, 16), tuple(names)))
+            groups.append(_Group(int(frame.pc, 16), tuple(names), frame.module))
             names = []
     return groups
 
@@ -75,7 +88,8 @@ def _their_groups(frames: Sequence[OracleFrame]) -> list[_Group]:
         if frame.kind == "tailcall":
             names = []  # what is inlined in it is no more on the stack than itself
             continue
-        names.append(plain_name(frame.name))
+        # The trampoline has no name of its own; gdb gives it the one of what lies there.
+        names.append("" if frame.kind == "signal" else plain_name(frame.name))
         if frame.kind != "inline":
             groups.append(_Group(frame.pc, tuple(names)))
             names = []
@@ -117,10 +131,42 @@ def _names(index: int, mine: _Group, other: _Group) -> list[Difference]:
         ours, theirs = " < ".join(mine.names), " < ".join(other.names)
         return [Difference("inlined", ours, theirs, index)]
     return [
-        Difference("name", ours, theirs, index)
+        Difference(_kind_of(mine.module, ours, theirs), ours, theirs, index)
         for ours, theirs in zip(mine.names, other.names, strict=True)
         if theirs and ours != theirs
     ]
+
+
+def _kind_of(module: str | None, ours: str, theirs: str) -> str:
+    if ours.endswith("::" + theirs) or theirs.endswith("::" + ours):
+        return "scope"
+    if module is not None and ours:
+        symbols = _symbols(module)
+        places = symbols.get(ours, frozenset()) & symbols.get(theirs, frozenset())
+        return "alias" if places else "name"
+    return "name"
+
+
+@cache
+def _symbols(module: str) -> dict[str, frozenset[int]]:
+    """The addresses of every symbol of a file and of its debug file, by plain name."""
+    paths = [module]
+    notes = subprocess.run(
+        [need("readelf", "binutils"), "-n", module], capture_output=True, text=True, check=False
+    ).stdout
+    if match := re.search(r"Build ID: (..)([0-9a-f]+)", notes):
+        paths.append(f"/usr/lib/debug/.build-id/{match[1]}/{match[2]}.debug")
+    found: dict[str, set[int]] = {}
+    for path in paths:
+        for option in ("-a", "-D"):
+            listing = subprocess.run(
+                [need("nm", "binutils"), option, path], capture_output=True, text=True, check=False
+            ).stdout
+            for line in listing.split("\n"):
+                parts = line.split(None, 2)
+                if len(parts) == 3:
+                    found.setdefault(plain_name(parts[2]), set()).add(int(parts[0], 16))
+    return {name: frozenset(places) for name, places in found.items()}
 
 
 def follows(frames: Sequence[Frame], expected: Sequence[str]) -> bool:
