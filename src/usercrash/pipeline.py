@@ -112,12 +112,20 @@ def analyse_isolated(material: Material, config: Config, view: View) -> Analysed
         memory=config.analysis.memory_mb << 20,
         user=config.analysis.user,
     )
-    cache = config.paths.cache
+    cache = _open_cache(config.paths.cache)
+
+    owner = os.geteuid()  # the child is somebody else when it asks
 
     def work(send: Send) -> None:
-        _analyse(material, cache, view, send)
+        # By its descriptor: a directory above it may be closed to the unprivileged child.
+        place = f"/proc/self/fd/{cache}" if cache >= 0 else None
+        _analyse(material, place, owner, view, send)
 
-    result = run_isolated(work, (material.core, *material.files), limits)
+    try:
+        result = run_isolated(work, (material.core, *material.files, cache), limits)
+    finally:
+        if cache >= 0:
+            os.close(cache)
     parts = result.sections
     count = len(parts.get(WANTED, b"")) // 4
     wanted = struct.unpack_from(f"<{min(count, _MAX_WANTED)}I", parts.get(WANTED, b""))
@@ -127,11 +135,19 @@ def analyse_isolated(material: Material, config: Config, view: View) -> Analysed
     )  # fmt: skip
 
 
-def _analyse(material: Material, cache: str, view: View, send: Send) -> None:
+def _open_cache(path: str) -> int:
+    try:
+        return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return -1  # nothing was kept yet: everything is made for this crash alone
+
+
+def _analyse(material: Material, cache: str | None, owner: int, view: View, send: Send) -> None:
     """The child's work: text and JSON first, so that they are there if the rest fails."""
     from .analysis.assemble import assemble
     from .analysis.image import CoreImage
-    from .analysis.modules import DescriptorFiles, FileProviders, PathFiles, load_modules
+    from .analysis.module_files import DescriptorFiles, FileProvider, FileProviders, PathFiles
+    from .analysis.modules import load_modules
     from .analysis.symbols import Symbolizer
     from .render.text import render_text
     from .report import to_json
@@ -141,10 +157,12 @@ def _analyse(material: Material, cache: str, view: View, send: Send) -> None:
     image = CoreImage.open(data)
     for file, fd in zip(image.files, material.files, strict=False):
         file.fd = fd
-    sources = [DescriptorFiles(image.files)]
-    provider = FileProviders([*sources, PathFiles()] if material.by_path else sources)
+    providers: list[FileProvider] = [DescriptorFiles(image.files, image.notes)]
+    if material.by_path:
+        providers.append(PathFiles(image.notes))
+    provider = FileProviders(providers)
     modules = load_modules(image, provider, exe_override=material.exe or None)
-    symbolizer = Symbolizer(cache, image.notes)
+    symbolizer = Symbolizer(cache, image.notes, owner=owner)
     report = assemble(image, modules, symbolizer, material.crash_id)
     send(TEXT, render_text(report).encode())
     send(JSON, to_json(report))
@@ -248,19 +266,32 @@ def share_symcaches(wanted: Sequence[int], files: Sequence[int], config: Config)
         memory=config.analysis.memory_mb << 20,
         user=config.analysis.user,
     )
-    for index in wanted:
-        fd = files[index]
-        if not symcache.shareable(os.fstat(fd)):
-            continue
+    owner = os.geteuid()
+    # Read by analyses that have become somebody else, whatever our own umask is.
+    old = os.umask(0o022)
+    try:
+        os.makedirs(config.paths.cache, exist_ok=True)
+        for index in wanted:
+            status = os.fstat(files[index])
+            if symcache.shareable(status, owner):
+                _make_symcache(files[index], status, limits, config.paths.cache)
+    except OSError:
+        return  # no room or no right: the next crash makes its own again
+    finally:
+        os.umask(old)
 
-        def work(send: Send, fd: int = fd) -> None:
-            identity, container = symcache.make(fd)
-            send(b"IDEN", identity)
-            send(b"SYMC", container)
 
-        parts = run_isolated(work, (fd,), limits).sections
-        if b"IDEN" in parts and b"SYMC" in parts:
-            symcache.publish(config.paths.cache, os.fstat(fd), parts[b"IDEN"], parts[b"SYMC"])
+def _make_symcache(fd: int, status: os.stat_result, limits: SandboxLimits, cache: str) -> None:
+    from .analysis import symcache
+
+    def work(send: Send) -> None:
+        identity, container = symcache.make(fd)
+        send(b"IDEN", identity)
+        send(b"SYMC", container)
+
+    parts = run_isolated(work, (fd,), limits).sections
+    if b"IDEN" in parts and b"SYMC" in parts:
+        symcache.publish(cache, status, parts[b"IDEN"], parts[b"SYMC"])
 
 
 def snapshot_core(snapshot: Snapshot) -> int:
