@@ -85,11 +85,22 @@ class NewFile:
 
     def commit(self, chunks: Iterable[bytes]) -> None:
         """Write the content and give it its name, replacing a file that bears it."""
+        self.write(chunks)
+        self.replace()
+
+    def write(self, chunks: Iterable[bytes]) -> None:
+        """Write the content, still under no name that anybody looks for."""
         try:
             for chunk in chunks:
                 view = memoryview(chunk)
                 while view:
                     view = view[os.write(self._fd, view) :]
+        except OSError as error:
+            raise self._error(_reason(error)) from error
+
+    def replace(self) -> None:
+        """Give it its name, in place of a file that bears it."""
+        try:
             os.rename(
                 self._part, self._name, src_dir_fd=self._directory, dst_dir_fd=self._directory
             )
@@ -97,6 +108,16 @@ class NewFile:
             raise self._error(_reason(error)) from error
         os.close(self._fd)
         self._fd = -1
+
+    def try_name(self, name: str) -> bool:
+        """Give it this name in the same directory, if nothing bears it; else False."""
+        try:
+            os.link(self._part, name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise self._error(_reason(error)) from error
+        return True
 
 
 def _reason(error: OSError | ValueError) -> str:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import time
+from _struct import Struct
 
 from ..elf.arch import x86_64
 from ..elf.headers import NT_AUXV, NT_FPREGSET, NT_PRSTATUS, NT_SIGINFO, NT_X86_XSTATE
@@ -41,6 +43,8 @@ _MAX_FACT = 64 << 20
 _ARCH = x86_64.ARCH
 _NAMES, _WORD = _ARCH.prstatus_registers, _ARCH.word
 _SET_SIZE = _WORD * len(_NAMES)
+_SIGSYS = Struct("<iii4xQII")  # si_signo, si_errno, si_code, call address, number, architecture
+_SYS_SECCOMP, _AUDIT_ARCH = 1, 0xC000003E  # <asm-generic/siginfo.h>, AUDIT_ARCH_X86_64
 _ADDRESS_END = 1 << 63  # pread takes no larger offset; nothing readable lies above
 
 
@@ -100,26 +104,31 @@ class LiveTarget:
         return target
 
     @classmethod
-    def of_crash(cls, tid: int, signal_number: int, notes: NoteLog | None = None) -> LiveTarget:
-        """A process that we trace already, whose thread `tid` is about to die of a signal.
+    def of_crash(cls, tid: int, signal_number: int, *, at_exit: bool = False) -> LiveTarget:
+        """A process that we trace already, whose thread `tid` is about to die of a signal: it
+        stands at the signal's delivery, or already at its exit.
 
-        Stops its other threads, which must be ours too. `release` delivers the signal; the
-        other threads' stops are left for the caller's own wait loop.
+        Stops its other threads, which must be ours too. `release` lets the thread die; the
+        other threads' stops are left for the caller's own wait loop, and so is `tid` itself
+        when this raises.
         """
-        target = cls(find(tid, SOURCE_RUN), notes if notes is not None else NoteLog())
+        target = cls(find(tid, SOURCE_RUN), NoteLog())
         target.event.signal = signal_number
         target._of_crash = True
-        crashed = _Thread(tid, ours=True)
-        crashed.held, crashed.pending = True, signal_number
-        target._threads[tid] = crashed
+        crashed = target._threads[tid] = _Thread(tid, ours=True)
+        crashed.held, crashed.pending = True, 0 if at_exit else signal_number
         try:
-            target._siginfo = ptrace.signal_info(tid)
+            if not at_exit:
+                target._siginfo = ptrace.signal_info(tid)
             target._since_ns = time.monotonic_ns()
             target._stop_new()
             target._read_registers()
         except BaseException:
+            crashed.held = False
             target.close()
             raise
+        if at_exit and signal_number == signal.SIGSYS and crashed.registers is not None:
+            target._siginfo = _seccomp_siginfo(_named_registers(crashed.registers))
         return target
 
     # -- stopping ---------------------------------------------------------------------
@@ -286,11 +295,7 @@ class LiveTarget:
         """Registers by name, in the order of `elf_notes`."""
         states = []
         for thread in self._ordered():
-            data = thread.registers or b""
-            values = {
-                name: int.from_bytes(data[i * _WORD : (i + 1) * _WORD], "little")
-                for i, name in enumerate(_NAMES)
-            }
+            values = _named_registers(thread.registers or b"")
             states.append(ThreadState(self._namespace_tid(thread.tid), Tid(thread.tid), values))
         return states
 
@@ -360,3 +365,18 @@ class LiveTarget:
                     ptrace.detach(tid, stop.pending_signal)
                 except ptrace.ThreadGone:
                     continue
+
+
+def _named_registers(data: bytes) -> dict[str, int]:
+    return {
+        name: int.from_bytes(data[i * _WORD : (i + 1) * _WORD], "little")
+        for i, name in enumerate(_NAMES)
+    }
+
+
+def _seccomp_siginfo(registers: dict[str, int]) -> bytes:
+    """The siginfo_t of a kill by seccomp, the only death by SIGSYS that no tracer is offered as a
+    signal (force_sig_seccomp() in kernel/signal.c): what it says follows from the registers."""
+    call = registers["orig_rax"] & 0xFFFFFFFF
+    fields = _SIGSYS.pack(signal.SIGSYS, 0, _SYS_SECCOMP, registers["rip"], call, _AUDIT_ARCH)
+    return fields.ljust(ptrace.SIGINFO_SIZE, b"\0")

@@ -18,7 +18,7 @@ _STATUS_LIMIT = 1 << 16
 _ENDED = (b"Z", b"X", b"")
 
 
-def read_if_there(directory: int, name: bytes, limit: int = 1 << 20) -> bytes:
+def read_if_there(directory: int | None, name: bytes, limit: int = 1 << 20) -> bytes:
     """The file below a /proc/PID directory; b"" if it cannot be read (process ended, no right)."""
     try:
         return read_at(directory, name, limit)

@@ -23,9 +23,9 @@ SEIZE, INTERRUPT, LISTEN = 0x4206, 0x4207, 0x4208
 CONT, DETACH = 7, 17
 SETOPTIONS, GETEVENTMSG, GETSIGINFO, GETREGSET, GETSIGMASK = 0x4200, 0x4201, 0x4202, 0x4204, 0x420A
 
-O_TRACEFORK, O_TRACEVFORK, O_TRACECLONE, O_TRACEEXEC = 0x2, 0x4, 0x8, 0x10
+O_TRACEFORK, O_TRACEVFORK, O_TRACECLONE, O_TRACEEXEC, O_TRACEEXIT = 0x2, 0x4, 0x8, 0x10, 0x40
 
-EVENT_FORK, EVENT_VFORK, EVENT_CLONE, EVENT_EXEC, EVENT_STOP = 1, 2, 3, 4, 128
+EVENT_FORK, EVENT_VFORK, EVENT_CLONE, EVENT_EXEC, EVENT_EXIT, EVENT_STOP = 1, 2, 3, 4, 6, 128
 
 SIGINFO_SIZE = 128
 _WALL = 0x40000000  # __WALL: wait for threads ("clone children") too
@@ -108,7 +108,8 @@ def set_options(tid: int, options: int) -> None:
 
 
 def event_message(tid: int) -> int:
-    """What the present event is about: the new child's id, the former tid after exec."""
+    """What the present event is about: the new child's id, the former tid after exec, the
+    wait status at an exit."""
     _call(GETEVENTMSG, tid, 0, _buffer_address)
     return ctypes.c_ulong.from_address(_buffer_address).value
 
@@ -136,17 +137,20 @@ class Stop:
     """What a thread waits for us with: `signal`, and `event` (EVENT_…, 0 for a signal's delivery).
 
     `exited`: it has ended instead; `status` is then its exit code, or minus the
-    signal that killed it.
+    signal that killed it. Not `traced`: the ordinary stop of an ordinary child.
     """
 
-    __slots__ = ("tid", "signal", "event", "exited", "status")
+    __slots__ = ("tid", "signal", "event", "exited", "status", "traced")
 
-    def __init__(self, tid: int, signal: int, event: int, exited: bool, status: int) -> None:
+    def __init__(
+        self, tid: int, signal: int, event: int, exited: bool, status: int, traced: bool = True
+    ) -> None:
         self.tid = tid
         self.signal = signal
         self.event = event
         self.exited = exited
         self.status = status
+        self.traced = traced
 
     @property
     def group_stop(self) -> bool:
@@ -165,7 +169,8 @@ def _stop_of(info: os.waitid_result) -> Stop:
         return Stop(info.si_pid, 0, 0, True, info.si_status)
     if info.si_code in (os.CLD_KILLED, os.CLD_DUMPED):
         return Stop(info.si_pid, 0, 0, True, -info.si_status)
-    return Stop(info.si_pid, info.si_status & 0xFF, info.si_status >> 8, False, 0)
+    traced = info.si_code == os.CLD_TRAPPED
+    return Stop(info.si_pid, info.si_status & 0xFF, info.si_status >> 8, False, 0, traced)
 
 
 def look(tid: int) -> Stop | None:
@@ -198,6 +203,14 @@ def reap(tid: int) -> None:
         os.waitid(os.P_PID, tid, os.WEXITED | os.WNOHANG | _WALL)
     except ChildProcessError:
         pass  # exec by another thread has taken this id away: nothing is left to reap
+
+
+def pass_over(pid: int) -> None:
+    """Take the stop of a child that we do not trace, so that it is not told again."""
+    try:
+        os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG)
+    except ChildProcessError:
+        pass  # killed and reaped meanwhile
 
 
 def wait_all(tids: list[int], seconds: float) -> tuple[dict[int, Stop], list[int]]:
