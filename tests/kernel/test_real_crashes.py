@@ -97,6 +97,8 @@ def check_report(program: Program, report: Report) -> None:
         assert report.signal.code_name == program.code
     if program.cause is not None:
         assert report.cause.kind == program.cause, report.cause
+    if program.reason is not None:
+        assert report.cause.reason == program.reason, report.cause
     if program.message is not None:
         assert program.message in (report.cause.abort_message or "")
     if program.threads is not None:

@@ -3,6 +3,7 @@ about = "a read past the end of a mapped file"
 signal = "SIGBUS"
 code = "BUS_ADRERR"
 cause = "bus-error"
+reason = "past-end-of-file"
 frames = ["read_at", "main"]
 flags = "-g -O1"
 */

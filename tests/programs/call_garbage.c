@@ -7,12 +7,15 @@ flags = "-g -O1"
 [builds.unmapped]
 args = ["unmapped"]
 code = "SEGV_MAPERR"
+reason = "not-mapped"
 [builds.heap]
 args = ["heap"]
 code = "SEGV_ACCERR"
+reason = "not-executable"
 [builds.non-canonical]
 args = ["non-canonical"]
 code = "SI_KERNEL"
+reason = "non-canonical"
 frames = ["caller", "main"]
 */
 #include <string.h>

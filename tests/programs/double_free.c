@@ -2,6 +2,7 @@
 about = "the same memory freed twice"
 signal = "SIGABRT"
 cause = "abort"
+reason = "double-free"
 message = "double free"
 frames = ["...", "*abort", "...", "*free", "free_twice", "main"]
 flags = "-g -O1"

@@ -3,6 +3,7 @@ about = "a read from an address that no x86-64 mapping can have"
 signal = "SIGSEGV"
 code = "SI_KERNEL"
 cause = "bad-address"
+reason = "non-canonical"
 frames = ["read_at", "main"]
 flags = "-g -O1"
 */

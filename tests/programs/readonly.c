@@ -3,6 +3,7 @@ about = "a write to read-only memory"
 signal = "SIGSEGV"
 code = "SEGV_ACCERR"
 cause = "bad-address"
+reason = "read-only"
 frames = ["write_to", "main"]
 flags = "-g -O1"
 */

@@ -3,6 +3,7 @@ about = "a system call that seccomp forbids"
 signal = "SIGSYS"
 code = "SYS_SECCOMP"
 cause = "seccomp"
+reason = "filter"
 frames = ["...", "ask", "main"]
 flags = "-g -O1"
 */

@@ -3,6 +3,7 @@ about = "a fault inside a shared library, called back from it"
 signal = "SIGSEGV"
 code = "SEGV_MAPERR"
 cause = "bad-address"
+reason = "not-mapped"
 frames = ["callback", "library_walk", "library_entry", "main"]
 library = "shared_library.c"
 [builds.debug]

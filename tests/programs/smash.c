@@ -2,6 +2,7 @@
 about = "a buffer on the stack overrun, seen by the stack protector"
 signal = "SIGABRT"
 cause = "abort"
+reason = "stack-smashing"
 message = "stack smashing detected"
 frames = ["...", "__stack_chk_fail*", "overrun"]
 flags = "-g -O1 -fstack-protector-all"

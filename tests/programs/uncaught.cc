@@ -2,6 +2,7 @@
 about = "a C++ exception that nobody catches"
 signal = "SIGABRT"
 cause = "abort"
+reason = "uncaught-exception"
 frames = ["...", "std::terminate", "__cxa_throw", "throw_it", "main"]
 flags = "-g -O1"
 */

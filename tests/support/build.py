@@ -39,6 +39,7 @@ class Program:
     signal: str
     code: str | None
     cause: str | None
+    reason: str | None
     frames: tuple[str, ...]
     message: str | None
     threads: int | None
@@ -46,7 +47,6 @@ class Program:
     args: tuple[bytes, ...]
     library: str | None
     delete: bool
-    needs: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +87,7 @@ def _programs_of(source: Path) -> list[Program]:
                 signal=keys.pop("signal"),
                 code=keys.pop("code", None),
                 cause=keys.pop("cause", None),
+                reason=keys.pop("reason", None),
                 frames=tuple(keys.pop("frames")),
                 message=keys.pop("message", None),
                 threads=keys.pop("threads", None),
@@ -94,7 +95,6 @@ def _programs_of(source: Path) -> list[Program]:
                 args=tuple(arg.encode("latin-1") for arg in keys.pop("args", ())),
                 library=keys.pop("library", None),
                 delete=keys.pop("delete", False),
-                needs=keys.pop("needs", None),
             )
         )
         if keys:

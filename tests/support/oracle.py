@@ -89,6 +89,7 @@ _EU_FRAME = re.compile(r"#\d+ +0x([0-9a-f]+)(?: {4}| - 1 )?(.*)")
 def eu_stack_frames(core: Path, exe: Path, limit: int = 0) -> Stacks:
     """eu-stack's frames by thread id; it stops at 256 frames unless `limit` says more.
 
+    Inlined functions are frames with the pc of the one that holds them, and not told apart.
     It ignores `exe` if the core names another path. RuntimeError if it names no thread.
     """
     output = _run(
@@ -100,26 +101,27 @@ def eu_stack_frames(core: Path, exe: Path, limit: int = 0) -> Stacks:
         if match := _EU_THREAD.match(line):
             frames = stacks.setdefault(int(match[1]), [])
         elif match := _EU_FRAME.match(line):
-            name = match[2].strip()
-            kind = "inline" if name.startswith("[inlined]") else "normal"
-            frames.append(
-                OracleFrame(int(match[1], 16), name.removeprefix("[inlined]").strip() or None, kind)
-            )
+            frames.append(OracleFrame(int(match[1], 16), match[2].strip() or None))
     if not stacks:
         raise RuntimeError(f"eu-stack gave no threads of {core}:\n{output}")
     return stacks
 
 
+_LLDB_THREAD = re.compile(r"[ *]*@T\|([0-9a-fx]+)")
+_LLDB_FRAME = re.compile(r"[ *]*@F\|0x([0-9a-f]+)\|(.*)\|")
+
+
 def lldb_frames(core: Path, exe: Path) -> Stacks:
     """lldb's frames by thread id, printed in a format of our own making.
 
-    Its Python module is broken in Debian 12's packages, hence the text.
+    Its Python module is broken in Debian 12's packages, hence the text. Inlined functions are
+    frames with a pc of their own, and not told apart.
     """
     output = _run(
         [
             need("lldb", "lldb"), "--batch", "--no-lldbinit",
             "-o", "settings set use-color false",
-            "-o", r'settings set thread-format "@T|${thread.id}\n"',
+            "-o", r'settings set thread-stop-format "@T|${thread.id}\n"',
             "-o", r'settings set frame-format "@F|${frame.pc}|${function.name-without-args}|\n"',
             "-o", f"target create '{exe}' --core '{core}'",
             "-o", "thread backtrace all",
@@ -128,14 +130,10 @@ def lldb_frames(core: Path, exe: Path) -> Stacks:
     stacks: Stacks = {}
     frames: list[OracleFrame] = []
     for line in output.split("\n"):
-        kind, _, rest = line.strip(" *").partition("|")
-        if kind == "@T":
-            frames = stacks.setdefault(int(rest, 0), [])
-        elif kind.endswith("@F"):
-            pc, _, name = rest.partition("|")
-            inline = name.startswith("[inlined]") or name.rstrip("|").endswith("[inlined]")
-            clean = name.rstrip("|").replace("[inlined]", "").strip()
-            frames.append(OracleFrame(int(pc, 16), clean or None, "inline" if inline else "normal"))
+        if match := _LLDB_THREAD.fullmatch(line):
+            frames = stacks.setdefault(int(match[1], 0), [])
+        elif match := _LLDB_FRAME.fullmatch(line):
+            frames.append(OracleFrame(int(match[1], 16), match[2] or None))
     if not stacks:
         raise RuntimeError(f"lldb gave no threads of {core}:\n{output}")
     return stacks
