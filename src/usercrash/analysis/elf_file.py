@@ -133,6 +133,15 @@ class ElfFile:
         found = self._section_by_name.get(name)
         return None if found is None or found.type == SHT_NOBITS else found
 
+    def without_symbols(self) -> bytearray:
+        """A copy of the file whose symbol tables are marked as unused (SHT_NULL)."""
+        copy = bytearray(self.data)
+        for number, section in enumerate(self.sections):
+            if section.type in (SHT_SYMTAB, SHT_DYNSYM):
+                at = self.header.shoff + number * self.header.shentsize + 4
+                copy[at : at + 4] = bytes(4)
+        return copy
+
     def contents(self, section: Section) -> memoryview:
         """A section's bytes, inflated if it is compressed (empty if it does not inflate)."""
         raw = self.view[section.offset : section.offset + section.size]

@@ -45,7 +45,7 @@ class LineTable:
         self._pointer = cache._get_objptr()
 
     @classmethod
-    def convert(cls, data: bytes | mmap | memoryview) -> LineTable:
+    def convert(cls, data: bytes | bytearray | mmap) -> LineTable:
         """Read an ELF file's debug information (see docs for the time this takes).
 
         FormatError if `symbolic` finds nothing it can read.
@@ -58,7 +58,7 @@ class LineTable:
             found = next(iter(archive.iter_objects()), None)
             if found is None:
                 raise FormatError("no object in the file")
-            return cls(found.make_symcache(), (found, archive, pointer, data))
+            return cls(found.make_symcache(), None)
         except FormatError:
             raise
         except Exception as error:  # symbolic's errors have no root but Exception

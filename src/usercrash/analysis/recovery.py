@@ -61,9 +61,10 @@ class Recovery:
             if found is not None:
                 return found, CALL_RECOVERY
         if fp is not None and sp <= fp < sp + _MAX_FRAME and fp % self.word == 0:
+            # (what is saved there need not be a frame pointer: the caller may do without)
             target = self._return_address(fp + self.word)
             saved = self._word(fp)
-            if target is not None and saved is not None and (saved > fp or saved == 0):
+            if target is not None and saved is not None:
                 return self._with(registers, target, fp + 2 * self.word, saved), FRAME_POINTER
         if fp == 0 and not exact:
             return "end of stack"  # the ABI's mark of the outermost frame

@@ -23,7 +23,6 @@ _LOOK_BACK = 16  # symbols to look back for one that encloses an address
 _MAX_NAME = 16_384
 
 STT_NOTYPE, STT_FUNC, STT_GNU_IFUNC = 0, 2, 10
-_BINDING_RANK = {1: 3, 2: 2, 10: 3, 0: 1}  # global, weak, unique, local
 _SHF_EXECINSTR = 4
 _MAGIC = b"UCSYM\0\0\1"
 _HEAD = struct.Struct("<8sQQ")  # magic, number of symbols, bytes of strings
@@ -57,8 +56,7 @@ class SymbolTable:
 
     def _name(self, index: int) -> bytes:
         """The name without a symbol version (`name@@VERSION`)."""
-        at = self._names[index]
-        name = bytes(self._strings[at : at + _MAX_NAME]).partition(b"\0")[0]
+        name = _text(self._strings, self._names[index])
         return name.partition(b"@")[0] or name
 
     def start_of(self, address: int) -> int | None:
@@ -94,10 +92,7 @@ class SymbolTable:
             more = owner.contents(owner.sections[section.link])
             base = len(strings)
             strings = more if not base else bytes(strings) + bytes(more)
-            code = _code_sections(elf)
-            for address, row in _rank(_functions(owner, section, code), strings, base):
-                if address not in best or best[address] < row:
-                    best[address] = row
+            _choose(best, _functions(owner, section, _code_sections(elf)), strings, base)
         starts = sorted(best)
         return cls(
             array("Q", starts),
@@ -148,8 +143,8 @@ def _code_sections(elf: ElfFile) -> frozenset[int]:
 
 def _functions(
     elf: ElfFile, section: Section, code: frozenset[int]
-) -> Iterable[tuple[int, int, int, int, int]]:
-    """(name, binding, type, address, size) of the symbols that may be functions."""
+) -> Iterable[tuple[int, int, int, int]]:
+    """(name, type, address, size) of the symbols that may be functions."""
     wide = elf.wide
     layout = struct.Struct(elf.order + ("IBBHQQ" if wide else "IIIBBH"))
     data = elf.contents(section)
@@ -162,24 +157,34 @@ def _functions(
         kind = info & 15
         if kind in (STT_FUNC, STT_GNU_IFUNC):
             if index and value:
-                yield name, info >> 4, kind, value, size
+                yield name, kind, value, size
         elif kind == STT_NOTYPE and index in code:
-            yield name, info >> 4, kind, value, size
+            yield name, kind, value, size
 
 
-def _rank(
-    symbols: Iterable[tuple[int, int, int, int, int]], strings: bytes | memoryview, base: int
-) -> Iterable[tuple[int, tuple[int, int, int]]]:
-    """(address, (rank, size, name)): of several names the best is one with a size, of a
-    function, global, with the fewest leading underscores."""
+def _choose(
+    best: dict[int, tuple[int, int, int]],
+    symbols: Iterable[tuple[int, int, int, int]],
+    strings: bytes | memoryview,
+    base: int,
+) -> None:
+    """Keep one symbol (rank, size, name) for each address: one with a size, of a function, and of
+    these, as gdb does, the one whose name sorts last (`read` before `__libc_read`)."""
     end = len(strings)
-    for name, binding, kind, value, size in symbols:
+    for name, kind, value, size in symbols:
         at = base + name
         if at >= end or not strings[at]:
             continue
-        first = strings[at]
-        if kind == STT_NOTYPE and first in b".$":
+        if kind == STT_NOTYPE and strings[at] in b".$":
             continue  # assembler's labels and mapping symbols
-        plain = 0 if first == 0x5F else 1
-        rank = (8 if size else 0) + (4 if kind != STT_NOTYPE else 0) + _BINDING_RANK.get(binding, 0)
-        yield value, (rank * 2 + plain, size, at)
+        rank = (2 if size else 0) + (kind != STT_NOTYPE)
+        known = best.get(value)
+        if known is not None and (
+            rank < known[0] or (rank == known[0] and _text(strings, at) <= _text(strings, known[2]))
+        ):
+            continue
+        best[value] = (rank, size, at)
+
+
+def _text(strings: bytes | memoryview, at: int) -> bytes:
+    return bytes(strings[at : at + _MAX_NAME]).partition(b"\0")[0]

@@ -16,6 +16,8 @@ from .modules import Module
 from .symcache import FileSymbols
 
 _STAGE = "symbols"
+_ASSEMBLER = (".S", ".s", ".asm")
+_NO_ADDRESS = 0xFFFFFFFF  # symbolic's word for a function whose begin it does not know
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +103,18 @@ class Symbolizer:
         named = symbols.symbols.find(vaddr)
         if not lines:
             return self._from_table(named)
-        start = lines[-1].start + symbols.load_address
+        start: int | None = None
+        if lines[-1].start != _NO_ADDRESS:
+            start = lines[-1].start + symbols.load_address
         locations = list(_locations_of(lines))
         if named is not None and named[1] == start:
-            # of several names at one address, ours is the one that people know
             linkage = named[0].decode("utf-8", "backslashreplace")
-            locations[-1] = replace(locations[-1], function=demangle(linkage), linkage_name=linkage)
-        elif named is not None and (start > vaddr or named[1] > start):
+            locations[-1] = replace(locations[-1], linkage_name=linkage)
+            if lines[-1].file.endswith(_ASSEMBLER):  # which names one label of several
+                locations[-1] = replace(locations[-1], function=demangle(linkage))
+        elif named is not None and (start is None or start > vaddr or named[1] > start):
             start = named[1]  # a part of the function that lies elsewhere (foo.cold)
-        return locations, start if start <= vaddr else None
+        return locations, start if start is not None and start <= vaddr else None
 
     @staticmethod
     def _from_table(named: tuple[bytes, int] | None) -> tuple[list[Location], int | None]:

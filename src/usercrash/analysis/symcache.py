@@ -63,7 +63,9 @@ def convert(
         limited = f"{size >> 20} MiB of debug information, the limit is {max_debug_bytes >> 20}"
         return FileSymbols(None, symbols, 0, "symbol table", limited)
     try:
-        lines = LineTable.convert(owner.data)
+        # symbolic would take a name from the symbol table (of several at one address any)
+        # before the one in the debug information
+        lines = LineTable.convert(owner.without_symbols())
     except FormatError as error:
         return FileSymbols(None, symbols, 0, "symbol table", error.message)
     first = next((row.vaddr for row in owner.program_headers if row.type == 1), 0)

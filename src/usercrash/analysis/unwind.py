@@ -291,6 +291,8 @@ class _Walk:
             self._sigreturn(sp)
         else:
             self._recover(pc, exact, executable)
+        # a trampoline's name begins at its pc: nothing was called from there
+        lookup = pc if signal else lookup
         self._keep([RawFrame(pc, lookup, sp, cfa, trust, signal, values, exact)])
         if not self.end:
             self._progress(cfa, sp, signal)
