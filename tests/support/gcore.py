@@ -1,4 +1,4 @@
-"""Cores without the kernel's help: gdb runs the program to its fatal signal and writes one (gcore)."""
+"""Cores without the kernel: gdb runs the program to its fatal signal and writes one (gcore)."""
 
 from __future__ import annotations
 
