@@ -95,14 +95,14 @@ class Facts:
         self._read(self._thread, b"auxv", b"auxv", _SMALL)
         stat = self.table.get(b"task/%d/stat" % self.tid, b"")
         arg_start, arg_end, env_start, env_end = (stat_number(stat, n) for n in range(48, 52))
-        arguments = self._string(memory, b"cmdline", arg_start, arg_end)
-        if arguments[-1:] not in (b"", b"\0") and arg_end == env_start:
-            # A title written over the arguments goes on into the environment, as in fs/proc/base.c.
-            title = memory.read(arg_start, max(PAGE, len(arguments)))
-            self.table[b"cmdline"] = title.partition(b"\0")[0]
+        self._string(memory, b"cmdline", arg_start, arg_end)
+        last = memory.read(arg_end - 1, 1) if arg_end > arg_start else b""
+        if last not in (b"", b"\0") and arg_end == env_start:
+            # A title written over the arguments goes on into the environment (fs/proc/base.c).
+            self.table[b"cmdline"] = memory.read(arg_start, PAGE).partition(b"\0")[0]
         self._string(memory, b"environ", env_start, env_end)
 
-    def _string(self, memory: Memory, name: bytes, start: int, end: int) -> bytes:
+    def _string(self, memory: Memory, name: bytes, start: int, end: int) -> None:
         size = max(end - start, 0)
         data = memory.read(start, min(size, _STRINGS)) if size else b""
         if len(data) < min(size, _STRINGS):
@@ -110,7 +110,6 @@ class Facts:
         elif size > _STRINGS:
             self._notes.add("process", name.decode(), f"the first {_STRINGS} of {size} bytes kept")
         self.table[name] = data
-        return data
 
     def threads(self, threads: list[ThreadState], namespaced: bool) -> None:
         """Names of the other threads; where they are few, states and kernel stacks, too."""

@@ -361,12 +361,11 @@ def _open_process(event: CrashEvent, pidfd: int, notes: NoteLog) -> int:
         raise UsercrashError("the crash names no process", "usercrash_c is started by the kernel")
     try:
         process = open_dir(b"/proc/%d" % event.pid)
-    except OSError as error:
-        if pidfd >= 0:
-            notes.add("process", f"/proc/{event.pid}", reason(error))
-        return -1
-    if pidfd >= 0 and ended(pidfd):
-        os.close(process)
+    except OSError:
+        process = -1
+    if pidfd >= 0 and (process < 0 or ended(pidfd)):
+        if process >= 0:
+            os.close(process)
         notes.add("process", "its facts", "it was killed before it could be read")
         return -1
     return process
