@@ -1,0 +1,134 @@
+"""The first screen: what died, why, and the crashing thread's stack, at 3 a.m."""
+
+from __future__ import annotations
+
+from ..report import Process, Report, Signal
+from .frames import stack_lines, thread_title
+from .layout import BAD, CAUSE, DIM, DOUBT, TITLE, Paper, Span, clean, duration, moment
+
+FRAMES = 14  # so that a typical first screen stays below 30 lines
+_DETAILS = 2
+_LINES_OF_COMMAND = 3
+_CERTAINTY = {"likely": " (likely)", "possible": " (possibly)"}
+LIVE = "none"  # cause.kind of a process that did not crash
+
+
+def first_screen(paper: Paper, report: Report) -> None:
+    """Everything that the first look needs, in at most about thirty lines."""
+    _title(paper, report)
+    _why(paper, report)
+    if report.signal is not None:
+        paper.field("Signal", signal_words(report.signal))
+        for one in report.handled_signals:
+            paper.field("", f"in the handler of: {signal_words(one.signal)}")
+    _program(paper, report)
+    _when(paper, report)
+    paper.field("User", _user(report.process))
+    _warnings(paper, report)
+    _stack(paper, report)
+    paper.blank()
+    paper.line(Span(f"Report {clean(report.id)}, {clean(report.generator)}", DIM))
+
+
+def _title(paper: Paper, report: Report) -> None:
+    process = report.process
+    name = clean(process.comm) or "a process"
+    if is_live(report):
+        words = f"State of {name}, pid {process.pid}, which runs on"
+    else:
+        signal = f" by {report.signal.name}" if report.signal else ""
+        words = f"Crash of {name}, pid {process.pid},{signal}".rstrip(",")
+    paper.line(Span(words, TITLE), indent=2)
+    paper.lines.append((Span("=" * min(paper.width, len(words)), DIM),))
+
+
+def is_live(report: Report) -> bool:
+    """Whether the process did not crash: a dump on request."""
+    return report.signal is None and (report.cause is None or report.cause.kind == LIVE)
+
+
+def _why(paper: Paper, report: Report) -> None:
+    cause = report.cause
+    if cause is None:
+        return
+    doubt = _CERTAINTY.get(cause.certainty, "")
+    paper.field("Why", Span(clean(cause.summary), CAUSE), Span(doubt, DOUBT))
+    for detail in cause.details[:_DETAILS]:
+        paper.field("", clean(detail))
+
+
+def signal_words(signal: Signal) -> str:
+    """`11 SIGSEGV (segmentation fault), code 1 SEGV_MAPERR, address 0x10`, sender, call."""
+    meaning, _, code_meaning = signal.description.partition(": ")
+    parts = [f"{signal.number} {clean(signal.name)}" + (f" ({clean(meaning)})" if meaning else "")]
+    if signal.code is not None:
+        parts.append(f"code {signal.code} {clean(signal.code_name)}".rstrip())
+    if signal.fault_address is not None:
+        parts.append(f"address {signal.fault_address}")
+    elif code_meaning and signal.sender is None:
+        parts.append(clean(code_meaning))
+    if signal.system_call is not None:
+        parts.append(f"system call {signal.system_call.number} {clean(signal.system_call.name)}")
+    if signal.sender is not None:
+        name = f" ({clean(signal.sender.comm)})" if signal.sender.comm else ""
+        parts.append(f"sent by pid {signal.sender.pid}{name}, uid {signal.sender.uid}")
+    return ", ".join(parts)
+
+
+def _program(paper: Paper, report: Report) -> None:
+    process = report.process
+    deleted = Span(" (deleted since it was started)", BAD) if process.exe_deleted else Span("")
+    if process.exe:
+        paper.field("Program", clean(process.exe), deleted)
+    command = " ".join(clean(argument) for argument in process.cmdline)
+    if command and command != clean(process.exe):
+        limit = _LINES_OF_COMMAND * (paper.width - 9) - 4
+        paper.field("Command", command if len(command) <= limit else command[:limit] + " ...")
+    if process.unit or process.container:
+        words = [clean(process.unit)] if process.unit else []
+        if process.container and clean(process.container) not in clean(process.unit):
+            words.append(f"container {clean(process.container)[:12]}")
+        paper.field("Unit", ", ".join(words))
+
+
+def _when(paper: Paper, report: Report) -> None:
+    process = report.process
+    words = moment(report.event.time) if report.event.time else "unknown: the core does not tell"
+    if process.uptime_seconds is not None:
+        words += f", {duration(process.uptime_seconds)} after it started"
+    if report.system.hostname:
+        words += f", on {clean(report.system.hostname)}"
+    paper.field("When", words)
+
+
+def _user(process: Process) -> str:
+    if process.uid is None:
+        return "unknown"
+    words = f"uid {process.uid}"
+    if process.euid not in (None, process.uid):
+        words += f" (effective {process.euid})"
+    if process.gid is not None:
+        words += f", gid {process.gid}"
+        if process.egid not in (None, process.gid):
+            words += f" (effective {process.egid})"
+    if process.namespace_pid is not None:
+        words += f"; its own namespace knows it as pid {process.namespace_pid}"
+    return words
+
+
+def _warnings(paper: Paper, report: Report) -> None:
+    if not report.complete:
+        paper.field("Note", Span("this report is incomplete; the notes at its end say why", BAD))
+
+
+def _stack(paper: Paper, report: Report) -> None:
+    if not report.threads:
+        return
+    thread = report.threads[0]
+    total = report.process.threads_total or len(report.threads)
+    paper.blank()
+    words = f"Stack of thread {thread_title(thread)}"
+    if total > 1:
+        words += f", one of {total:,}"
+    paper.line(Span(words, TITLE), indent=2)
+    stack_lines(paper, thread, report.handled_signals, FRAMES)

@@ -1,0 +1,261 @@
+"""Stacks as lines: one function a line, recursion folded, equal stacks together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from ..report import Fold, Frame, HandledSignal, Report, Thread
+from .layout import DIM, DOUBT, FUNCTION, PLACE, Paper, Span, clean, columns
+
+TRUSTED = ("context", "cfi")
+END_OF_STACK = "end of stack"
+_NUMBER_WIDTH = 4  # "#12 "
+_MODULE_COLUMNS = 24
+
+
+def base_name(path: str) -> str:
+    """The last component of a path."""
+    return path.rpartition("/")[2] or path
+
+
+def short_id(build_id: str | None) -> str:
+    """The first eight digits of a build-id: enough to tell two builds apart."""
+    return (build_id or "")[:8]
+
+
+def module_words(frame: Frame) -> str:
+    """`libc.so.6, 5fe62a04`: the module and its build-id, shortened."""
+    name = clean(base_name(frame.module or ""))
+    if len(name) > _MODULE_COLUMNS:
+        name = name[: _MODULE_COLUMNS - 3] + "..."
+    words = [name, clean(short_id(frame.build_id))]
+    return ", ".join(word for word in words if word)
+
+
+def function_words(frame: Frame) -> str:
+    """`function+0x1c`, or `module+0x1234` where there is no name, or the pc."""
+    if frame.function:
+        offset = f"+{frame.offset:#x}" if frame.offset else ""
+        return clean(frame.function) + offset
+    if frame.module and frame.module_offset:
+        return f"{clean(base_name(frame.module))}+{frame.module_offset}"
+    return frame.pc
+
+
+def source_forms(frame: Frame) -> list[str]:
+    """The source place from the longest form to the shortest: whole path, last two components,
+    file name."""
+    if frame.source is None:
+        return [""]
+    path = clean(frame.source.file)
+    parts = path.rsplit("/", 2)
+    forms = [path, "/".join(parts[-2:]), parts[-1]]
+    return [f"{form}:{frame.source.line}" for form in dict.fromkeys(forms)]
+
+
+def short_functions(name: str) -> list[str]:
+    """A demangled name from the longest form to the shortest: whole, without argument types,
+    without template arguments."""
+    offset = re.search(r"\+0x[0-9a-f]+$", name)
+    tail = offset.group() if offset else ""
+    body = name.removesuffix(tail)
+    forms = [body]
+    if body.endswith((")", ") const")) and "(" in body[1:]:
+        opening = _matching(body, body.rindex(")"))
+        if opening > 0:
+            body = body[:opening] + "(...)" if body[opening:] != "()" else body
+            forms.append(body)
+    if "<" in body and "operator" not in body:
+        forms.append(_without_templates(body))
+    return [form + tail for form in forms]
+
+
+def _matching(text: str, closing: int) -> int:
+    depth = 0
+    for at in range(closing, -1, -1):
+        depth += (text[at] == ")") - (text[at] == "(")
+        if depth == 0:
+            return at
+    return -1
+
+
+def _without_templates(text: str) -> str:
+    result, depth = [], 0
+    for character in text:
+        if character == "<":
+            depth += 1
+            if depth == 1:
+                result.append("<...>")
+        elif character == ">" and depth:
+            depth -= 1
+        elif depth == 0:
+            result.append(character)
+    return "".join(result)
+
+
+def frame_line(paper: Paper, frame: Frame, handled: Sequence[HandledSignal] = ()) -> None:
+    """One frame in one line, shortened step by step until it fits."""
+    number = f"{'#' + str(frame.index):<{_NUMBER_WIDTH - 1}} "
+    if frame.signal_frame:
+        paper.line(Span(number, DIM), Span(signal_words(frame, handled), DIM), indent=_NUMBER_WIDTH)
+        return
+    inside = module_words(frame)
+    if frame.inline:
+        inside = f"inlined, {inside}" if inside else "inlined"
+    tail = f" ({inside})" if inside else ""
+    doubt = f" [{frame.trust}]" if frame.trust not in TRUSTED else ""
+    room = paper.width - columns(number) - columns(tail) - columns(doubt)
+    function, source = _fit(short_functions(function_words(frame)), source_forms(frame), room)
+    spans = [Span(number, DIM), Span(function, FUNCTION)]
+    if source:
+        spans += [Span(" at "), Span(source, PLACE)]
+    paper.line(*spans, Span(tail, DIM), Span(doubt, DOUBT), indent=_NUMBER_WIDTH + 2)
+
+
+def _fit(functions: Sequence[str], sources: Sequence[str], room: int) -> tuple[str, str]:
+    """The longest forms that fit: the source gives way before the function's arguments do."""
+    for function in functions:
+        for source in sources:
+            if columns(function) + (4 + columns(source) if source else 0) <= room:
+                return function, source
+    function, source = functions[-1], sources[-1]
+    keep = room - (4 + columns(source) if source else 0)
+    offset = re.search(r"\+0x[0-9a-f]+$", function)
+    tail = offset.group() if offset else ""
+    if keep < 20 + len(tail):
+        return function, source  # wrapped, then
+    return function[: keep - 3 - len(tail)] + "..." + tail, source
+
+
+def signal_words(frame: Frame, handled: Sequence[HandledSignal]) -> str:
+    """`<signal handler called: SIGSEGV, address 0x10>`."""
+    for one in handled:
+        if one.frame == frame.index + 1:
+            at = one.signal.fault_address
+            return f"<signal handler called: {one.signal.name}" + (
+                f", address {at}>" if at else ">"
+            )
+    return "<signal handler called>"
+
+
+def stack_lines(
+    paper: Paper,
+    thread: Thread,
+    handled: Sequence[HandledSignal] = (),
+    most: int | None = None,
+) -> None:
+    """The thread's stack: cycles folded, gaps and the end told. `most` is the number of lines
+    for frames."""
+    rows = _rows(thread)
+    hidden = 0
+    if most is not None and len(rows) > most:
+        kept = most - 2  # one line for the gap, one for the outermost frame
+        hidden = len(rows) - kept - 1
+        rows = [*rows[:kept], None, rows[-1]]
+    for row in rows:
+        if row is None:
+            paper.line(Span(f"    ... {hidden} more lines of this stack in the full report", DIM))
+        elif isinstance(row, str):
+            paper.line(Span(row, DIM))
+        else:
+            frame_line(paper, row, handled)
+    if not thread.frames:
+        paper.line(Span(f"    no frames: {clean(thread.stack_end) or 'unknown'}", DOUBT))
+    elif thread.stack_end not in ("", END_OF_STACK):
+        paper.line(Span(f"    the stack ends here: {clean(thread.stack_end)}", DOUBT))
+
+
+def _rows(thread: Thread) -> list[Frame | str | None]:
+    """Frames, and texts for what is folded or left out."""
+    rows: list[Frame | str | None] = []
+    folds = sorted(thread.folds, key=lambda fold: fold.start)
+    previous = -1
+    for frame in thread.frames:
+        fold = _fold_of(folds, frame.index)
+        if fold is not None and frame.index >= fold.start + fold.length:
+            if previous < fold.start + fold.length:
+                rows.append(_fold_words(fold))
+        else:
+            gap = frame.index - previous - 1
+            last = _fold_of(folds, previous)
+            end = last.start + last.length * last.times if last else previous + 1
+            if gap and frame.index > end:
+                rows.append(f"    ... {frame.index - end:,} frames left out (#{end} to "
+                            f"#{frame.index - 1})")  # fmt: skip
+            rows.append(frame)
+        previous = frame.index
+    rest = thread.frames_total - previous - 1
+    if rest > 0:
+        rows.append(f"    ... {rest:,} further frames, left out")
+    return rows
+
+
+def _fold_of(folds: Sequence[Fold], index: int) -> Fold | None:
+    for fold in folds:
+        if fold.start <= index < fold.start + fold.length * fold.times:
+            return fold
+    return None
+
+
+def _fold_words(fold: Fold) -> str:
+    end = fold.start + fold.length * fold.times - 1
+    what = "this frame" if fold.length == 1 else f"these {fold.length} frames"
+    first = fold.start + fold.length
+    return f"    ... {what} {fold.times - 1:,} more times (#{first} to #{end})"
+
+
+def full_stack_lines(paper: Paper, thread: Thread, handled: Sequence[HandledSignal]) -> None:
+    """The stack with everything that is known of each frame, two or more lines each."""
+    for row in _rows(thread):
+        if not isinstance(row, Frame):
+            paper.line(Span(row or "", DIM))
+            continue
+        number = f"{'#' + str(row.index):<{_NUMBER_WIDTH - 1}} "
+        if row.signal_frame:
+            paper.line(Span(number, DIM), signal_words(row, handled), indent=_NUMBER_WIDTH)
+        else:
+            source = source_forms(row)[0]
+            spans = [Span(number, DIM), Span(function_words(row), FUNCTION)]
+            if source:
+                spans += [Span(" at "), Span(source, PLACE)]
+            paper.line(*spans, indent=_NUMBER_WIDTH + 2)
+        if row.inline:
+            paper.line(Span("      inlined into the next", DIM))
+            continue
+        module = clean(row.module or "no module")
+        offset = f"+{row.module_offset}" if row.module and row.module_offset else ""
+        facts = f"      pc {row.pc}, sp {row.sp or '?'}, {row.trust}"
+        paper.line(Span(facts, DIM))
+        paper.fixed_then("      ", module + offset, 6, DIM)
+    if thread.stack_end:
+        paper.line(Span(f"    end: {clean(thread.stack_end)}", DIM))
+
+
+def thread_title(thread: Thread) -> str:
+    """`4242 (worker)`."""
+    name = clean(thread.name)
+    return f"{thread.tid} ({name})" if name else str(thread.tid)
+
+
+def groups(threads: Sequence[Thread]) -> list[list[Thread]]:
+    """The threads with equal stacks (same pcs, same end) together, in the order of the first."""
+    found: dict[tuple[object, ...], list[Thread]] = {}
+    for thread in threads:
+        key = (tuple((f.pc, f.function) for f in thread.frames), thread.frames_total,
+               thread.stack_end if not thread.frames else "")  # fmt: skip
+        found.setdefault(key, []).append(thread)
+    return list(found.values())
+
+
+def other_threads(paper: Paper, report: Report) -> None:
+    """The stacks of all threads but the first, equal ones once."""
+    for group in groups(report.threads[1:]):
+        paper.blank()
+        titles = [thread_title(thread) for thread in group]
+        if len(group) == 1:
+            paper.line(Span(f"Thread {titles[0]}", FUNCTION))
+        else:
+            paper.line(Span(f"{len(group)} threads with the same stack: ", FUNCTION),
+                       ", ".join(titles))  # fmt: skip
+        stack_lines(paper, group[0])

@@ -1,0 +1,182 @@
+"""Lines for people: styled spans, wrapped to a width, foreign text made harmless.
+
+Everything that came from the crashed process goes through `clean`, which leaves no
+control, format or line-breaking character. Every line that is too long is broken here, and
+what follows is indented: nothing that a process says ever begins a line, neither in the file
+nor, by wrapping, on a terminal.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from typing import NamedTuple
+
+# Styles: what a span is; render.screen gives them colours.
+PLAIN, TITLE, HEADING, LABEL, CAUSE, FUNCTION, PLACE, DIM, BAD, DOUBT = (
+    "", "title", "heading", "label", "cause", "function", "place", "dim", "bad", "doubt",
+)  # fmt: skip
+
+MIN_WIDTH = 40
+
+
+class Span(NamedTuple):
+    """A piece of a line. `text` must be clean."""
+
+    text: str
+    style: str = PLAIN
+
+
+Line = tuple[Span, ...]
+
+
+def clean(text: str) -> str:
+    """The text with every character that is not printable (controls, bidirectional and other
+    format characters, separators but the space, unassigned) as an escape: `\\x1b`, `\\u202e`."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else _escape(c) for c in text)
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def columns(text: str) -> int:
+    """The columns that the text takes on a terminal: wide characters two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    return sum(_columns(c) for c in text)
+
+
+def _columns(character: str) -> int:
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def wrap(line: Line, width: int, indent: int) -> list[Line]:
+    """The line broken so that no part is wider than `width`; all but the first part are
+    indented. Breaks at spaces where it can, else anywhere."""
+    if sum(columns(span.text) for span in line) <= width:
+        return [line]
+    cells = [(c, span.style) for span in line for c in span.text]
+    indent = min(indent, width // 2)
+    lines: list[Line] = []
+    start = 0
+    while start < len(cells):
+        room = width - (indent if lines else 0)
+        end = _break_at(cells, start, room)
+        part = _join(cells[start:end])
+        lines.append((Span(" " * indent), *part) if lines else part)
+        start = end
+        while lines and start < len(cells) and cells[start][0] == " ":
+            start += 1
+    return lines
+
+
+def _break_at(cells: Sequence[tuple[str, str]], start: int, room: int) -> int:
+    used = 0
+    space = -1
+    for at in range(start, len(cells)):
+        used += _columns(cells[at][0])
+        if used > room:
+            return space if space > start + room // 3 else max(at, start + 1)
+        if cells[at][0] == " ":
+            space = at
+    return len(cells)
+
+
+def _join(cells: Sequence[tuple[str, str]]) -> Line:
+    spans: list[Span] = []
+    text = ""
+    style = PLAIN
+    for character, own in cells:
+        if own != style and text:
+            spans.append(Span(text, style))
+            text = ""
+        style = own
+        text += character
+    if text:
+        spans.append(Span(text, style))
+    return tuple(spans)
+
+
+class Paper:
+    """Collects lines of at most `width` columns."""
+
+    def __init__(self, width: int = 80) -> None:
+        self.width = max(width, MIN_WIDTH)
+        self.lines: list[Line] = []
+
+    def line(self, *parts: Span | str, indent: int = 8) -> None:
+        """One line (its clean parts in a row), wrapped with what follows indented."""
+        spans = tuple(Span(part) if isinstance(part, str) else part for part in parts)
+        self.lines += wrap(spans, self.width, indent)
+
+    def fixed_then(self, head: str, foreign: str, indent: int = 8, style: str = PLAIN) -> None:
+        """`head` and the clean text `foreign` in one line if they fit in it, else the text in a
+        line (or lines) of its own below."""
+        if columns(head) + columns(foreign) <= self.width:
+            self.lines.append((Span(head), Span(foreign, style)))
+            return
+        self.line(head.rstrip())
+        self.line(Span(" " * indent), Span(foreign, style), indent=indent)
+
+    def blank(self) -> None:
+        """An empty line, never two in a row."""
+        if self.lines and self.lines[-1] != ():
+            self.lines.append(())
+
+    def heading(self, text: str) -> None:
+        """A section's heading, underlined."""
+        self.blank()
+        text = text[: self.width]
+        self.lines.append((Span(text, HEADING),))
+        self.lines.append((Span("-" * columns(text), DIM),))
+
+    def field(self, label: str, *parts: Span | str, label_width: int = 9) -> None:
+        """`Label    value`, the value wrapped under itself."""
+        head = Span(f"{label:<{label_width}}", LABEL)
+        self.line(head, *parts, indent=label_width)
+
+    def text(self) -> str:
+        """All lines as plain text, each ended by a newline, without spaces at their ends."""
+        return "".join("".join(s.text for s in line).rstrip() + "\n" for line in self.lines)
+
+
+def duration(seconds: float) -> str:
+    """`0.35 s`, `12 s`, `3 min 12 s`, `5 h 3 min`, `4 days 3 h`."""
+    if seconds < 10:
+        return f"{seconds:.2f} s"
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    days = whole // 86400
+    return f"{days:,} day{'s' if days > 1 else ''} {whole % 86400 // 3600} h"
+
+
+def size(count: int) -> str:
+    """`512 bytes`, `4.0 KiB`, `1.2 GiB`."""
+    value = float(count)
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{count} bytes" if unit == "bytes" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"
+
+
+def moment(iso: str) -> str:
+    """`2026-11-22 21:31:05 UTC` of an ISO 8601 time with a zone; other texts as they are."""
+    day, separator, rest = iso.partition("T")
+    if not separator or len(rest) < 8:
+        return clean(iso)
+    zone = rest[8:].lstrip(".0123456789")
+    return clean(f"{day} {rest[:8]} {'UTC' if zone in ('+00:00', 'Z') else zone}")

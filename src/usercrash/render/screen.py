@@ -1,0 +1,70 @@
+"""A report on a terminal: the words of render.text, with colours where they help."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+from ..report import Report
+from .layout import BAD, CAUSE, DIM, DOUBT, FUNCTION, HEADING, LABEL, PLACE, TITLE, Paper
+from .text import report_paper, stacks_paper
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# Only the sixteen colours that a terminal's own theme defines, none that vanish on white.
+_STYLES = {
+    TITLE: "bold",
+    HEADING: "bold",
+    LABEL: "dim",
+    CAUSE: "bold red",
+    FUNCTION: "bold",
+    PLACE: "cyan",
+    DIM: "dim",
+    BAD: "bold red",
+    DOUBT: "yellow",
+}
+
+
+def print_report(report: Report, console: Console, first_screen_only: bool = False) -> None:
+    """Print the report on a rich console: coloured if that is a terminal and NO_COLOR is not
+    set, otherwise plain, in the console's width."""
+    _print(report_paper(report, first_screen_only=first_screen_only, width=console.width), console)
+
+
+def print_stacks(report: Report, console: Console) -> None:
+    """Print the stacks of all threads on a rich console."""
+    _print(stacks_paper(report, width=console.width), console)
+
+
+def render_screen(
+    report: Report, *, part: str = "full", color: bool = False, width: int = 80
+) -> str:
+    """The text for a terminal of `width` columns; `part` is "first" (the first screen), "full"
+    or "stacks"; with `color`, ANSI colours (otherwise plain text, without importing rich)."""
+    if part == "stacks":
+        paper = stacks_paper(report, width=width)
+    else:
+        paper = report_paper(report, first_screen_only=part == "first", width=width)
+    if not color:
+        return paper.text()
+    from rich.console import Console
+
+    target = io.StringIO()
+    console = Console(
+        file=target, force_terminal=True, color_system="standard", width=paper.width,
+        legacy_windows=False, _environ={},
+    )  # fmt: skip
+    _print(paper, console)
+    return target.getvalue()
+
+
+def _print(paper: Paper, console: Console) -> None:
+    from rich.text import Text
+
+    text = Text(no_wrap=True, overflow="ignore", end="")
+    for line in paper.lines:
+        for span in line:
+            text.append(span.text, style=_STYLES.get(span.style))
+        text.append("\n")
+    console.print(text, markup=False, highlight=False, soft_wrap=True, end="")
