@@ -178,6 +178,7 @@ class Installation:
         )
         self.client = write_launcher(self.place / "c", "client")
         self.server: subprocess.Popen[bytes] | None = None
+        self._read_before: dict[object, Published] = {}
 
     def __enter__(self) -> Installation:
         return self
@@ -270,15 +271,19 @@ class Installation:
             raise TimeoutError(f"{error}; {known}") from None
 
     def published(self) -> Iterator[Published]:
-        """All crashes that the event log calls closed with a slot, and that stand there."""
+        """All crashes that the event log calls closed with a slot, and that stand there, or stood
+        there when we looked."""
         announced = {}
         for line in self.events():
             if line["what"] == "announced":
                 announced[line["id"]] = line
             elif "slot" in line and line["id"] in announced:
-                item = self._read(announced[line["id"]], line)
-                if item is not None:
-                    yield item
+                if line["id"] not in self._read_before:
+                    item = self._read(announced[line["id"]], line)
+                    if item is None:
+                        continue
+                    self._read_before[line["id"]] = item
+                yield self._read_before[line["id"]]
 
     def _read(self, announced: dict[str, object], closed: dict[str, object]) -> Published | None:
         store = Store(str(self.reports))
@@ -287,13 +292,14 @@ class Installation:
             text = store.read_text(int(str(closed["slot"])))
         finally:
             store.close()
-        if data is None:
-            return None
+        report = from_json(data) if data is not None else None
+        if report is None or report.id != closed["id"]:
+            return None  # the slot has gone to a later crash
         core = self.place / f"{closed['id']}.core"
         if not core.exists():
             packed = (self.reports / DATA / f"{closed['id']}.core.zst").read_bytes()
             core.write_bytes(zstandard.ZstdDecompressor().decompressobj().decompress(packed))
-        return Published(from_json(data), text.decode(), core, announced, closed)
+        return Published(report, text.decode(), core, announced, closed)
 
     def crash(self, built: Built) -> Published:
         """Crash the program once; RuntimeError if it did not die, TimeoutError without a report."""
@@ -306,5 +312,6 @@ class Installation:
 
 
 def _is(report: Report, exe: Path) -> bool:
-    """Whether the report is of this program: crashes of others come here too."""
-    return Path(report.process.exe).name == exe.name
+    """Whether the report may be of this program: crashes of others come here too, and a report
+    that failed may not know whose it is."""
+    return Path(report.process.exe).name == exe.name or not report.process.exe
