@@ -11,12 +11,18 @@ need eu-stack elfutils
 need lldb lldb
 need strace strace
 need redis-server redis-server
-need nginx nginx
+need nginx nginx-light
 need pigz pigz
+need xz xz-utils
+need perl perl
 need zsh zsh
+need bash bash
 need busybox busybox-static
+need objcopy binutils
+need unshare util-linux
 need groff groff-base
 [ -e /usr/include/stdio.h ] || missing="$missing libc6-dev"
+[ -d /usr/lib/postgresql ] || missing="$missing postgresql"
 [ -d /usr/lib/debug/.build-id ] || missing="$missing libc6-dbg"
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
