@@ -38,7 +38,6 @@ Slots = Annotated[int, Meta(ge=1, le=9999, description="an integer from 1 to 999
 Seconds = Annotated[
     float, Meta(gt=0, le=3600, description="a number of seconds above 0, at most 3600")
 ]
-Queue = Annotated[int, Meta(ge=1, le=100_000, description="an integer from 1 to 100000")]
 Workers = Annotated[
     int, Meta(ge=0, le=64, description="an integer from 0 (one for each processor) to 64")
 ]
@@ -80,11 +79,10 @@ class Reports(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a client may take: for its request, for the capture; how many may wait."""
+    """How long a client may take: for its request, for the capture."""
 
     request_seconds: Seconds = 1.0
     capture_seconds: Seconds = 10.0
-    queue: Queue = 1000
 
 
 class Analysis(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -80,7 +80,7 @@ def test_values_are_taken() -> None:
             "reports: expected a table [reports], got 5 at /etc/u.toml:2",
         ),
         (
-            "[server]\nqueue = 7\n[analysis]\nseconds = 3\n[capture]\nseconds = -1",
+            "[reports]\nslots = 7\n[analysis]\nseconds = 3\n[capture]\nseconds = -1",
             "capture.seconds: expected a number of seconds above 0, at most 3600, got -1"
             " at /etc/u.toml:6",
         ),
