@@ -1,0 +1,332 @@
+"""Stacks that are hard: no call frame information, odd signal frames, other stacks, deep ones,
+and memory that lies."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.support.analysed import Analysed, analyse, their_groups
+from tests.support.build import build, need, programs
+from tests.support.gcore import core_of, gcore_at_fault
+from tests.support.oracle import gdb_frames
+from tests.support.spawn import compile_c
+
+from usercrash.analysis.unwind import Trust, UnwindLimits, unwind
+
+BARE = ("-fno-asynchronous-unwind-tables", "-fno-unwind-tables", "-g0")
+
+
+def crashed(place: Path, source: str, *flags: str) -> tuple[Analysed, Path, Path]:
+    """Compile, run to the fault under gdb; (what we see, the core, the program)."""
+    program = compile_c(place, "program", source, *flags)
+    core = gcore_at_fault([bytes(program)], place / "core")
+    return analyse(core), core, program
+
+
+def same_as_gdb(ours: Analysed, core: Path, program: Path) -> None:
+    """All stacks have gdb's pcs."""
+    theirs = gdb_frames(core, program)
+    for number, thread in enumerate(ours.image.threads):
+        stack = ours.stack(number)
+        wanted = [pc for pc, _ in their_groups(theirs[thread.tid])]
+        assert [hex(frame.pc) for frame in stack.frames] == [hex(pc) for pc in wanted]
+
+
+SIGRETURN = r"""
+#define _GNU_SOURCE
+#include <signal.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+/* A C library without call frame information for its trampoline, as musl is. */
+__asm__(".text\n.globl my_restorer\nmy_restorer: " RETURN "\n syscall\n");
+void my_restorer(void);
+struct action { void *handler; unsigned long flags; void *restorer; unsigned long mask; };
+__attribute__((noinline)) void fault(void) { *(volatile int *)8 = 1; __asm__ volatile(""); }
+static void handler(int n) { (void)n; fault(); __asm__ volatile(""); }
+int main(void) {
+    struct action a = {handler, SA_RESTORER_FLAG, my_restorer, 0};
+    syscall(SYS_rt_sigaction, SIGUSR1, &a, NULL, 8);
+    raise(SIGUSR1);
+    __asm__ volatile("");
+    return 0;
+}
+"""
+
+
+@pytest.mark.parametrize("code", ["mov $15, %rax", "mov $15, %eax"])
+def test_signal_trampoline_without_cfi(tmp_path: Path, code: str) -> None:
+    source = SIGRETURN.replace("RETURN", f'"{code}"').replace("SA_RESTORER_FLAG", "0x04000000")
+    ours, _, _ = crashed(tmp_path, source)
+    stack = ours.stack()
+    names = ours.names(stack)
+    assert names[:3] == ["fault", "handler", "my_restorer"]
+    assert stack.frames[2].signal_frame
+    assert "main" in names[4:]
+    assert stack.end == "end of stack"
+
+
+FRAMELESS = r"""
+#include <stdio.h>
+__attribute__((noinline)) int leaf(int *p) { return *p; }
+__attribute__((noinline)) int middle(int *p) { int x = leaf(p); __asm__ volatile(""); return x; }
+int main(int c, char **v) {
+    (void)v;
+    int x = middle((int *)(long)c);
+    __asm__ volatile("");
+    return x;
+}
+"""
+
+
+def test_leaf_without_cfi_or_frame(tmp_path: Path) -> None:
+    ours, _, _ = crashed(tmp_path, FRAMELESS, "-O1", "-fomit-frame-pointer", *BARE)
+    stack = ours.stack()
+    assert ours.names(stack)[:2] == ["leaf", "middle"]
+    assert stack.frames[1].trust == Trust.CALL_RECOVERY
+
+
+STEPS = r"""
+__attribute__((noinline)) int third(int x) { volatile int y = x; y++; return y; }
+__attribute__((noinline)) int second(int x) { volatile int y = third(x); y++; return y; }
+__attribute__((noinline)) int first(int x) { volatile int y = second(x); y++; return y; }
+int main(int c, char **v) { (void)v; volatile int y = first(c); return y; }
+"""
+
+
+@pytest.mark.parametrize("optimize", ["-O0", "-O1", "-O2"])
+def test_every_instruction_without_cfi(tmp_path: Path, optimize: str) -> None:
+    """The frame is right at each instruction, while it is made and undone."""
+    program = compile_c(
+        tmp_path, "program", STEPS, optimize, "-fno-omit-frame-pointer", "-fcf-protection=full",
+        *BARE,
+    )  # fmt: skip
+    steps = 70
+    script = tmp_path / "steps.py"
+    script.write_text(
+        "import gdb\n"
+        "gdb.execute('break *first')\n"
+        "gdb.execute('run')\n"
+        f"for step in range({steps}):\n"
+        "    if gdb.selected_frame().name() not in ('first', 'second', 'third'): break\n"
+        f"    gdb.execute('gcore {tmp_path}/%d.core' % step, to_string=True)\n"
+        "    gdb.execute('stepi', to_string=True)\n"
+        "gdb.execute('kill')\n"
+    )
+    command = [need("gdb", "gdb"), "-batch", "-nx", "-q", "-x", str(script), str(program)]
+    subprocess.run(command, capture_output=True, check=True)
+    chain = ["third", "second", "first", "main", "__libc_start_call_main"]
+    cores = sorted(tmp_path.glob("*.core"), key=lambda path: int(path.stem))
+    assert len(cores) > 20
+    for core in cores:
+        ours = analyse(core)
+        names = ours.names(ours.stack())
+        assert names[0] in chain
+        assert names[: len(chain) - chain.index(names[0])] == chain[chain.index(names[0]) :], core
+
+
+DEEP = r"""
+#include <pthread.h>
+__attribute__((noinline)) int deep(int n) {
+    if (n == 0) { *(volatile int *)8 = 1; return 0; }
+    int x = deep(n - 1);
+    __asm__ volatile("");
+    return x + 1;
+}
+static void *work(void *a) { deep(104700); return a; }
+int main(void) {
+    pthread_attr_t attr; pthread_t t;
+    pthread_attr_init(&attr); pthread_attr_setstacksize(&attr, 64 << 20);
+    pthread_create(&t, &attr, work, 0);
+    pthread_join(t, 0);
+    return 0;
+}
+"""
+
+
+def test_deep_recursion_is_counted_in_full(tmp_path: Path) -> None:
+    ours, _, _ = crashed(tmp_path, DEEP, "-O1")
+    started = time.perf_counter()
+    stack = ours.stack()
+    seconds = time.perf_counter() - started
+    print(f"{stack.total} frames in {seconds:.3f} s, {seconds / stack.total * 1e6:.2f} µs a frame")
+    # 104,701 of deep, work, start_thread, clone3
+    assert (stack.total, stack.end) == (104_704, "end of stack")
+    assert len(stack.frames) == UnwindLimits().frames
+    assert [frame.pc for frame in stack.tail][-3:] != []
+    tail = [ours.locations(frame)[-1].function for frame in stack.tail[-4:]]
+    assert tail[:2] == ["deep", "work"]
+    limited = ours.stack(limits=UnwindLimits(total=1000))
+    assert (limited.total, limited.end) == (1000, "frame limit")
+    assert ours.stack(limits=UnwindLimits(seconds=0)).end == "time limit"
+
+
+CONTEXTS = r"""
+#include <stdlib.h>
+#include <ucontext.h>
+static ucontext_t one, other;
+__attribute__((noinline)) void fault(void) { *(volatile int *)8 = 1; __asm__ volatile(""); }
+static void work(void) { fault(); __asm__ volatile(""); }
+int main(void) {
+    getcontext(&one);
+    one.uc_stack.ss_sp = malloc(65536); one.uc_stack.ss_size = 65536; one.uc_link = &other;
+    makecontext(&one, work, 0);
+    swapcontext(&other, &one);
+    return 0;
+}
+"""
+
+SWITCH = r"""
+#include <stdlib.h>
+__attribute__((noinline)) void fault(void) { *(volatile int *)8 = 1; __asm__ volatile(""); }
+/* Calls a function on another stack, and says so in its call frame information. */
+__asm__(".text\n.globl on_stack\n.type on_stack,@function\non_stack:\n.cfi_startproc\n"
+        " push %rbp\n.cfi_def_cfa_offset 16\n.cfi_offset rbp,-16\n"
+        " mov %rsp,%rbp\n.cfi_def_cfa_register rbp\n mov %rdi,%rsp\n call fault\n"
+        " leave\n.cfi_def_cfa rsp,8\n ret\n.cfi_endproc\n.size on_stack,.-on_stack\n");
+void on_stack(void *top);
+int main(void) {
+    on_stack((char *)aligned_alloc(16, 65536) + 65536);
+    __asm__ volatile("");
+    return 0;
+}
+"""
+
+VDSO = r"""
+#include <time.h>
+__attribute__((noinline)) int ask(struct timespec *t) {
+    int x = clock_gettime(CLOCK_MONOTONIC, t); __asm__ volatile(""); return x;
+}
+int main(void) { int x = ask((struct timespec *)8); __asm__ volatile(""); return x; }
+"""
+
+
+def test_fault_in_the_vdso(tmp_path: Path) -> None:
+    ours, core, program = crashed(tmp_path, VDSO)
+    same_as_gdb(ours, core, program)
+    assert ours.modules.find(ours.stack().frames[0].pc) is not None
+    assert ours.stack().complete
+
+
+def test_context_of_its_own(tmp_path: Path) -> None:
+    """gdb goes on above `__start_context` (which nothing called) into a word of data, and 0x0."""
+    ours, core, program = crashed(tmp_path, CONTEXTS)
+    theirs = their_groups(gdb_frames(core, program)[ours.image.threads[0].tid])
+    stack = ours.stack()
+    assert [frame.pc for frame in stack.frames] == [pc for pc, _ in theirs][:3]
+    assert not ours.modules.executable(theirs[3][0])
+    assert stack.end.startswith(f"no CFI for {stack.frames[-1].pc:#x}")
+
+
+def test_call_on_another_stack(tmp_path: Path) -> None:
+    """gdb ends here ("previous frame inner to this frame"); the code says how to go on."""
+    ours, _, _ = crashed(tmp_path, SWITCH)
+    stack = ours.stack()
+    assert ours.names(stack)[:3] == ["fault", "on_stack", "main"]
+    assert stack.complete
+
+
+SMASHED = r"""
+#include <string.h>
+__attribute__((noinline)) void smash(int size) {
+    char room[8];
+    memset(room, 0x41, size);
+    __asm__ volatile("" :: "r"(room) : "memory");
+}
+int main(void) { smash(64); return 0; }
+"""
+
+
+def test_smashed_return_address_invents_no_frame(tmp_path: Path) -> None:
+    ours, _, _ = crashed(tmp_path, SMASHED, "-fno-stack-protector")
+    stack = ours.stack()
+    assert ours.names(stack) == ["smash"]
+    assert stack.end == "return address 0x4141414141414141 is not in executable memory"
+
+
+def test_stack_that_was_not_captured(tmp_path: Path) -> None:
+    ours = analyse(core_of(build(programs()["null_chain/debug"]), tmp_path))
+
+    class NoStack:
+        def read(self, address: int, size: int) -> bytes:
+            return b"" if address > 0x7FFFFFFFE000 - (8 << 20) else ours.memory.read(address, size)
+
+        def window(self, address: int) -> None:
+            return None
+
+    registers = ours.image.threads[0].registers
+    stack = unwind(NoStack(), ours.modules, ours.image.arch, registers)
+    assert stack.total == 1
+    assert stack.end.startswith("no memory at 0x7ff")
+
+
+def test_without_registers(tmp_path: Path) -> None:
+    ours = analyse(core_of(build(programs()["null_chain/debug"]), tmp_path))
+    stack = unwind(ours.memory, ours.modules, ours.image.arch, {})
+    assert (stack.frames, stack.end) == ([], "no registers")
+
+
+@pytest.fixture(scope="module", params=["null_chain/debug", "null_chain/frame-pointer-only"])
+def some(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Analysed:
+    return analyse(core_of(build(programs()[request.param]), tmp_path_factory.mktemp("core")))
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_any_registers(some: Analysed, data: st.DataObject) -> None:
+    """Whatever the registers hold: it ends, every caller lies in code, no frame stands twice."""
+    real = some.image.threads[0].registers
+    near = st.one_of(
+        st.integers(0, (1 << 64) - 1),
+        st.sampled_from(sorted(real.values())).flatmap(
+            lambda value: st.integers(max(0, value - 256), value + 256)
+        ),
+        st.sampled_from([row.start for row in some.image.mappings]).flatmap(
+            lambda start: st.integers(start, start + 8192)
+        ),
+    )
+    changed = data.draw(st.dictionaries(st.sampled_from(sorted(real)), near, max_size=5))
+    stack = some.stack() if not changed else unwind(
+        some.memory, some.modules, some.image.arch, {**real, **changed}
+    )  # fmt: skip
+    assert stack.end
+    assert stack.total == len(stack.frames) < 2000
+    assert len({(frame.pc, frame.sp) for frame in stack.frames}) == stack.total
+    for frame in stack.frames[1:]:
+        assert frame.exact or some.modules.executable(frame.pc - 1)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(damage=st.lists(st.tuples(st.integers(0, 600), st.integers(0, (1 << 64) - 1)), max_size=6),
+       follow=st.booleans())  # fmt: skip
+def test_damaged_stack(some: Analysed, damage: list[tuple[int, int]], follow: bool) -> None:
+    """Whatever stands on the stack (also pointers into it): it ends."""
+    sp = some.image.threads[0].registers["rsp"]
+    found = some.image.window(sp)
+    assert found is not None
+    start, window = found
+    changed = bytearray(window)
+    for word, value in damage:
+        at = sp - start + 8 * word
+        if at + 8 <= len(changed):
+            value = sp + value % 4096 if follow else value
+            changed[at : at + 8] = value.to_bytes(8, "little")
+    view = memoryview(bytes(changed))
+
+    class Damaged:
+        def read(self, address: int, size: int) -> bytes:
+            if start <= address < start + len(view):
+                return bytes(view[address - start : address - start + size])
+            return some.memory.read(address, size)
+
+        def window(self, address: int) -> tuple[int, memoryview] | None:
+            return (start, view) if start <= address < start + len(view) else None
+
+    stack = unwind(Damaged(), some.modules, some.image.arch, some.image.threads[0].registers)
+    assert stack.end
+    assert len({(frame.pc, frame.sp) for frame in stack.frames}) == stack.total < 2000
