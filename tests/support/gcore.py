@@ -11,8 +11,9 @@ from .build import Built, need
 SECONDS = 120
 
 
-def gcore_at_fault(argv: list[bytes], core: Path, *, cwd: Path | None = None) -> Path:
-    """Run `argv` under gdb until a signal that would kill it, and write `core` there.
+def gcore_at_fault(argv: list[bytes], core: Path, *, full: bool = False) -> Path:
+    """Run `argv` under gdb until a signal that would kill it, and write `core` there; `full`: also
+    with the memory that files could give.
 
     RuntimeError with gdb's words if there is no core in the end.
     """
@@ -20,13 +21,13 @@ def gcore_at_fault(argv: list[bytes], core: Path, *, cwd: Path | None = None) ->
     command = [
         need("gdb", "gdb"), "-batch", "-nx", "-q",
         "-iex", "set debuginfod enabled off", "-iex", "set auto-load off",
+        "-ex", f"set use-coredump-filter {'off' if full else 'on'}",
         "-ex", "handle SIGUSR1 SIGUSR2 SIGPIPE SIGALRM SIGCHLD nostop noprint pass",
         "-ex", "run", "-ex", f"gcore {core}", "-ex", "kill",
         "--args", program, *arguments,
     ]  # fmt: skip
     done = subprocess.run(
-        command, capture_output=True, timeout=SECONDS, check=False, cwd=cwd,
-        stdin=subprocess.DEVNULL,
+        command, capture_output=True, timeout=SECONDS, check=False, stdin=subprocess.DEVNULL,
         env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "HOME": "/nonexistent"},
     )  # fmt: skip
     if not core.exists():

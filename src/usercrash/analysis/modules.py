@@ -187,8 +187,9 @@ def _module(
     exe_override: bytes | None,
 ) -> Module | None:
     """The module of a run of mappings, None if that is no loaded ELF file."""
-    code = any(row.executable or row.perms == UNKNOWN_PERMISSIONS for row in run)
-    if not code and len(run) == 1:
+    code = any(row.executable for row in run)
+    unknown = any(row.perms == UNKNOWN_PERMISSIONS for row in run)
+    if not code and not unknown and len(run) == 1:
         return None  # a file that is only read
     first = run[0]
     module = Module(first.path, first.start, run[-1].end, 0, run, deleted=first.deleted)
@@ -207,12 +208,25 @@ def _module(
     opened = _open(image, module, provider, exe_override)
     if opened is not None:
         _take_file(module, opened)
-    elif module.memory_elf is None and not code:
-        return None
     elif module.memory_elf is not None:
         module.how = "memory"
+    if not code and not _laid_out(module):
+        return None
     module.frames = CallFrames(module.elf, module.memory_elf, module.bias, image.read)
     return module
+
+
+def _laid_out(module: Module) -> bool:
+    """Whether mappings without (known) code are those of a loaded file: one begins where each
+    segment does. A file that is only read is mapped as it lies."""
+    headers = module.headers
+    if headers is None or not headers.loads:
+        return False
+    begins = {(row.start, row.offset) for row in module.mappings}
+    return all(
+        ((segment.vaddr & -_PAGE) + module.bias, segment.offset & -_PAGE) in begins
+        for segment in headers.loads
+    )
 
 
 def _open(
