@@ -18,10 +18,11 @@ def gcore_at_fault(argv: list[bytes], core: Path, *, full: bool = False) -> Path
     RuntimeError with gdb's words if there is no core in the end.
     """
     program, *arguments = [os.fsdecode(word) for word in argv]
+    # bit 2 of coredump_filter (core(5)): private mappings of files; a child inherits it
     command = [
+        "sh", "-c", f'echo {0x37 if full else 0x33:#x} > /proc/self/coredump_filter; exec "$@"', "-",
         need("gdb", "gdb"), "-batch", "-nx", "-q",
         "-iex", "set debuginfod enabled off", "-iex", "set auto-load off",
-        "-ex", f"set use-coredump-filter {'off' if full else 'on'}",
         "-ex", "handle SIGUSR1 SIGUSR2 SIGPIPE SIGALRM SIGCHLD nostop noprint pass",
         "-ex", "run", "-ex", f"gcore {core}", "-ex", "kill",
         "--args", program, *arguments,
