@@ -5,6 +5,7 @@ What they do at that moment is as it comes; both sides look at the same core.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import resource
@@ -57,6 +58,7 @@ def _spawn(place: Path, *command: str | Path, **more: object) -> Process:
     environment = {"PATH": os.environ["PATH"], "LC_ALL": "C", "HOME": str(place)}
     options: dict[str, object] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     options |= {"stderr": subprocess.DEVNULL, "cwd": place, "env": environment, **more}
+    options["start_new_session"] = True
     return subprocess.Popen(  # type: ignore[call-overload,no-any-return]
         list(map(str, command)), preexec_fn=allow_cores, **options
     )
@@ -179,8 +181,9 @@ def _running(stranger: Stranger, place: Path) -> Iterator[tuple[int, Path]]:
         victim = stranger.victim(process)
         yield victim, Path(os.readlink(f"/proc/{victim}/exe"))
     finally:
-        if process.poll() is None:
-            process.terminate()
+        with contextlib.suppress(ProcessLookupError):
+            # Its children too: a web server's workers outlive their master.
+            os.killpg(process.pid, signal.SIGKILL)
         for stream in (process.stdin, process.stdout):
             if stream is not None:
                 stream.close()
