@@ -19,8 +19,9 @@ def gcore_at_fault(argv: list[bytes], core: Path, *, full: bool = False) -> Path
     """
     program, *arguments = [os.fsdecode(word) for word in argv]
     # bit 2 of coredump_filter (core(5)): private mappings of files; a child inherits it
+    dumped = "0x37" if full else "0x33"
     command = [
-        "sh", "-c", f'echo {0x37 if full else 0x33:#x} > /proc/self/coredump_filter; exec "$@"', "-",
+        "sh", "-c", f'echo {dumped} > /proc/self/coredump_filter; exec "$@"', "-",
         need("gdb", "gdb"), "-batch", "-nx", "-q",
         "-iex", "set debuginfod enabled off", "-iex", "set auto-load off",
         "-ex", "handle SIGUSR1 SIGUSR2 SIGPIPE SIGALRM SIGCHLD nostop noprint pass",

@@ -5,8 +5,8 @@ Who does what: `make` runs in a sandboxed child that sees one file; its parent p
 (`lookup`). Shared is what comes from files that root owns and nobody else can write (or, for
 a private cache, that its owner's uid owns): anything else serves one crash.
 
-The container, little-endian: magic (8 bytes), CRC-32 of all that follows the head, length
-of the identity, of the line table (0: none), of the symbol table, the address of the first
+The container, little-endian: magic (8 bytes), CRC-32 of all that follows it, length
+of the label, of the line table (0: none), of the symbol table, the address of the first
 load, then these parts, each padded to 16 bytes. The identity says which files it was made of.
 """
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import stat
 import struct
+import time
 import zlib
 from dataclasses import dataclass
 from mmap import mmap
@@ -30,6 +31,7 @@ from .symbol_table import SymbolTable
 DEFAULT_MAX_DEBUG_BYTES = 64 << 20
 _MAGIC = b"UCCACHE\1"
 _HEAD = struct.Struct("<8sIIQQQ8x")
+_CHECKED = 12  # where the bytes begin that the checksum is of
 assert _HEAD.size == 48
 _STAGE = "symbol cache"
 _FUSE = (b"fuse", b"nfs", b"cifs", b"smb", b"9p", b"ceph", b"afs")  # st_uid is what a server says
@@ -178,10 +180,9 @@ def pack(who: bytes, found: FileSymbols) -> bytes:
     symbols = found.symbols.to_bytes()
     label = len(source).to_bytes(4, "little") + source + who
     body = b"".join(part + b"\0" * (-len(part) % 16) for part in (label, lines, symbols))
-    head = _HEAD.pack(
-        _MAGIC, zlib.crc32(body), len(label), len(lines), len(symbols), found.load_address
-    )
-    return head + body
+    head = _HEAD.pack(_MAGIC, 0, len(label), len(lines), len(symbols), found.load_address)
+    checksum = zlib.crc32(body, zlib.crc32(head[_CHECKED:]))
+    return _MAGIC + checksum.to_bytes(4, "little") + head[_CHECKED:] + body
 
 
 def publish(
@@ -194,7 +195,7 @@ def publish(
         return
     directory = os.fsencode(cache_dir)
     target = os.path.join(directory, os.fsencode(cache_name(status)))
-    part = target + b".%d.part" % os.getpid()
+    part = target + b".%d.%d.part" % (os.getpid(), time.monotonic_ns())
     fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     try:
         try:
@@ -264,7 +265,7 @@ def unpack(data: mmap | bytes, wanted: bytes) -> FileSymbols | None:
     source_size = int.from_bytes(label[:4], "little")
     if label[4 + source_size :] != wanted:
         return None
-    if zlib.crc32(view[_HEAD.size :]) != checksum:
+    if zlib.crc32(view[_CHECKED:]) != checksum:
         raise FormatError("its checksum is wrong")
     lines = LineTable.open(view[ends[1][0] : ends[1][1]]) if lines_size else None
     symbols = SymbolTable.from_bytes(view[ends[2][0] : ends[2][1]])
