@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.build import build, programs
+from tests.support.coremaker import Segment, file_note, make_core, prstatus, siginfo
 from tests.support.gcore import core_of
 
 from usercrash.analysis.image import (
@@ -23,10 +24,7 @@ from usercrash.analysis.image import (
 from usercrash.elf.headers import (
     EHDR64,
     NT_AUXV,
-    NT_FILE,
     NT_PRPSINFO,
-    NT_PRSTATUS,
-    NT_SIGINFO,
     PHDR64,
     PT_LOAD,
     PT_NOTE,
@@ -39,48 +37,13 @@ from usercrash.model.notes import NoteLog
 from usercrash.model.snapshot import ElfNote, MappedFile, Snapshot
 from usercrash.model.types import Pid, Tid
 
-Segment = tuple[int, int, int, bytes, int]  # type, flags, address, contents, size in memory
-
-
-def _prstatus(tid: int, signal: int, rip: int = 0x401000) -> ElfNote:
-    desc = bytearray(336)
-    struct.pack_into("<H", desc, 12, signal)
-    struct.pack_into("<I", desc, 32, tid)
-    struct.pack_into("<Q", desc, 112 + 16 * 8, rip)
-    return ElfNote(b"CORE", NT_PRSTATUS, bytes(desc))
-
-
-def _siginfo(number: int) -> ElfNote:
-    return ElfNote(b"CORE", NT_SIGINFO, struct.pack("<i", number) + bytes(124))
-
-
-def _core(notes: list[ElfNote], segments: list[Segment] | None = None, kind: int = 4) -> bytes:
-    note = b"".join(map(encode_note, notes))
-    rows: list[Segment] = [(PT_NOTE, 0, 0, note, 0), *(segments or [])]
-    at = EHDR64.size + PHDR64.size * len(rows)
-    head = EHDR64.pack(
-        b"\x7fELF\2\1\1" + bytes(9), kind, 62, 1, 0, 64, 0, 0, 64, 56, len(rows), 0, 0, 0
-    )
-    table, body = b"", b""
-    for type_, flags, address, contents, size in rows:
-        table += PHDR64.pack(type_, flags, at, address, 0, len(contents), size, 1)
-        body += contents
-        at += len(contents)
-    return head + table + body
-
-
-def _file_note(rows: list[tuple[int, int, int]], names: list[bytes]) -> ElfNote:
-    head = struct.pack("<QQ", len(rows), 4096)
-    table = b"".join(struct.pack("<QQQ", *row) for row in rows)
-    return ElfNote(b"CORE", NT_FILE, head + table + b"".join(name + b"\0" for name in names))
-
-
+CORE = make_core([prstatus(1, 11)])
 PAGE = bytes(range(256)) * 16
 
 
 def test_threads_and_memory() -> None:
-    core = _core(
-        [_prstatus(7, 11), _siginfo(11), _prstatus(8, 0)],
+    core = make_core(
+        [prstatus(7, 11), siginfo(11), prstatus(8, 0)],
         [(PT_LOAD, 5, 0x1000, PAGE, 4096), (PT_LOAD, 6, 0x2000, PAGE, 8192)],
     )
     image = CoreImage.open(core)
@@ -99,21 +62,21 @@ def test_threads_and_memory() -> None:
 
 def test_crashing_thread_that_does_not_come_first() -> None:
     image = CoreImage.open(
-        _core([_prstatus(1, 0), _siginfo(19), _prstatus(2, 11), _siginfo(11), _prstatus(3, 0)])
+        make_core([prstatus(1, 0), siginfo(19), prstatus(2, 11), siginfo(11), prstatus(3, 0)])
     )
     assert [thread.tid for thread in image.threads] == [2, 1, 3]
     assert image.siginfo[:4] == struct.pack("<i", 11)
 
 
 def test_live_core_keeps_its_order() -> None:
-    image = CoreImage.open(_core([_prstatus(1, 0), _siginfo(19), _prstatus(2, 0), _siginfo(19)]))
+    image = CoreImage.open(make_core([prstatus(1, 0), siginfo(19), prstatus(2, 0), siginfo(19)]))
     assert [thread.tid for thread in image.threads] == [1, 2]
 
 
-def test_mappings_from_the_file_note() -> None:
+def test_mappings_from_thefile_note() -> None:
     notes = [
-        _prstatus(1, 11),
-        _file_note(
+        prstatus(1, 11),
+        file_note(
             [(0x1000, 0x2000, 0), (0x5000, 0x6000, 1)], [b"/bin/x (deleted)", b"/lib/l.so"]
         ),
         ElfNote(b"CORE", NT_AUXV, struct.pack("<4Q", 33, 0x9000, 25, 0x8010)),
@@ -125,7 +88,7 @@ def test_mappings_from_the_file_note() -> None:
         (PT_LOAD, 6, 0x8000, PAGE, 4096),
         (PT_LOAD, 5, 0x9000, PAGE, 4096),
     ]
-    image = CoreImage.open(_core(notes, loads))
+    image = CoreImage.open(make_core(notes, loads))
     rows = [(row.start, row.path, row.offset, row.perms) for row in image.mappings]
     assert rows == [
         (0x1000, b"/bin/x", 0, b"r-xp"),
@@ -154,7 +117,7 @@ def _snapshot() -> Snapshot:
 def test_our_own_notes() -> None:
     snapshot = _snapshot()
     own = minicore.encode_own_notes(snapshot)
-    image = CoreImage.open(_core([_prstatus(7, 11), _prstatus(8, 0), _prstatus(9, 0), *own]))
+    image = CoreImage.open(make_core([prstatus(7, 11), prstatus(8, 0), prstatus(9, 0), *own]))
     assert image.event is not None
     assert (image.event.pid, image.event.tid) == (100, 101)
     assert image.facts == snapshot.facts
@@ -170,7 +133,7 @@ def test_notes_of_another_owner_are_not_ours() -> None:
         ElfNote(b"USERCRASH2", note.type, note.desc)
         for note in minicore.encode_own_notes(_snapshot())
     ]
-    image = CoreImage.open(_core([_prstatus(7, 11), *own]))
+    image = CoreImage.open(make_core([prstatus(7, 11), *own]))
     assert image.event is None
     assert image.facts == {}
     assert [thread.host_tid for thread in image.threads] == [7]
@@ -179,7 +142,7 @@ def test_notes_of_another_owner_are_not_ours() -> None:
 @pytest.mark.parametrize("with_section", [True, False])
 def test_more_segments_than_the_header_can_say(with_section: bool) -> None:
     count = 70_000
-    note = encode_note(_prstatus(1, 11))
+    note = encode_note(prstatus(1, 11))
     start = 64 + 56 * (count + 1)
     rows = [PHDR64.pack(PT_NOTE, 0, start, 0, 0, len(note), 0, 1)]
     rows += [PHDR64.pack(PT_LOAD, 6, 0, 0x10000 + 4096 * i, 0, 0, 4096, 1) for i in range(count)]
@@ -194,7 +157,7 @@ def test_more_segments_than_the_header_can_say(with_section: bool) -> None:
 
 def test_sparse_core_of_many_gigabytes(tmp_path: Path) -> None:
     size = 200 << 30
-    note = encode_note(_prstatus(1, 11))
+    note = encode_note(prstatus(1, 11))
     head = EHDR64.pack(b"\x7fELF\2\1\1" + bytes(9), 4, 62, 1, 0, 64, 0, 0, 64, 56, 2, 0, 0, 0)
     table = PHDR64.pack(PT_NOTE, 0, 176, 0, 0, len(note), 0, 1)
     table += PHDR64.pack(PT_LOAD, 6, 4096, 0x10000, 0, size, size, 4096)
@@ -214,9 +177,9 @@ def test_sparse_core_of_many_gigabytes(tmp_path: Path) -> None:
     [
         (b"", "not an ELF file"),
         (b"\x7fELF", "not an ELF file"),
-        (_core([_prstatus(1, 11)], kind=2), "not a core file"),
-        (_core([]), "without any thread"),
-        (_core([_prstatus(1, 11)])[:18] + b"\xb7\0" + _core([_prstatus(1, 11)])[20:], "machine"),
+        (make_core([prstatus(1, 11)], kind=2), "not a core file"),
+        (make_core([]), "without any thread"),
+        (CORE[:18] + b"\xb7\0" + CORE[20:], "machine"),
     ],
 )
 def test_what_is_no_core(data: bytes, what: str) -> None:
@@ -275,8 +238,8 @@ def test_cut_short_anywhere(real_core: bytes, data: st.DataObject) -> None:
 )  # fmt: skip
 def test_damaged_anywhere(damage: list[tuple[int, bytes]], address: int) -> None:
     core = bytearray(
-        _core(
-            [_prstatus(7, 11), _siginfo(11), _file_note([(0x1000, 0x2000, 0)], [b"/bin/x"]),
+        make_core(
+            [prstatus(7, 11), siginfo(11), file_note([(0x1000, 0x2000, 0)], [b"/bin/x"]),
              *minicore.encode_own_notes(_snapshot())],
             [(PT_LOAD, 5, 0x1000, PAGE, 4096), (PT_LOAD, 6, 0x2000, PAGE, 8192)],
         )
@@ -296,6 +259,6 @@ def test_damaged_anywhere(damage: list[tuple[int, bytes]], address: int) -> None
 @given(st.binary(max_size=400))
 def test_any_bytes_behind_a_header(data: bytes) -> None:
     try:
-        CoreImage.open(_core([_prstatus(1, 1)])[:64] + data)
+        CoreImage.open(make_core([prstatus(1, 1)])[:64] + data)
     except FormatError:
         pass

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.analysed import Analysed, analyse
 from tests.support.build import need
+from tests.support.coremaker import file_note, make_core, prstatus
 from tests.support.gcore import gcore_at_fault
 from tests.support.spawn import compile_c
 
@@ -197,12 +198,6 @@ def test_where_there_is_no_module() -> None:
 
 def _libc() -> tuple[Module, ModuleTable]:
     """The module table of this very process's libc, from a core made of its maps alone."""
-    import struct
-
-    from tests.unit.test_image import _core, _prstatus
-
-    from usercrash.elf.headers import NT_FILE
-    from usercrash.model.snapshot import ElfNote
 
     rows, names = [], []
     with open("/proc/self/maps", "rb") as file:
@@ -212,10 +207,7 @@ def _libc() -> tuple[Module, ModuleTable]:
                 start, _, end = words[0].partition(b"-")
                 rows.append((int(start, 16), int(end, 16), int(words[2], 16) // 4096))
                 names.append(words[-1])
-    desc = struct.pack("<QQ", len(rows), 4096)
-    desc += b"".join(struct.pack("<QQQ", *row) for row in rows)
-    desc += b"".join(name + b"\0" for name in names)
-    image = CoreImage.open(_core([_prstatus(1, 11), ElfNote(b"CORE", NT_FILE, desc)]))
+    image = CoreImage.open(make_core([prstatus(1, 11), file_note(rows, names)]))
     modules = load_modules(image, PathFiles())
     return next(iter(modules)), modules
 

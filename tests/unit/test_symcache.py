@@ -74,7 +74,7 @@ def test_kept_names_are_the_same(crash: tuple[Analysed, Path, Path]) -> None:
 
 
 def test_changed_file_is_another(crash: tuple[Analysed, Path, Path]) -> None:
-    ours, program, cache = crash
+    _, program, cache = crash
     path = _publish(program, cache)
     before = symcache.cache_name(program.stat())
     os.utime(program)
@@ -195,8 +195,16 @@ def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[bytes,
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(damage=st.lists(st.tuples(st.one_of(st.integers(0, 60), st.integers(0, 1 << 16)), st.binary(min_size=1, max_size=9)),
-                       max_size=6), length=st.integers(0, 1 << 16))  # fmt: skip
+@given(
+    damage=st.lists(
+        st.tuples(
+            st.one_of(st.integers(0, 60), st.integers(0, 1 << 16)),
+            st.binary(min_size=1, max_size=9),
+        ),
+        max_size=6,
+    ),
+    length=st.integers(0, 1 << 16),
+)
 def test_damage_is_never_believed(
     container: tuple[bytes, bytes], damage: list[tuple[int, bytes]], length: int
 ) -> None:
