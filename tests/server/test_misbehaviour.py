@@ -42,7 +42,7 @@ def core(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
         subprocess.run(
-            [sys.executable, "-m", "usercrash.debugger", "--core", str(path), str(target.pid)],
+            [sys.executable, "-c", "from usercrash.debugger import main; main()", "--core", str(path), str(target.pid)],
             env={"PYTHONPATH": str(SOURCES), "PATH": os.environ["PATH"], "HOME": str(path.parent)},
             check=True, stdout=subprocess.DEVNULL,
         )  # fmt: skip
@@ -145,7 +145,8 @@ def test_an_interrupted_crash_says_what_was_known(
     text = text_of(place, line)
     assert "incomplete" in text or "not analysed" in text
     assert ("what I knew" in text) == any("what I knew" in step for step in steps)
-    assert str(bad.pid) in text
+    if "core:CORE" not in steps:  # the one that came whole is another process's
+        assert str(bad.pid) in text
     assert_still_serves(place, core)
 
 

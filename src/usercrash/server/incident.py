@@ -67,6 +67,8 @@ class Incident:
                 data, fds = protocol.receive(self.sock)
             except BlockingIOError:
                 return
+            except ConnectionResetError:
+                continue  # told once, when it left our packet unread; what it sent is still there
             except OSError as error:
                 return self._hung_up(error.strerror or "error on the connection")
             except FormatError as error:

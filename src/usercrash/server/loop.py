@@ -67,7 +67,7 @@ class Server:
                 callback: Callable[[], None] = key.data
                 callback()
             self._keep_deadlines()
-        notify("STOPPING=1")
+        notify("STOPPING=1", wanted=False)
         self._listener.close()
 
     def _on_signal(self, number: int, frame: object) -> None:
@@ -189,8 +189,8 @@ def listen(run: str) -> tuple[int, socket.socket]:
     return lock, sock
 
 
-def notify(state: str) -> None:
-    """Tell systemd (sd_notify(3)), where it started us."""
+def notify(state: str, *, wanted: bool = True) -> None:
+    """Tell systemd (sd_notify(3)), where it started us; say if nobody took what was `wanted`."""
     path = os.environ.get("NOTIFY_SOCKET", "")
     if not path:
         return
@@ -199,7 +199,8 @@ def notify(state: str) -> None:
         try:
             sock.sendto(state.encode(), address)
         except OSError as error:
-            say(f"cannot notify {path}: {error.strerror}")
+            if wanted:
+                say(f"cannot notify {path}: {error.strerror}")
 
 
 def say(text: str) -> None:
