@@ -1,11 +1,13 @@
 """make demo: a real crash, reported.
 
 As root where core_pattern can be set: the real server, client and kernel, everything in a
-directory of its own, and core_pattern put back on every way out. Otherwise through `usercrash run`.
+directory of its own, and core_pattern put back on every way out. Otherwise (or with
+`--without-kernel`) through `usercrash run`. `--dir DIR` keeps the reports elsewhere than in .demo.
 """
 
 from __future__ import annotations
 
+import argparse
 import ctypes
 import fcntl
 import glob
@@ -27,10 +29,9 @@ from usercrash.errors import UsercrashError
 from usercrash.report import from_json
 from usercrash.store import Entry, Store
 from usercrash.system import sysctl
-from usercrash.system.core_pattern import core_pattern_guard
+from usercrash.system.core_pattern import core_pattern_guard, is_held
 
 ROOT = Path(__file__).resolve().parents[1]
-KEPT = ROOT / ".demo"
 VICTIM = ROOT / "demo/victim.py"
 PROGRAMS = Path(sys.executable).parent
 PYTHON = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
@@ -63,13 +64,13 @@ def say(text: str) -> None:
     print(f"demo: {text}", flush=True)
 
 
-def write_config(run: str) -> Path:
+def write_config(kept: Path, run: str) -> Path:
     """The configuration of the demo, kept for `usercrash show`."""
-    KEPT.mkdir(mode=0o700, exist_ok=True)
-    if not os.access(KEPT, os.W_OK):
-        raise UsercrashError(f"{KEPT} belongs to another user", "remove it")
-    path = KEPT / "usercrash.toml"
-    places = {name: json.dumps(str(KEPT / name)) for name in ("reports", "state", "cache")}
+    kept.mkdir(mode=0o700, exist_ok=True)
+    if not os.access(kept, os.W_OK | os.X_OK):
+        raise UsercrashError(f"{kept} belongs to another user", "remove it")
+    path = kept / "usercrash.toml"
+    places = {name: json.dumps(str(kept / name)) for name in ("reports", "state", "cache")}
     path.write_text(CONFIG.format(run=json.dumps(run), **places))
     return path
 
@@ -149,18 +150,20 @@ def wait_until_ready(process: subprocess.Popen[bytes], notify: socket.socket) ->
     raise NoReportError("the server does not become ready")
 
 
-def through_the_kernel() -> None:
+def through_the_kernel(kept: Path) -> None:
     with run_directory() as run:
-        config = write_config(run)
+        config = write_config(kept, run)
         pattern = client_pattern(run)
         say("starting the server, usercrash_s")
         with server(config, run):
-            say(f"core_pattern is now {pattern}")
+            if is_held():
+                say("waiting for a test or a demo that has core_pattern at the moment")
             with core_pattern_guard(pattern, 16):
+                say(f"core_pattern is now {pattern}")
                 pid = crash()
-                entry = wait_for_report(pid)
+                entry = wait_for_report(kept, pid)
         say("core_pattern is restored, the server has ended")
-    show(entry, config)
+    show(kept, entry, config)
 
 
 def crash() -> int:
@@ -174,11 +177,11 @@ def crash() -> int:
     return victim.pid
 
 
-def wait_for_report(pid: int) -> Entry:
+def wait_for_report(kept: Path, pid: int) -> Entry:
     """The report of that process; NoReportError if none comes."""
     deadline = time.monotonic() + SECONDS
     while time.monotonic() < deadline:
-        with closing(Store(str(KEPT / "reports"))) as store:
+        with closing(Store(str(kept / "reports"))) as store:
             for entry in sorted(store.entries(), key=lambda entry: -entry.time):
                 data = store.read_json(entry.number)
                 if data and from_json(data).process.pid == pid:
@@ -187,41 +190,41 @@ def wait_for_report(pid: int) -> Entry:
     raise NoReportError("no report came: does another container own this kernel's core_pattern?")
 
 
-def show(entry: Entry, config: Path) -> None:
+def show(kept: Path, entry: Entry, config: Path) -> None:
     """The first screen, and where the rest is."""
+    from usercrash.cli.common import colored
     from usercrash.render.screen import render_screen
 
-    from usercrash.cli.common import colored
-
-    with closing(Store(str(KEPT / "reports"))) as store:
+    with closing(Store(str(kept / "reports"))) as store:
         data = store.read_json(entry.number)
     assert data is not None
     width = shutil.get_terminal_size().columns
     print()
     print(render_screen(from_json(data), part="first", color=colored(), width=width))
-    say_where(KEPT / "reports" / entry.name, config)
+    say_where(kept / "reports" / entry.name, config)
 
 
 # -- without privileges -----------------------------------------------------------------
 
 
-def through_run() -> None:
-    config = write_config(str(KEPT / "run"))
-    (KEPT / "reports").mkdir(mode=0o700, exist_ok=True)
-    before = {entry.name: entry.time for entry in entries()}
+def through_run(kept: Path) -> None:
+    config = write_config(kept, str(kept / "run"))
+    reports = kept / "reports"
+    reports.mkdir(mode=0o700, exist_ok=True)
+    before = {entry.name: entry.time for entry in entries(reports)}
     say(f"usercrash run -- {PYTHON} demo/victim.py")
-    command = [PROGRAMS / "usercrash", "--config", config, "run", "--dir", KEPT / "reports", "--"]
+    program = [str(PROGRAMS / "usercrash"), "--config", str(config), "run", "--dir", str(reports)]
     status = subprocess.run(
-        [*command, PYTHON, VICTIM], stdin=subprocess.DEVNULL, cwd=ROOT, check=False
+        [*program, "--", PYTHON, str(VICTIM)], stdin=subprocess.DEVNULL, cwd=ROOT, check=False
     ).returncode
-    new = [entry for entry in entries() if before.get(entry.name) != entry.time]
+    new = [entry for entry in entries(reports) if before.get(entry.name) != entry.time]
     if not new:
         raise NoReportError(f"usercrash run ended with status {status} and left no report")
-    say_where(KEPT / "reports" / new[0].name, config)
+    say_where(reports / new[0].name, config)
 
 
-def entries() -> list[Entry]:
-    with closing(Store(str(KEPT / "reports"))) as store:
+def entries(reports: Path) -> list[Entry]:
+    with closing(Store(str(reports))) as store:
         return sorted(store.entries(), key=lambda entry: -entry.time)
 
 
@@ -233,18 +236,23 @@ def say_where(report: Path, config: Path) -> None:
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description="A real crash, reported.")
+    parser.add_argument("--dir", type=Path, default=ROOT / ".demo", help="where reports are kept")
+    parser.add_argument("--without-kernel", action="store_true", help="use usercrash run")
+    wishes = parser.parse_args()
     # As an exception, so that everything is undone.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
-        if sysctl.writable():
-            try:
-                through_the_kernel()
-                return 0
-            except NoReportError as error:
-                say(f"{error}; without the kernel, then")
-        else:
-            say("core_pattern cannot be set here (that takes root), so: usercrash run")
-        through_run()
+        if wishes.without_kernel or not sysctl.writable():
+            if not wishes.without_kernel:
+                say("core_pattern cannot be set here (that takes root), so: usercrash run")
+            through_run(wishes.dir)
+            return 0
+        try:
+            through_the_kernel(wishes.dir)
+        except NoReportError as error:
+            say(f"{error}; without the kernel, then")
+            through_run(wishes.dir)
     except (NoReportError, UsercrashError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1

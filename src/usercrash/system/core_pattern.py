@@ -61,6 +61,18 @@ def core_pattern_guard(
         os.close(lock)
 
 
+def is_held() -> bool:
+    """Whether a guard is up at the moment: a further one would wait. (For a word to the user.)"""
+    try:
+        with open(LOCK_PATH, "rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # never used since boot, or not ours to look at
+    return False
+
+
 def _take_lock() -> int:
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
