@@ -62,10 +62,8 @@ def read_sockets(facts: dict[bytes, bytes]) -> dict[int, Socket]:
         fields = line.split()
         inode = number(fields[9]) if len(fields) > 9 else None
         if inode is not None:
-            kind = number(fields[1])
-            family = _NETLINK.get(
-                -1 if kind is None else kind, fields[1].decode("ascii", "replace")
-            )
+            unknown = fields[1].decode("ascii", "replace")
+            family = _NETLINK.get(number(fields[1]) or 0, unknown)
             found[inode] = Socket(f"netlink {family}", b"port " + fields[2])
     for line in _rows(facts, b"packet"):
         fields = line.split()

@@ -1,0 +1,376 @@
+"""The report of a core: everything that the other modules find, put together.
+
+Each part stands behind a guard: what a hostile or broken core breaks is missing from the
+report, with a note, and the rest is there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
+from typing import TypeVar
+
+from .. import __version__, report
+from . import disassembly, lists
+from .cause import explain
+from .handled import handled_signals
+from .image import CoreImage, CoreThread
+from .last_words import abort_message
+from .memory import code, memory_blocks, stack_words
+from .modules import ModuleMemory, ModuleTable
+from .open_files import open_files
+from .places import Places, StackOwner
+from .process import Identity, build_event, build_process, build_system, thread_name
+from .scene import Handled, Scene
+from .signals import SigInfo, decode_siginfo, to_report
+from .stacks import Named, StackNamer, safe
+from .symbols import Symbolizer
+from .texts import Texts
+from .unwind import UnwindLimits, unwind
+
+SIGABRT, SIGSTOP = 6, 19
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class AssembleLimits:
+    """What one report may take: `seconds` for all stacks together, `frame_bytes` of JSON and
+    text for all frames; of each stack the `first_frames` and the `last_frames` are kept."""
+
+    threads: int = 4000
+    first_frames: int = 200
+    last_frames: int = 56
+    frame_bytes: int = 6 << 20
+    seconds: float = 10.0
+    crashing: UnwindLimits = field(default_factory=lambda: UnwindLimits(frames=200_000))
+    others: UnwindLimits = field(
+        default_factory=lambda: UnwindLimits(frames=2000, total=20_000, seconds=0.5)
+    )
+
+
+def preload() -> None:
+    """Imports what would otherwise be imported while a report is made."""
+    disassembly.preload()
+
+
+def assemble(
+    image: CoreImage,
+    modules: ModuleTable,
+    symbolizer: Symbolizer,
+    crash_id: str,
+    limits: AssembleLimits | None = None,
+    zone: tzinfo = UTC,
+) -> report.Report:
+    """The report of a core image, its modules and their symbols.
+
+    `crash_id` becomes `Report.id`; times are given in `zone`. Never raises for what the
+    process or the core holds; `complete` is false where a part failed.
+    """
+    work = _Assembly(image, modules, symbolizer, limits or AssembleLimits(), zone)
+    return work.run(crash_id)
+
+
+class _Assembly:
+    """One report being made."""
+
+    def __init__(
+        self,
+        image: CoreImage,
+        modules: ModuleTable,
+        symbolizer: Symbolizer,
+        limits: AssembleLimits,
+        zone: tzinfo,
+    ) -> None:
+        self.image = image
+        self.modules = modules
+        self.symbolizer = symbolizer
+        self.limits = limits
+        self.zone = zone
+        self.arch = image.arch
+        self.facts = image.facts
+        self.notes = image.notes
+        self.texts = Texts(self.notes)
+        self.memory = ModuleMemory(image, modules)
+        self.namer = StackNamer(modules, symbolizer, self.texts, limits.frame_bytes)
+        self.complete = True
+        self.crashing = image.threads[0]
+        self.info = _signal_of(image)
+        self.identity = _identity(image)
+        self.places = Places(image.mappings, self._owners())
+        self.stack = Named([], 0, [], [], [])
+        self.handled: list[Handled] = []
+
+    def run(self, crash_id: str) -> report.Report:
+        threads: list[report.Thread] = self._guard("threads", "the threads", self._threads, [])
+        sender = self.facts.get(b"@sender_comm", b"").removesuffix(b"\n")
+        signal = None
+        if self.info is not None:
+            comm = self.texts.text(sender, "/signal/sender/comm", 64)
+            signal = to_report(self.info, self.arch.name, comm)
+        fault = self.info.address if self.info else None
+        guard = self._guard
+        pc = self.crashing.registers.get(self.arch.pc, 0)
+        executable = self.modules.executable
+        built = report.Report(
+            version=report.VERSION,
+            id=safe(crash_id, 64),
+            generator=f"usercrash {__version__}",
+            complete=True,
+            event=build_event(self.image.event, self.zone),
+            system=build_system(self.facts, self.arch.name, self.texts),
+            process=self._process(),
+            signal=signal,
+            cause=guard("cause", "why it died", self._cause, None),
+            threads=threads,
+            memory=guard("memory", "memory near registers", self._memory, []),
+            modules=guard(
+                "modules",
+                "the list of modules",
+                lambda: lists.modules(self.modules, self.symbolizer, self.texts, self.notes),
+                [],
+            ),
+            maps=guard(
+                "maps",
+                "the memory map",
+                lambda: lists.maps(self.image.mappings, fault, self.texts, self.notes),
+                [],
+            ),
+            open_files=guard(
+                "open files",
+                "the open files",
+                lambda: open_files(self.facts, self.texts, self.notes),
+                [],
+            ),
+            code=guard(
+                "code",
+                "code around the pc",
+                lambda: code(self.memory.read, self.arch, pc, self._function(), executable),
+                [],
+            ),
+            stack_memory=guard("memory", "stack memory", self._stack_memory, []),
+            handled_signals=[
+                report.HandledSignal(frame=one.frame, signal=to_report(one.info, self.arch.name))
+                for one in self.handled
+            ],
+            notes=[],
+            raw_bytes={},
+        )
+        return self._finish(built)
+
+    def _finish(self, built: report.Report) -> report.Report:
+        """Adds what is only known at the end: notes, exact bytes, completeness."""
+        if self.namer.cut:
+            self.notes.add("report", f"{self.namer.cut:,} frames", "too many to show")
+        self.texts.finish()
+        notes = [
+            report.NoteEntry(
+                stage=safe(note.stage, 64), what=safe(note.what, 512), why=safe(note.why, 512)
+            )
+            for note in self.notes
+        ]
+        fields = {name: getattr(built, name) for name in built.__struct_fields__}
+        fields |= {"notes": notes, "raw_bytes": self.texts.raw, "complete": self.complete}
+        return report.Report(**fields)
+
+    def _guard(self, stage: str, what: str, make: Callable[[], T], default: T) -> T:
+        """What `make` gives; where it fails, `default`, a note, and an incomplete report."""
+        try:
+            return make()
+        except Exception as error:  # hostile input found a fault of ours: keep the rest
+            self.complete = False
+            self.notes.add(stage, what, f"{type(error).__name__}: {error}"[:300])
+            return default
+
+    # --- who ---
+
+    def _process(self) -> report.Process:
+        identity = self.identity
+        bare = report.Process(
+            pid=identity.pid, tid=identity.tid, comm="", exe="", cmdline=[], uid=None, gid=None
+        )
+        return self._guard(
+            "process",
+            "facts of the process",
+            lambda: build_process(
+                self.facts, identity, self.image.event, self.texts, self.notes, self.zone
+            ),
+            bare,
+        )
+
+    def _owners(self) -> list[StackOwner]:
+        owners = []
+        for thread in self.image.threads[: self.limits.threads]:
+            tid = self._tid(thread)
+            name = thread_name(self.facts, tid).decode("utf-8", "backslashreplace")
+            registers = thread.registers
+            owners.append(
+                StackOwner(
+                    tid,
+                    name,
+                    registers.get(self.arch.sp, 0),
+                    registers.get("fs_base", 0),
+                    tid == self.identity.pid,
+                )
+            )
+        return owners
+
+    def _tid(self, thread: CoreThread) -> int:
+        if thread is self.crashing:
+            return self.identity.tid
+        return thread.host_tid or thread.tid
+
+    # --- threads ---
+
+    def _threads(self) -> list[report.Thread]:
+        threads: list[report.Thread] = []
+        deadline = time.monotonic() + self.limits.seconds
+        every = self.image.threads
+        for number, thread in enumerate(every[: self.limits.threads]):
+            late = number > 0 and time.monotonic() > deadline
+            if late and threads and threads[-1].frames:
+                self.notes.add("threads", f"stacks of {len(every) - number:,} threads", "no time")
+            threads.append(self._thread(number, thread, late))
+        if len(every) > self.limits.threads:
+            left = len(every) - self.limits.threads
+            self.notes.add("threads", f"{left:,} further threads", "too many to show")
+        return threads
+
+    def _thread(self, number: int, thread: CoreThread, late: bool) -> report.Thread:
+        tid = self._tid(thread)
+        named, end = Named([], 0, [], [], []), "no time left"
+        if not late:
+            stack_limits = self.limits.others if number else self.limits.crashing
+            stack = unwind(self.memory, self.modules, self.arch, thread.registers, stack_limits)
+            named = self.namer.name(stack, self.limits.first_frames, self.limits.last_frames)
+            end = stack.end
+        if number == 0:
+            self._keep_crashing(thread, named)
+        pointer = f"/threads/{number}"
+        kernel = lists.kernel_stack(self.facts, tid, self.texts, pointer)
+        return report.Thread(
+            tid=tid,
+            name=self.texts.text(thread_name(self.facts, tid), f"{pointer}/name", 64),
+            crashed=number == 0 and self.info is not None,
+            registers=lists.registers(self.arch, thread.registers),
+            stack_end=safe(end, 200),
+            frames=named.frames,
+            frames_total=named.total,
+            folds=named.folds,
+            kernel_stack=kernel,
+            state=lists.thread_state(self.facts, tid),
+            namespace_tid=thread.tid if thread.tid not in (0, tid) else None,
+        )
+
+    def _keep_crashing(self, thread: CoreThread, named: Named) -> None:
+        self.stack = named
+        self.handled = self._guard(
+            "signals",
+            "handled signals",
+            lambda: handled_signals(
+                named.raw, named.indexes, self.arch, thread.registers, self.memory.read
+            ),
+            [],
+        )
+
+    # --- why ---
+
+    def _cause(self) -> report.Cause:
+        info = self.info
+        message = None
+        if info is not None and info.number == SIGABRT:
+            text = abort_message(self.modules, self.memory.read)
+            if text:
+                message = self.texts.text(text, "/cause/abort_message")
+        sender = self.facts.get(b"@sender_comm", b"").removesuffix(b"\n")
+        scene = Scene(
+            info=info,
+            arch=self.arch,
+            registers=self.crashing.registers,
+            memory=self.memory.read,
+            executable=self.modules.executable,
+            decode=self._decode,
+            places=self.places,
+            frames=self.stack.frames,
+            folds=self.stack.folds,
+            frames_total=self.stack.total,
+            own_ids=self._own_ids(),
+            main_thread=self.identity.tid == self.identity.pid,
+            tcb=self.crashing.registers.get("fs_base", 0),
+            limits=lists.soft_limits(self.facts),
+            abort_message=message,
+            sender_comm=sender.decode("utf-8", "backslashreplace"),
+            handled=self.handled,
+        )
+        found = explain(scene)
+        return report.Cause(
+            kind=found.kind,
+            summary=safe(found.summary, 1000),
+            reason=found.reason,
+            certainty=found.certainty,
+            details=[safe(detail, 1000) for detail in found.details],
+            abort_message=message,
+        )
+
+    def _decode(self, registers: object) -> disassembly.Decoded | None:
+        values = dict(registers)  # type: ignore[call-overload]
+        data = self.memory.read(values.get(self.arch.pc, 0), disassembly.MAX_INSTRUCTION)
+        return disassembly.decode(self.arch, data, values)
+
+    def _own_ids(self) -> frozenset[int]:
+        """The ids of the process and its threads, as the process itself sees them."""
+        ids = {thread.tid for thread in self.image.threads}
+        if self.image.psinfo is not None:
+            ids.add(self.image.psinfo.pid)
+        return frozenset(ids)
+
+    # --- memory ---
+
+    def _memory(self) -> list[report.MemoryBlock]:
+        return memory_blocks(self.memory.read, self.arch, self.crashing.registers, self.places)
+
+    def _function(self) -> int | None:
+        """Where the function at the pc begins."""
+        for frame in self.stack.frames:
+            if not frame.inline:
+                return None if frame.offset is None else int(frame.pc, 16) - frame.offset
+        return None
+
+    def _stack_memory(self) -> list[report.StackWord]:
+        sp = self.crashing.registers.get(self.arch.sp, 0)
+        return stack_words(
+            self.image.read, self.arch, sp, self.places, self.stack.frames, self.namer.code_name
+        )
+
+
+def _signal_of(image: CoreImage) -> SigInfo | None:
+    """The signal that ended the process; None for a dump of a live one."""
+    event = image.event
+    if event is not None and event.signal == 0:
+        return None
+    info = decode_siginfo(image.siginfo, image.arch.word)
+    if info is None:
+        number = image.threads[0].signal or (event.signal if event else 0)
+        info = SigInfo(number) if 1 <= number <= 64 else None
+    if event is None and info is not None and info.number == SIGSTOP:
+        return None  # gdb's gcore: the stop of its own attach
+    return info
+
+
+def _identity(image: CoreImage) -> Identity:
+    event, first, psinfo = image.event, image.threads[0], image.psinfo
+    pid = event.pid if event and event.pid > 0 else psinfo.pid if psinfo else first.tid
+    tid = event.tid if event and event.tid > 0 else first.host_tid or first.tid
+    auxv = image.auxv
+    places = Places(image.mappings)
+    program = places.find(auxv.get(3, 0)) or places.find(auxv.get(9, 0))  # AT_PHDR, AT_ENTRY
+    return Identity(
+        pid=pid,
+        tid=tid,
+        comm=psinfo.comm if psinfo else b"",
+        args=psinfo.args if psinfo else b"",
+        exe=program.path if program and program.path[:1] == b"/" else b"",
+        execfn=image.read(auxv.get(31, 0), 4096).partition(b"\0")[0],  # AT_EXECFN
+        auxv=auxv,
+    )
