@@ -200,7 +200,7 @@ def show(kept: Path, entry: Entry, config: Path) -> None:
     assert data is not None
     width = shutil.get_terminal_size().columns
     print()
-    print(render_screen(from_json(data), part="first", color=colored(), width=width))
+    print(render_screen(from_json(data), part="first", color=colored(), width=width).rstrip())
     say_where(kept / "reports" / entry.name, config)
 
 
@@ -213,7 +213,7 @@ def through_run(kept: Path) -> None:
     reports.mkdir(mode=0o700, exist_ok=True)
     before = {entry.name: entry.time for entry in entries(reports)}
     say(f"usercrash run -- {PYTHON} demo/victim.py")
-    program = [str(PROGRAMS / "usercrash"), "--config", str(config), "run", "--dir", str(reports)]
+    program = [str(PROGRAMS / "usercrash"), "--config", str(config), "run"]
     status = subprocess.run(
         [*program, "--", PYTHON, str(VICTIM)], stdin=subprocess.DEVNULL, cwd=ROOT, check=False
     ).returncode
@@ -229,10 +229,15 @@ def entries(reports: Path) -> list[Entry]:
 
 
 def say_where(report: Path, config: Path) -> None:
-    program = os.path.relpath(PROGRAMS / "usercrash")
     print()
-    print(f"The whole report:  {os.path.relpath(report)}")
-    print(f"or, in colour:     {program} --config {os.path.relpath(config)} show")
+    print(f"The whole report:  {short(report)}")
+    print(f"or, in colour:     {short(PROGRAMS / 'usercrash')} --config {short(config)} show")
+
+
+def short(path: Path) -> str:
+    """Relative to the present directory, if it is in there."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
 
 
 def main() -> int:
