@@ -147,6 +147,9 @@ def capability_names(mask: bytes | None) -> str:
     if value & known == known:
         return "all"
     names = [name for bit, name in enumerate(_CAPABILITIES) if value >> bit & 1]
+    missing = [name for bit, name in enumerate(_CAPABILITIES) if not value >> bit & 1]
+    if len(missing) <= 6:
+        return "all but " + " ".join(missing)
     rest = value & ~known
     return " ".join(names + ([f"{rest:#x}"] if rest else []))
 

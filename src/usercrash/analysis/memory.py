@@ -123,10 +123,14 @@ def stack_words(
     for frame in frames:
         if frame.sp is not None and not frame.inline:
             begins.setdefault(int(frame.sp, 16), frame.index)
+    own = places.find(sp)
     words = []
     for at in range(0, len(data) - word + 1, word):
         value = int.from_bytes(data[at : at + word], "little")
-        notes = [_pointer_words(value, places, name_of)]
+        if own is not None and own.start <= value < own.end:
+            notes = [f"sp {'+' if value >= sp else '-'} {abs(value - sp):#x}"]
+        else:
+            notes = [_pointer_words(value, places, name_of)]
         if at and sp + at in begins:
             notes.append(f"<- stack pointer of #{begins[sp + at]}")
         words.append(

@@ -131,6 +131,8 @@ def permission_words(mapping: Mapping) -> str:
         return ""
     if mapping.executable:
         return "" if mapping.readable else " (execute only)"
+    if mapping.path[:1] == b"/":
+        return ""  # the name says it
     return " (read only)" if mapping.readable else " (no access)"
 
 

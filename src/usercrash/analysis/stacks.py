@@ -192,7 +192,9 @@ class StackNamer:
             return ""
         base = safe(module.path.rpartition(b"/")[2].decode("utf-8", "backslashreplace"), 80)
         if self._symbolizer.source_of(module):
-            location = self._symbolizer.symbolize(module, address - 1, address)[-1]
+            location = self._symbolizer.symbolize(module, address, address)[-1]
+            if location.offset != 0:  # no function's entry: a return address, rather
+                location = self._symbolizer.symbolize(module, address - 1, address)[-1]
             if location.function:
                 offset = f"+{location.offset:#x}" if location.offset is not None else ""
                 return f"{safe(location.function, 200)}{offset} ({base})"

@@ -24,13 +24,18 @@ def short_id(build_id: str | None) -> str:
     return (build_id or "")[:8]
 
 
-def module_words(frame: Frame) -> str:
-    """`libc.so.6, 5fe62a04`: the module and its build-id, shortened."""
+def _tails(frame: Frame) -> list[str]:
+    """` (libc.so.6, 5fe62a04)`: the module and its build-id, shortened; the same without the
+    build-id."""
     name = clean(base_name(frame.module or ""))
     if len(name) > _MODULE_COLUMNS:
         name = name[: _MODULE_COLUMNS - 3] + "..."
-    words = [name, clean(short_id(frame.build_id))]
-    return ", ".join(word for word in words if word)
+    start = ["inlined"] if frame.inline else []
+    forms = []
+    for words in ([*start, name, clean(short_id(frame.build_id))], [*start, name]):
+        text = ", ".join(word for word in words if word)
+        forms.append(f" ({text})" if text else "")
+    return forms
 
 
 def function_words(frame: Frame) -> str:
@@ -100,13 +105,14 @@ def frame_line(paper: Paper, frame: Frame, handled: Sequence[HandledSignal] = ()
     if frame.signal_frame:
         paper.line(Span(number, DIM), Span(signal_words(frame, handled), DIM), indent=_NUMBER_WIDTH)
         return
-    inside = module_words(frame)
-    if frame.inline:
-        inside = f"inlined, {inside}" if inside else "inlined"
-    tail = f" ({inside})" if inside else ""
     doubt = f" [{frame.trust}]" if frame.trust not in TRUSTED else ""
-    room = paper.width - columns(number) - columns(tail) - columns(doubt)
-    function, source = _fit(short_functions(function_words(frame)), source_forms(frame), room)
+    names, sources = short_functions(function_words(frame)), source_forms(frame)
+    # Where even the shortest forms leave no room, the build-id goes before a name is cut.
+    for tail in _tails(frame):
+        room = paper.width - columns(number) - columns(tail) - columns(doubt)
+        if columns(names[-1]) + (4 + columns(sources[-1]) if sources[-1] else 0) <= room:
+            break
+    function, source = _fit(names, sources, room)
     spans = [Span(number, DIM), Span(function, FUNCTION)]
     if source:
         spans += [Span(" at "), Span(source, PLACE)]

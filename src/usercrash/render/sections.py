@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ..report import MemoryBlock, OpenFile, Process, Report, Thread
-from .frames import full_stack_lines, other_threads, thread_title
+from .frames import base_name, full_stack_lines, other_threads, thread_title
 from .layout import (
     BAD,
     DIM,
@@ -14,6 +14,7 @@ from .layout import (
     Paper,
     Span,
     clean,
+    columns,
     duration,
     moment,
     size,
@@ -253,7 +254,7 @@ def _security(who: Process) -> str:
 def _memory_words(who: Process) -> str:
     pairs = (("resident", who.memory_resident), ("peak", who.memory_peak),
              ("virtual", who.memory_virtual), ("swapped", who.memory_swapped))  # fmt: skip
-    return ", ".join(f"{label} {size(value)}" for label, value in pairs if value is not None)
+    return ", ".join(f"{label} {size(value)}" for label, value in pairs if value)
 
 
 def open_files(paper: Paper, report: Report) -> None:
@@ -291,7 +292,7 @@ def modules(paper: Paper, report: Report) -> None:
         if module.soname:
             words.append(f"soname {clean(module.soname)}")
         if module.file:
-            words.append(f"from {clean(module.file)}")
+            words.append(f"read by {clean(module.file)}" if module.file != "none" else "no file")
         if module.symbols:
             words.append(f"names from {clean(module.symbols)}")
         paper.line(Span("      " + ", ".join(words), DIM), indent=8)
@@ -306,6 +307,7 @@ def maps(paper: Paper, report: Report) -> None:
     fault = int(address, 16) if address is not None else None
     told = fault is None or any(row.fault for row in report.maps)
     previous = 0
+    path = ""
     for row in report.maps:
         start = int(row.start, 16)
         if not told and fault is not None and fault < start:
@@ -315,6 +317,9 @@ def maps(paper: Paper, report: Report) -> None:
         head = f"{mark}{_digits(row.start)}-{_digits(row.end)} {clean(row.permissions)} "
         head += f"{_digits(row.offset):>8} "
         name = clean(row.path) + (" (deleted)" if row.deleted else "")
+        if row.path == path and columns(head) + columns(name) > paper.width:
+            name = clean(base_name(row.path))  # the whole path stands above
+        path = row.path
         if row.fault and fault is not None:
             name += f"  <- {fault:#x}, +{fault - start:#x}"
         paper.fixed_then(head, name.strip(), 12, BAD if row.fault else "")
