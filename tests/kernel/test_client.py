@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from tests.support.build import Built, build, programs
-from tests.support.kernel import Installation, run_to_death
+from tests.support.kernel import Installation, Published, run_to_death
+
 from usercrash.store import Store
 from usercrash.system.core_pattern import core_pattern_guard
 
@@ -176,7 +176,7 @@ def test_the_documented_pattern_verbatim(place: Installation, crasher: Built, na
     # comm is the name that was executed; the link leads to the same program.
     with core_pattern_guard(f"|{place.client} --run {place.run} %p %e %s", 100):
         run_to_death(Built(crasher.program, crasher.exe, argv), place.place)
-        [published] = place.wait_published(crasher.exe)
+        published = wait_published(place, crasher)
     report = published.report
     assert report.complete and report.signal is not None and report.signal.name == "SIGSEGV"
     assert report.process.comm.encode() == name.encode()[:15]
@@ -195,12 +195,23 @@ def test_the_documented_pattern_in_another_pid_namespace(
             check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             preexec_fn=_allow_cores,
         )  # fmt: skip
-        [published] = place.wait_published(crasher.exe)
+        published = wait_published(place, crasher)
     report = published.report
     assert report.process.pid > 1
     assert report.process.namespace_pid == 1
     assert "null" in (report.cause.kind if report.cause else "")
     assert published.announced["pid"] == "1"
+
+
+def wait_published(place: Installation, built: Built) -> Published:
+    """The published crash of this program, waited for."""
+    deadline = time.monotonic() + 30
+    while True:
+        for item in place.published():
+            if Path(item.report.process.exe) == built.exe:
+                return item
+        assert time.monotonic() < deadline, (place.events(), place.server_log)
+        time.sleep(0.02)
 
 
 def _allow_cores() -> None:
@@ -223,7 +234,7 @@ def test_ten_crashes_while_the_server_is_killed_and_restarted(
                     preexec_fn=_allow_cores,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
-                )  # fmt: skip
+                )
             )
             if number == 5:
                 place.stop_server(signal.SIGKILL)

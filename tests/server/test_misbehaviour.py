@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 # Short deadlines, so that what waits for them does not wait long.
 SETTINGS = "[reports]\nslots = 200\n[server]\nrequest_seconds = 0.4\ncapture_seconds = 1.5\n"
-ANNOUNCE_ID = re.compile(r"[0-9a-f]{32}")
+DEBUGGER = "from usercrash.debugger import main; main()"
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def core(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
         subprocess.run(
-            [sys.executable, "-c", "from usercrash.debugger import main; main()", "--core", str(path), str(target.pid)],
+            [sys.executable, "-c", DEBUGGER, "--core", str(path), str(target.pid)],
             env={"PYTHONPATH": str(SOURCES), "PATH": os.environ["PATH"], "HOME": str(path.parent)},
             check=True, stdout=subprocess.DEVNULL,
         )  # fmt: skip

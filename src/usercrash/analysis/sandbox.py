@@ -15,7 +15,6 @@ import resource
 import select
 import signal
 import struct
-import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -73,8 +72,6 @@ def run_isolated(
     ids = unprivileged_ids(limits.user) if os.geteuid() == 0 else None
     parent = os.getpid()
     reader, writer = os.pipe2(os.O_CLOEXEC)
-    sys.stdout.flush()
-    sys.stderr.flush()
     child = os.fork()
     if child == 0:
         _child(work, {*keep, writer}, writer, limits, ids, parent)

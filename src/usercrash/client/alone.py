@@ -23,16 +23,14 @@ def complete_alone(
     notes: NoteLog,
     config_path: str,
 ) -> int:
-    """Analyse and publish; exit status 0 if a report (ours or another's) is there, else 1.
-
-    UsercrashError where the configuration or the reports directory is of no use.
-    """
+    """Analyse and publish; exit status 0 if a report (ours or another's) is there, else 1."""
     (snapshot.notes if snapshot else notes).add("client", "the server", link.why)
     try:
         outcome = _complete(link, event, snapshot, notes, config_path)
-    except (ImportError, MemoryError) as error:
-        # An installation in the middle of an upgrade: the event and the facts all the same.
-        outcome = _publish_plain(link, event, snapshot, notes, repr(error))
+    except Exception as error:
+        # A wrong configuration, an installation in the middle of an upgrade, a mistake of ours:
+        # the event and the facts all the same.
+        outcome = _publish_plain(link, event, snapshot, notes, f"{type(error).__name__}: {error}")
     if outcome == LOST:
         complain(f"the crash of process {event.pid} (signal {event.signal}) could not be recorded")
     return 1 if outcome == LOST else 0
@@ -74,7 +72,7 @@ def _publish_plain(
 ) -> str:
     """Publish what was collected with the standard library alone, in the default places."""
     crash_id = link.id or os.urandom(16).hex()
-    text = f"note: not analysed: {why}\n".encode() + collected_text(event, snapshot, notes)
+    text = f"note: not analysed: {why!r}\n".encode() + collected_text(event, snapshot, notes)
     try:
         store = Store("/var/log/usercrashes", create=True)
         store.publish(crash_id, link.key, text, None, None)

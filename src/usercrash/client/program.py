@@ -207,6 +207,9 @@ def main() -> None:
     except UsercrashError as error:
         complain(str(error))
         sys.exit(error.exit_code)
+    except Exception as error:  # started by the kernel there is no stderr object for a traceback
+        complain(f"the crash of process {argv} is lost: {type(error).__name__}: {error}")
+        sys.exit(1)
 
 
 def complain(text: str) -> None:
