@@ -33,6 +33,7 @@ _FILES = (b"cgroup", b"limits", b"loginuid", b"sessionid", b"oom_score", b"oom_s
           b"attr/current", b"personality", b"coredump_filter")  # fmt: skip
 _LINKS = (b"exe", b"cwd", b"root", b"ns/pid", b"ns/mnt", b"ns/net", b"ns/user")
 _SMALL = 64 << 10
+_COMM = 64  # 15 bytes and a newline; 63 for kernel threads
 _STRINGS = 128 << 10  # of command line and environment, which may have 2 MB
 _DETAILED = 64  # threads whose stat and kernel stack are read, too
 _NAMESPACED = 5000  # threads whose status is read where their numbers differ
@@ -47,8 +48,8 @@ class Facts:
 
     def __init__(self, thread: int, limits: Limits, deadline: float, notes: NoteLog) -> None:
         """`thread` is the descriptor of task/TID; OSError when its process is gone."""
-        self._thread = thread
         self._process = open_dir(b"../..", dir_fd=thread)
+        self._thread = os.dup(thread)  # outlives a target that is released early
         self._limits = limits
         self._deadline = deadline
         self._notes = notes
@@ -57,9 +58,10 @@ class Facts:
         self.table: dict[bytes, bytes] = {}
 
     def close(self) -> None:
-        """Close the descriptor of the process's directory."""
+        """Close the descriptors."""
         if self._process >= 0:
             os.close(self._process)
+            os.close(self._thread)
             self._process = -1
 
     def maps(self) -> bytes:
@@ -118,6 +120,12 @@ class Facts:
         except OSError as error:
             self._miss(b"task", error)
             return
+        try:
+            self._each_thread(tasks, threads, namespaced)
+        finally:
+            os.close(tasks)
+
+    def _each_thread(self, tasks: int, threads: list[ThreadState], namespaced: bool) -> None:
         limit = self._limits.max_threads_named
         detailed = len(threads) <= _DETAILED
         for number, thread in enumerate(threads):
@@ -126,27 +134,41 @@ class Facts:
                 continue
             if number >= limit or self._late():
                 self._notes.add("threads", f"names of threads after the first {number}", "too many")
-                break
-            names = [b"comm"]
-            if detailed:
-                names += (b"stat", b"stack")
+                return
+            self._read(tasks, b"%d/comm" % tid, b"task/%d/comm" % tid, _COMM)
+            names: tuple[bytes, ...] = (b"stat", b"stack") if detailed else ()
             if namespaced and number < _NAMESPACED:
-                names.append(b"status")
+                names += (b"status",)
             for name in names:
                 path = b"%d/%s" % (tid, name)
                 self._read(tasks, path, b"task/" + path, _SMALL)
-        os.close(tasks)
 
     def descriptors(self) -> None:
         """Every descriptor's target, fdinfo of the first, and the tables of its sockets."""
         try:
             links = open_dir(b"fd", dir_fd=self._thread)
-            numbers = sorted(int(name) for name in os.listdir(links))
         except OSError as error:
             self._miss(b"fd", error)
             return
-        infos = self._open_quietly(b"fdinfo")
+        try:
+            numbers = sorted(int(name) for name in os.listdir(links))
+            sockets = self._each_descriptor(links, numbers)
+        except OSError as error:
+            self._miss(b"fd", error)
+            return
+        finally:
+            os.close(links)
+        if sockets and not self._late():
+            self.table.update(socket_facts(self._thread, sockets, self._deadline, self._notes))
+
+    def _each_descriptor(self, links: int, numbers: list[int]) -> set[bytes]:
+        """Links and fdinfo; gives the inodes of the sockets among them."""
+        infos = -1
         sockets = set()
+        try:
+            infos = open_dir(b"fdinfo", dir_fd=self._thread)
+        except OSError as error:
+            self._miss(b"fdinfo", error)
         for count, number in enumerate(numbers):
             if count >= self._limits.max_fds_listed or self._late():
                 what = f"{len(numbers) - count} of {len(numbers)} open files"
@@ -158,11 +180,9 @@ class Facts:
                 self._read(infos, name, b"fdinfo/" + name, 4096)
             if target.startswith(b"socket:[") and target.endswith(b"]"):
                 sockets.add(target[8:-1])
-        os.close(links)
         if infos >= 0:
             os.close(infos)
-        if sockets and not self._late():
-            self.table.update(socket_facts(self._thread, sockets, self._deadline, self._notes))
+        return sockets
 
     def alive(self) -> bool:
         """Whether the thread is still there; a note if not."""
@@ -173,13 +193,6 @@ class Facts:
             self._notes.add("process", "what was not read in time", "it ended while it was read")
             return False
         return True
-
-    def _open_quietly(self, name: bytes) -> int:
-        try:
-            return open_dir(name, dir_fd=self._thread)
-        except OSError as error:
-            self._miss(name, error)
-            return -1
 
     def _late(self) -> bool:
         return time.monotonic() > self._deadline

@@ -184,9 +184,9 @@ class KernelDump:
         """
         notes = NoteLog() if notes is None else notes
         process = _open_process(event, pidfd, notes)
-        head = Head(Stream(stream_fd, seconds), notes)
-        self = cls(stream_fd, pidfd, event, head, notes)
         try:
+            head = Head(Stream(stream_fd, seconds), notes)
+            self = cls(stream_fd, pidfd, event, head, notes)
             self._prove(process)
         finally:
             if process >= 0:

@@ -3,7 +3,9 @@
 Reading a page that is not there makes the kernel fetch it: from FUSE, from a
 dead server, or from a userfaultfd whose handler stands still with the process. Such a read never
 returns, not even on SIGKILL. So `pagemap` is asked first, and only pages that are present or
-swapped out are read, and pages of files on file systems that answer.
+swapped out are read, and pages of files on file systems that answer. What is present may
+still be taken away before it is read: the entrance needs a watch over all.
+A device's registers are not read at all: to read them can change them.
 """
 
 from __future__ import annotations
@@ -11,11 +13,12 @@ from __future__ import annotations
 import os
 
 from ..model.types import TYPE_CHECKING
-from .procfs import PAGE, MapTable, reason, start_of
+from .procfs import PAGE, MapTable, is_anonymous, reason, start_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from ..model.maps import Mapping
     from ..model.notes import NoteLog
     from .filesystems import FileSystems
 
@@ -34,6 +37,7 @@ def _usable(state: int) -> int:
     return 1 if state & 0x80 or (state & 0x40 and not state & 0x02) else 0
 
 
+_PLAIN = (b"/dev/shm/", b"/dev/zero", b"/dev/hugepages/", b"/dev/mqueue/")
 _USABLE = bytes(_usable(state) for state in range(256))
 
 
@@ -43,7 +47,16 @@ class Memory:
     `raw` is the target's read; `proc` -1 (a target without /proc) trusts every page.
     """
 
-    __slots__ = ("_blocks", "_complete", "_files", "_maps", "_pagemap", "_raw", "_trust")
+    __slots__ = (
+        "_blocks",
+        "_complete",
+        "_devices",
+        "_files",
+        "_maps",
+        "_pagemap",
+        "_raw",
+        "_trust",
+    )
 
     def __init__(
         self,
@@ -60,6 +73,11 @@ class Memory:
         self._complete: set[int] = set()  # the blocks whose files have been looked at
         self._pagemap = -1
         self._trust = proc < 0
+        self._devices = [
+            (mapping.start, mapping.end)
+            for mapping in maps.files()
+            if _is_device(mapping, files.type_of(mapping.device))
+        ]
         if proc >= 0:
             try:
                 self._pagemap = os.open(b"pagemap", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
@@ -128,7 +146,15 @@ class Memory:
                 states = os.pread(self._pagemap, _BLOCK * 8, block * _BLOCK * 8)
             except (OSError, OverflowError):
                 states = b""  # addresses that no process has (vsyscall, garbage)
-        return states[7::8].translate(_USABLE).ljust(_BLOCK, b"\0")
+        flags = states[7::8].translate(_USABLE).ljust(_BLOCK, b"\0")
+        return self._without_devices(block * _SPAN, flags) if self._devices else flags
+
+    def _without_devices(self, base: int, flags: bytes) -> bytes:
+        for start, end in self._devices:
+            first = min(max(start - base, 0), _SPAN) // PAGE
+            last = min(max(end - base, 0), _SPAN) // PAGE
+            flags = flags[:first] + b"\0" * (last - first) + flags[last:]
+        return flags
 
     def _add_files(self, base: int, flags: bytes) -> bytes:
         """Mark the pages that are not there but may be fetched: of files on file systems that
@@ -139,7 +165,7 @@ class Memory:
             line = self._maps.lines[number]
             if start_of(line) >= top:
                 break
-            anonymous = b" 00:00 0" in line
+            anonymous = is_anonymous(line)
             if anonymous and self._pagemap >= 0 and not line.endswith(b"[vdso]"):
                 continue
             mapping = self._maps.at(number)
@@ -148,3 +174,11 @@ class Memory:
                 last = min(mapping.end - base, _SPAN) // PAGE
                 result[first:last] = b"\1" * (last - first)
         return bytes(result)
+
+
+def _is_device(mapping: Mapping, kind: bytes) -> bool:
+    """Whether this is memory of a device, which the kernel leaves out of its cores, too (VM_IO).
+    maps does not say it, but it lies below /dev or /sys; containers have /dev on a tmpfs."""
+    if kind in (b"devtmpfs", b"sysfs"):
+        return mapping.path != b"/dev/zero"
+    return mapping.path.startswith(b"/dev/") and not mapping.path.startswith(_PLAIN)

@@ -87,12 +87,21 @@ def _wanted(
     if vdso := maps.named(b"[vdso]"):
         yield vdso.start, vdso.size, "vdso"
     if arch:
-        for limit in (min(_FIRST_OF_OTHERS, other_stack), other_stack):
-            for thread in threads[1:]:
-                yield from _stack(thread.registers[arch.sp], maps, arch, limit, "stack")
-            if limit < other_stack:
-                for thread in threads[1:]:
-                    yield _code(thread.registers[arch.pc])
+        yield from _others(threads[1:], maps, arch, other_stack)
+
+
+def _others(threads: list[ThreadState], maps: MapTable, arch: Arch, limit: int) -> Iterator[Range]:
+    """The other threads: the innermost part of every stack, the code, the rest of the stacks."""
+    first = min(_FIRST_OF_OTHERS, limit)
+    larger = []
+    for thread in threads:
+        for start, size, reason in _stack(thread.registers[arch.sp], maps, arch, limit, "stack"):
+            yield start, min(size, first), reason
+            if size > first:
+                larger.append((start, size, reason))
+    for pc in {thread.registers[arch.pc]: None for thread in threads}:
+        yield _code(pc)
+    yield from larger
 
 
 def _crashing(

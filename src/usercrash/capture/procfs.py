@@ -23,7 +23,7 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 def reason(error: OSError) -> str:
     """What a failed system call said, for a note."""
-    return error.strerror or "unknown error"
+    return error.strerror or str(error) or type(error).__name__
 
 
 def open_dir(path: bytes, dir_fd: int | None = None) -> int:
@@ -97,26 +97,33 @@ class MapTable:
     parsing all of them would hold it for a third of a second.
     """
 
-    __slots__ = ("lines",)
+    __slots__ = ("_ends", "_parsed", "lines")
 
     def __init__(self, text: bytes) -> None:
         lines = text.split(b"\n")
         lines.pop()  # what follows the last newline: nothing, or a line cut short
         self.lines = lines
+        self._ends = [-1] * len(lines)  # -1: not looked at yet
+        self._parsed: dict[int, Mapping] = {}
 
     def at(self, index: int) -> Mapping | None:
         """Mapping number `index`, None past the ends or for a line that is no mapping."""
-        if not 0 <= index < len(self.lines):
-            return None
-        parsed = parse_maps(self.lines[index])
-        return parsed[0] if parsed else None
+        found = self._parsed.get(index)
+        if found is None and 0 <= index < len(self.lines):
+            for found in parse_maps(self.lines[index]):
+                self._parsed[index] = found
+        return found
 
     def index_above(self, address: int) -> int:
         """The number of the first mapping that ends above `address`."""
-        low, high = 0, len(self.lines)
+        ends = self._ends
+        low, high = 0, len(ends)
         while low < high:
             middle = (low + high) // 2
-            if _end_of(self.lines[middle]) <= address:
+            end = ends[middle]
+            if end < 0:
+                end = ends[middle] = _end_of(self.lines[middle])
+            if end <= address:
                 low = middle + 1
             else:
                 high = middle
@@ -129,11 +136,9 @@ class MapTable:
 
     def files(self) -> Iterator[Mapping]:
         """All mappings of files, in order of their addresses."""
-        for line in self.lines:
-            if b" 00:00 0" not in line:
-                for mapping in parse_maps(line):
-                    if mapping.is_file:
-                        yield mapping
+        for index, line in enumerate(self.lines):
+            if not is_anonymous(line) and (mapping := self.at(index)) and mapping.is_file:
+                yield mapping
 
     def named(self, name: bytes) -> Mapping | None:
         """The first mapping with one of the kernel's names, such as `[vdso]`."""
@@ -143,6 +148,12 @@ class MapTable:
                 if parsed and parsed[0].path == name and parsed[0].inode == 0:
                     return parsed[0]
         return None
+
+
+def is_anonymous(line: bytes) -> bool:
+    """Whether a line of maps is of memory without a file: device 00:00, inode 0. Those stand
+    in a fixed place after the addresses (the offset is 00000000), where no path can be."""
+    return line.find(b" 00:00 0") == line.find(b" ") + 14
 
 
 def start_of(line: bytes) -> int:

@@ -5,6 +5,8 @@ A new architecture is a new module with an `ARCH` and its name in `arch_of`.
 
 from __future__ import annotations
 
+from _struct import Struct
+
 
 class Arch:
     """What an ABI fixes. Offsets and sizes are in bytes.
@@ -15,6 +17,7 @@ class Arch:
     """
 
     __slots__ = (
+        "_gregset",
         "name", "machine", "elf_class", "word", "prstatus_size", "prstatus_signal", "prstatus_tid",
         "prstatus_offset", "prstatus_registers", "pc", "sp", "fp", "dwarf_registers",
         "return_column", "callee_saved", "red_zone", "pointer_registers",
@@ -50,6 +53,7 @@ class Arch:
         self.prstatus_tid = prstatus_tid
         self.prstatus_offset = prstatus_offset
         self.prstatus_registers = prstatus_registers
+        self._gregset = Struct(f"<{len(prstatus_registers)}{'Q' if word == 8 else 'I'}")
         self.pc = pc
         self.sp = sp
         self.fp = fp
@@ -69,12 +73,8 @@ class Arch:
             raise ValueError(f"NT_PRSTATUS of {len(desc)} bytes, at least {end} expected")
         signal = int.from_bytes(desc[self.prstatus_signal : self.prstatus_signal + 2], "little")
         tid = int.from_bytes(desc[self.prstatus_tid : self.prstatus_tid + 4], "little")
-        word = self.word
-        registers = {
-            name: int.from_bytes(desc[start + i * word : start + (i + 1) * word], "little")
-            for i, name in enumerate(self.prstatus_registers)
-        }
-        return signal, tid, registers
+        values = self._gregset.unpack_from(desc, start)
+        return signal, tid, dict(zip(self.prstatus_registers, values, strict=True))
 
 
 def arch_of(machine: int, elf_class: int) -> Arch | None:
