@@ -7,6 +7,7 @@ is waited for.
 
 from __future__ import annotations
 
+import gc
 import time
 from _struct import Struct
 
