@@ -20,8 +20,6 @@ from tests.support.oracle import Stacks, gdb_frames
 
 from usercrash.report import Report, Thread
 
-GDB_FRAMES = 3000  # of a deep recursion as many as this; gdb needs 30 µs for each
-
 pytestmark = pytest.mark.usefixtures("needs_kernel")
 
 
@@ -80,7 +78,7 @@ def unexplained(program: Program, report: Report, stacks: Stacks) -> list[str]:
     if ours.keys() != stacks.keys():
         lines.append(f"threads: ours {sorted(ours)}, gdb's {sorted(stacks)}")
     for tid in ours.keys() & stacks.keys():
-        for found in differences(ours[tid], stacks[tid][:GDB_FRAMES]):
+        for found in differences(ours[tid], stacks[tid]):
             if not explained(found):
                 lines.append(f"thread {tid} {found}")
     return lines
@@ -116,7 +114,7 @@ def test_frames_of_the_kernels_core(name: str, tmp_path: Path) -> None:
     # A deleted file is where the core does not say.
     where = ("--exe", str(built.exe)) if built.program.delete else ()
     report = analyze(core, *where)
-    assert unexplained(built.program, report, gdb_frames(core, built.exe, GDB_FRAMES)) == []
+    assert unexplained(built.program, report, gdb_frames(core, built.exe)) == []
     check_report(built.program, report)
 
 
@@ -138,7 +136,7 @@ def die(installation: Installation, name: str) -> tuple[Built, Published]:
 def test_through_the_pipe(name: str, installation: Installation) -> None:
     built, crash = die(installation, name)
     report = crash.report
-    assert unexplained(built.program, report, gdb_frames(crash.core, built.exe, GDB_FRAMES)) == []
+    assert unexplained(built.program, report, gdb_frames(crash.core, built.exe)) == []
     check_report(built.program, report)
     assert crash.closed["outcome"] == "published"
     assert report.notes == []

@@ -37,11 +37,13 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """One place on the stack: its pc, its functions, inlined ones first, and its module."""
+    """One place on the stack: its pc, its functions, inlined ones first, its module, and how many
+    functions the report left out before it."""
 
     pc: int
     names: tuple[str, ...]
     module: str | None = None
+    omitted: int = 0
 
 
 _CLONE = re.compile(
@@ -73,11 +75,14 @@ def plain_name(name: str | None) -> str:
 def _our_groups(frames: Sequence[Frame]) -> list[_Group]:
     groups = []
     names: list[str] = []
+    expected = omitted = 0
     for frame in frames:
         names.append(plain_name(frame.function))
+        omitted += frame.index - expected
+        expected = frame.index + 1
         if not frame.inline:
-            groups.append(_Group(int(frame.pc, 16), tuple(names), frame.module))
-            names = []
+            groups.append(_Group(int(frame.pc, 16), tuple(names), frame.module, omitted))
+            names, omitted = [], 0
     return groups
 
 
@@ -99,24 +104,29 @@ def _their_groups(frames: Sequence[OracleFrame]) -> list[_Group]:
 def differences(ours: Thread, theirs: Sequence[OracleFrame]) -> list[Difference]:
     """What differs, in the order of the stack; frames are matched by their pc.
 
-    Frames that the report left out for its size are not missed. Their tail-call frames, which
-    have no place on the stack, are passed over. A name that only we know is no difference.
+    Frames that the report left out of the middle of a deep stack are not missed. Their tail-call
+    frames, which have no place on the stack, are passed over. A name that only we know is no
+    difference.
     """
     mine, other = _our_groups(ours.frames), _their_groups(theirs)
-    if ours.frames_total > len(mine):
-        other = other[: len(mine)]
     found = []
     i = j = 0
+    omitted = mine[0].omitted if mine else 0
     while i < len(mine) or j < len(other):
-        if i < len(mine) and j < len(other) and mine[i].pc == other[j].pc:
+        if omitted > 0 and j < len(other):
+            omitted -= len(other[j].names)
+            j += 1
+        elif i < len(mine) and j < len(other) and mine[i].pc == other[j].pc:
             found += _names(i, mine[i], other[j])
             i, j = i + 1, j + 1
+            omitted = mine[i].omitted if i < len(mine) else 0
         elif j < len(other) and other[j].pc not in {group.pc for group in mine[i:]}:
             found.append(Difference("theirs", "", _label(other[j]), i))
             j += 1
         else:
             found.append(Difference("ours", _label(mine[i]), "", i))
             i += 1
+            omitted = mine[i].omitted if i < len(mine) else 0
     return found
 
 

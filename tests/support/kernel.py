@@ -135,7 +135,8 @@ def analyze(core: Path, *arguments: str | Path, config: Path | None = None) -> R
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A crash that came through: its report, its text, its event log lines and its raw minicore."""
+    """A crash that came through: its report, its text, its event log lines and its raw minicore
+    (`core` does not exist if there was none)."""
 
     report: Report
     text: str
@@ -297,8 +298,10 @@ class Installation:
             return None  # the slot has gone to a later crash
         core = self.place / f"{closed['id']}.core"
         if not core.exists():
-            packed = (self.reports / DATA / f"{closed['id']}.core.zst").read_bytes()
-            core.write_bytes(zstandard.ZstdDecompressor().decompressobj().decompress(packed))
+            packed = self.reports / DATA / f"{closed['id']}.core.zst"
+            if packed.exists():
+                unpack = zstandard.ZstdDecompressor().decompressobj()
+                core.write_bytes(unpack.decompress(packed.read_bytes()))
         return Published(report, text.decode(), core, announced, closed)
 
     def crash(self, built: Built) -> Published:
