@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.conftest import REQUIRE_KERNEL
 
 from usercrash.system import files, host, record, sysctl
 from usercrash.system.core_pattern import core_pattern_guard
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.usefixtures("needs_kernel")
 SECONDS = 60.0
 BEFORE = {sysctl.CORE_PATTERN: "core", sysctl.CORE_PIPE_LIMIT: "0", sysctl.SUID_DUMPABLE: "0"}
 MADE = ("/var/log/usercrashes", "/var/lib/usercrash", "/var/cache/usercrash", "/run/usercrash")
+ASIDE = ".usercrash-test"
 PROGRAM = [sys.executable, "-c", "from usercrash.cli import main; main()"]
 VICTIM = ["/usr/bin/python3", "-c", "import ctypes; ctypes.string_at(0x10)"]
 
@@ -49,13 +51,30 @@ def values() -> dict[str, str]:
     return {name: sysctl.read(name) for name in BEFORE}
 
 
+def set_aside() -> None:
+    """What others have made with the default configuration waits until we are done."""
+    put_back()  # of a run that was killed
+    for path in MADE:
+        if os.path.exists(path):
+            os.rename(path, path + ASIDE)
+
+
+def put_back() -> None:
+    for path in MADE:
+        if os.path.exists(path + ASIDE):
+            shutil.rmtree(path, ignore_errors=True)
+            os.rename(path + ASIDE, path)
+
+
 @pytest.fixture
 def machine() -> Iterator[None]:
     """This machine under the guard, and afterwards as it was found."""
-    if os.path.exists(record.PATH) or any(map(os.path.lexists, MADE[:2])):
-        pytest.skip("usercrash is in use on this machine")
+    if os.path.exists(record.PATH):
+        reason = "usercrash is installed on this machine"
+        (pytest.fail if os.environ.get(REQUIRE_KERNEL) == "1" else pytest.skip)(reason)
     account = host.account_exists()
     with core_pattern_guard("core", 0, suid_dumpable=0):
+        set_aside()
         try:
             yield
         finally:
@@ -63,6 +82,7 @@ def machine() -> Iterator[None]:
                 subprocess.run([*PROGRAM, "uninstall"], check=True)
             for path in MADE:
                 shutil.rmtree(path, ignore_errors=True)
+            put_back()
         assert values() == BEFORE
     assert host.account_exists() == account
 
