@@ -124,7 +124,7 @@ def _without_address(scene: Scene, info: SigInfo, instruction: Decoded | None) -
         if not is_canonical(access.address):
             return cause(
                 kind,
-                f"{_did(access)} at {access.address:#x}, which no address can be",
+                f"{_did(access)} at {access.address:#x}, an impossible (non-canonical) address",
                 _operand_words(scene, access),
                 reason="non-canonical",
             )
@@ -183,7 +183,7 @@ def _bad_target(scene: Scene, instruction: Decoded) -> Cause | None:
     pattern = pattern_words(target)
     return cause(
         "jump-to-bad-address",
-        f"{words} {target:#x}, which no address can be",
+        f"{words} {target:#x}, an impossible (non-canonical) address",
         why,
         f"The address is {pattern}." if pattern else "",
         reason="non-canonical",
@@ -240,7 +240,8 @@ def _bad_address(scene: Scene, info: SigInfo, address: int, access: Access | Non
             where = f"in {scene.places.name(place)}, which nobody may touch"
             reason = "no-access"
         elif info.code == SEGV_ACCERR and access and "write" in access.kind and not place.writable:
-            where = f"in {scene.places.name(place)}, which is read only"
+            where = f"in {scene.places.name(place)}"
+            where += "" if "read-only" in where else ", which is read only"
             reason = "read-only"
         elif info.code != SEGV_ACCERR:
             details.append("It was not mapped at the moment of the fault; it is in the map below.")

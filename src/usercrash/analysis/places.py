@@ -114,7 +114,7 @@ class Places:
         if place is not None:
             return f"in {self.name(place)}{permission_words(place)}"
         if not is_canonical(address):
-            return "not an address that a process can have"
+            return "an impossible (non-canonical) address"
         below, above = self.below(address), self.above(address)
         past = address - below.end if below else None
         before = above.start - address if above else None
@@ -137,7 +137,9 @@ def permission_words(mapping: Mapping) -> str:
 
 
 def count_bytes(count: int) -> str:
-    """`1 byte`, `24 bytes`, `12 KiB` for whole larger amounts."""
+    """`1 byte`, `24 bytes`, `12 KiB` or `8 MiB` for whole larger amounts."""
+    if count >= 1 << 20 and count % (1 << 20) == 0:
+        return f"{count >> 20} MiB"
     if count >= 1 << 12 and count % 1024 == 0:
         return f"{count >> 10} KiB"
     return f"{count} byte" if count == 1 else f"{count} bytes"

@@ -21,6 +21,9 @@ _TCP_STATES = (
 # <linux/net.h>: enum sock_type, socket_state; <linux/netlink.h>
 _TYPES = {1: "stream", 2: "datagram", 3: "raw", 5: "seqpacket"}
 _UNIX_STATES = {1: "unconnected", 2: "connecting", 3: "connected", 4: "disconnecting"}
+# A program that binds an abstract name with the whole length of sockaddr_un has NULs at its
+# end, which the kernel prints as @.
+_ABSTRACT_PADDED = 100
 _LISTENING = 1 << 16  # __SO_ACCEPTCON
 _NETLINK = {0: "route", 2: "usersock", 4: "sock_diag", 6: "xfrm", 7: "selinux", 9: "audit",
             10: "fib_lookup", 11: "connector", 12: "netfilter", 15: "kobject_uevent",
@@ -131,4 +134,6 @@ def _unix(line: bytes, found: dict[int, Socket]) -> None:
         return
     words = "LISTEN" if flags & _LISTENING else _UNIX_STATES.get(state, "")
     path = fields[7] if len(fields) > 7 else b""
+    if path.startswith(b"@") and len(path) >= _ABSTRACT_PADDED:
+        path = path.rstrip(b"@") or b"@"
     found[inode] = Socket(f"unix {_TYPES.get(kind, str(kind))}", path, b"", words)

@@ -30,15 +30,15 @@ def stack_overflow(scene: Scene, address: int) -> Cause | None:
     size = count_bytes(stack.size)
     recursion = _recursion(scene)
     whose = "the main thread's stack" if scene.main_thread else "this thread's stack"
-    guard = "in its guard" if place is not None else "below its end"
+    below = f"{count_bytes(stack.start - address)} below the stack"
     certain = own or bool(recursion)
     if not own:
         whose = "a stack"
     return cause(
         "stack-overflow",
         f"stack overflow: {whose} of {size} is used up" + (f", {recursion}" if recursion else ""),
-        f"The access to {address:#x} is {count_bytes(stack.start - address)} below the stack, "
-        f"{guard}.",
+        f"It touched {address:#x}, {below}"
+        + (", in the guard that the stack ends with." if place is not None else "."),
         _limit_words(scene, stack),
         reason="recursion" if recursion else "no-room",
         certainty="certain" if certain else "likely",

@@ -58,13 +58,13 @@ def _why(paper: Paper, report: Report) -> None:
 
 
 def signal_words(signal: Signal) -> str:
-    """`11 SIGSEGV (segmentation fault), code 1 SEGV_MAPERR, address 0x10`, sender, call."""
+    """`11 SIGSEGV (segmentation fault), code 1 SEGV_MAPERR at 0x10`, sender, call."""
     meaning, _, code_meaning = signal.description.partition(": ")
     parts = [f"{signal.number} {clean(signal.name)}" + (f" ({clean(meaning)})" if meaning else "")]
     if signal.code is not None:
         parts.append(f"code {signal.code} {clean(signal.code_name)}".rstrip())
     if signal.fault_address is not None:
-        parts.append(f"address {signal.fault_address}")
+        parts[-1] += f" at {signal.fault_address}"
     elif code_meaning and signal.sender is None:
         parts.append(clean(code_meaning))
     if signal.system_call is not None:

@@ -12,6 +12,7 @@ TRUSTED = ("context", "cfi")
 END_OF_STACK = "end of stack"
 _NUMBER_WIDTH = 4  # "#12 "
 _MODULE_COLUMNS = 24
+_MAX_TITLES = 24  # thread ids in one heading
 
 
 def base_name(path: str) -> str:
@@ -135,13 +136,11 @@ def _fit(functions: Sequence[str], sources: Sequence[str], room: int) -> tuple[s
 
 
 def signal_words(frame: Frame, handled: Sequence[HandledSignal]) -> str:
-    """`<signal handler called: SIGSEGV, address 0x10>`."""
+    """`<signal handler called: SIGSEGV at 0x10>`."""
     for one in handled:
         if one.frame == frame.index + 1:
             at = one.signal.fault_address
-            return f"<signal handler called: {one.signal.name}" + (
-                f", address {at}>" if at else ">"
-            )
+            return f"<signal handler called: {one.signal.name}" + (f" at {at}>" if at else ">")
     return "<signal handler called>"
 
 
@@ -254,14 +253,33 @@ def groups(threads: Sequence[Thread]) -> list[list[Thread]]:
     return list(found.values())
 
 
+def group_title(group: Sequence[Thread]) -> str:
+    """`Thread 12 (main)`, or `5 threads with the same stack: 12 to 16 (worker)`."""
+    if len(group) == 1:
+        return f"Thread {thread_title(group[0])}"
+    return f"{len(group):,} threads with the same stack: {titles(group)}"
+
+
+def titles(group: Sequence[Thread]) -> str:
+    """The threads' ids and names; neighbours of one name as a range, very many cut."""
+    runs: list[list[Thread]] = []
+    for thread in group:
+        last = runs[-1][-1] if runs else None
+        if last is not None and (last.tid + 1, last.name) == (thread.tid, thread.name):
+            runs[-1].append(thread)
+        else:
+            runs.append([thread])
+    shown = [
+        thread_title(run[0]) if len(run) == 1 else f"{run[0].tid} to {thread_title(run[-1])}"
+        for run in runs[:_MAX_TITLES]
+    ]
+    left = sum(len(run) for run in runs[_MAX_TITLES:])
+    return ", ".join(shown) + (f", and {left:,} more" if left else "")
+
+
 def other_threads(paper: Paper, report: Report) -> None:
     """The stacks of all threads but the first, equal ones once."""
     for group in groups(report.threads[1:]):
         paper.blank()
-        titles = [thread_title(thread) for thread in group]
-        if len(group) == 1:
-            paper.line(Span(f"Thread {titles[0]}", FUNCTION))
-        else:
-            paper.line(Span(f"{len(group)} threads with the same stack: ", FUNCTION),
-                       ", ".join(titles))  # fmt: skip
+        paper.line(Span(group_title(group), FUNCTION))
         stack_lines(paper, group[0])

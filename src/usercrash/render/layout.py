@@ -123,7 +123,8 @@ class Paper:
         if columns(head) + columns(foreign) <= self.width:
             self.lines.append((Span(head), Span(foreign, style)))
             return
-        self.line(head.rstrip())
+        if head.strip():
+            self.line(head.rstrip())
         self.line(Span(" " * indent), Span(foreign, style), indent=indent)
 
     def blank(self) -> None:

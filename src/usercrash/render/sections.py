@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ..report import MemoryBlock, OpenFile, Process, Report, Thread
-from .frames import base_name, full_stack_lines, other_threads, thread_title
+from .frames import base_name, full_stack_lines, other_threads, thread_title, titles
 from .layout import (
     BAD,
     DIM,
@@ -22,6 +22,7 @@ from .layout import (
 
 MAX_REGISTER_THREADS = 64
 _LABEL = 13
+_WITH_ACCESS = ("file", "device", "memfd", "directory", "other")  # kinds opened for something
 
 
 def explanation(paper: Paper, report: Report) -> None:
@@ -134,8 +135,8 @@ def kernel_stacks(paper: Paper, report: Report) -> None:
         return
     paper.heading("Kernel stacks")
     for functions, threads in stacks.items():
-        titles = ", ".join(thread_title(thread) for thread in threads)
-        paper.line(Span(f"Thread{'s' if len(threads) > 1 else ''} {titles}", FUNCTION))
+        words = f"Thread{'s' if len(threads) > 1 else ''} {titles(threads)}"
+        paper.line(Span(words, FUNCTION))
         for function in functions:
             paper.line(f"    {clean(function)}")
 
@@ -271,9 +272,14 @@ def _file_words(file: OpenFile) -> str:
     words = clean(file.target)
     if file.deleted:
         words += " (deleted)"
-    if file.detail:
+    flags = clean(file.flags)
+    if file.kind == "socket" and file.detail:
+        words = clean(file.detail)  # the inode number says nothing beside it
+    elif file.detail:
         words += f"  {clean(file.detail)}"
-    extra = [clean(file.flags)] if file.flags else []
+    if file.kind not in _WITH_ACCESS:
+        flags = flags.partition(", ")[2]
+    extra = [flags] if flags else []
     if file.position:
         extra.append(f"at {file.position}")
     return words + (f"  [{', '.join(extra)}]" if extra else "")

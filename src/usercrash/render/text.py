@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..report import Report
 from .first import first_screen
-from .frames import groups, stack_lines, thread_title
+from .frames import group_title, groups, stack_lines
 from .layout import DIM, FUNCTION, TITLE, Paper, Span, clean
 from .sections import ALL
 
@@ -54,10 +54,8 @@ def stacks_paper(report: Report, *, width: int = WIDTH) -> Paper:
     paper.line(Span(f"Stacks of {clean(process.comm)}, pid {process.pid}", TITLE), indent=2)
     for number, group in enumerate(groups(report.threads)):
         paper.blank()
-        titles = ", ".join(thread_title(thread) for thread in group)
-        words = "Thread " if len(group) == 1 else f"{len(group)} threads with the same stack: "
         crashed = ", which crashed" if group[0].crashed else ""
-        paper.line(Span(words, FUNCTION), Span(titles, FUNCTION), crashed)
+        paper.line(Span(group_title(group), FUNCTION), crashed)
         stack_lines(paper, group[0], report.handled_signals if number == 0 else ())
     for note in report.notes:
         if note.stage in ("threads", "unwind", "symbols", "modules", "core"):
