@@ -34,6 +34,7 @@ def test_commands_work(document: str, commands: str, tmp_path: Path) -> None:
     reports.mkdir(mode=0o700)
     config = tmp_path / "usercrash.toml"
     config.write_text(f'[paths]\nreports = "{reports}"\ncache = "{tmp_path}/cache"\n')
+    (reports / "usercrash_00").write_text("a report\n")
     programs = os.path.dirname(sys.executable)
     done = subprocess.run(
         ["sh", "-e", "-c", commands],
