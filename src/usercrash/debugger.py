@@ -109,18 +109,17 @@ def _report(snapshot: Snapshot, config: Config, wishes: Wishes) -> int:
         from .elf.corewriter import write_core
 
         wishes.core.commit(write_core(snapshot))
-    from .pipeline import View, report_snapshot
+    from .holding import analyse
+    from .pipeline import View
 
     terminal = wishes.output is None and sys.stdout.isatty()
     part = {"text": "full" if terminal else "", "stacks": "stacks", "json": ""}[wishes.form]
     width = shutil.get_terminal_size().columns if terminal else 80
-    view = View(screen=part, color=terminal and colored(), width=width)
-    analysed = report_snapshot(snapshot, config, os.urandom(16).hex(), view)
+    view = View(part, terminal and colored(), width)
+    analysed = analyse(snapshot, config, os.urandom(16).hex(), view)
     text = analysed.json if wishes.form == "json" else analysed.screen if part else analysed.text
     if not text and wishes.form == "text":
-        from .capture.plain_report import plain_report
-
-        text = plain_report(snapshot)
+        text = analysed.text
     if text:
         _deliver(text.rstrip(b"\n") + b"\n", wishes.output)
     if analysed.failure:

@@ -5,11 +5,17 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from .capture.collect import Limits, collect
 from .capture.live import LiveTarget
 from .config import Config
+from .elf.corewriter import write_core
 from .model.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from .pipeline import Analysed, View
 
 _LATE_SECONDS = 0.05
 
@@ -38,6 +44,31 @@ def snapshot_of(target: LiveTarget, limits: Limits, *, lives: bool) -> Snapshot:
         target.close()
     snapshot.facts[b"@stop_ns"] = b"%d" % target.pause_ns
     return snapshot
+
+
+def analyse(snapshot: Snapshot, config: Config, crash_id: str, view: View) -> Analysed:
+    """The report of a snapshot; where nothing could be rendered, its text is what capture knows,
+    without names, and `failure` says why."""
+    from .capture.plain_report import plain_report
+    from .pipeline import Analysed, report_snapshot
+
+    try:
+        analysed = report_snapshot(snapshot, config, crash_id, view)
+    except (ImportError, MemoryError, OSError) as error:
+        analysed = Analysed(failure=f"{type(error).__name__}: {error}")
+    if view.core and not analysed.core:
+        analysed = replace(analysed, core=_compressed_core(snapshot))
+    if analysed.text:
+        return analysed
+    return replace(analysed, text=plain_report(snapshot))
+
+
+def _compressed_core(snapshot: Snapshot) -> bytes:
+    try:
+        from zstandard import ZstdCompressor
+    except ImportError:
+        return b""  # that it is missing is in the analysis's failure already
+    return ZstdCompressor().compress(b"".join(write_core(snapshot)))
 
 
 def with_late_release(target: LiveTarget, work: Callable[[], int]) -> int:

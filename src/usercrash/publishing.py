@@ -17,9 +17,8 @@ from .watcher import Wishes, say
 
 
 def publish(
-    config: Config, wishes: Wishes, crash_id: str, event: CrashEvent, text: bytes,
-    analysed: Analysed,
-) -> str:  # fmt: skip
+    config: Config, wishes: Wishes, crash_id: str, event: CrashEvent, analysed: Analysed
+) -> str:
     """Make the report visible; gives its path. UsercrashError if it cannot be written anywhere.
 
     Where the user named a directory it goes there, else to the reports directory if that
@@ -27,13 +26,13 @@ def publish(
     """
     if not wishes.directory and reports_writable(config.paths.reports):
         try:
-            return _into_store(config, crash_id, event, text, analysed)
+            return _into_store(config, crash_id, event, analysed)
         except UsercrashError as error:
             say(str(error))
     return into_directory(
         wishes.directory or wishes.cwd,
         config.reports.slots,
-        text,
+        analysed.text,
         {".json": analysed.json, ".core.zst": analysed.core},
     )
 
@@ -43,9 +42,7 @@ def reports_writable(path: str) -> bool:
     return os.path.isdir(path) and os.access(path, os.W_OK | os.X_OK, effective_ids=True)
 
 
-def _into_store(
-    config: Config, crash_id: str, event: CrashEvent, text: bytes, analysed: Analysed
-) -> str:
+def _into_store(config: Config, crash_id: str, event: CrashEvent, analysed: Analysed) -> str:
     key = os.urandom(16)
     with closing(Store(config.paths.reports, config.reports.slots, create=True)) as store:
         log = _log(config.paths.state)
@@ -53,7 +50,7 @@ def _into_store(
             log.announced(crash_id, key, event)
         try:
             number = store.publish(
-                crash_id, key, text, analysed.json or None, analysed.core or None
+                crash_id, key, analysed.text, analysed.json or None, analysed.core or None
             )
         except UsercrashError as error:
             if log is not None:

@@ -127,27 +127,22 @@ def _run_and_end(work: Callable[[], None]) -> None:
 
 def _report(snapshot: Snapshot, config: Config, wishes: Wishes) -> None:
     """Analyse, publish, show."""
-    from .capture.plain_report import plain_report
-    from .pipeline import Analysed, View, report_snapshot
+    from .holding import analyse
+    from .pipeline import View
     from .publishing import publish
 
     terminal = os.isatty(2)
     color = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
     width = shutil.get_terminal_size().columns if terminal else 80
     crash_id = os.urandom(16).hex()
-    view = View(screen="first", color=color, width=width, core=True)
-    try:
-        analysed = report_snapshot(snapshot, config, crash_id, view)
-    except (ImportError, MemoryError, OSError) as error:
-        analysed = Analysed(failure=repr(error))  # what was captured is published all the same
-    text = analysed.text or plain_report(snapshot)
+    analysed = analyse(snapshot, config, crash_id, View("first", color, width, core=True))
     if analysed.failure:
         say(f"the analysis is not complete: {analysed.failure}")
     try:
-        place = publish(config, wishes, crash_id, snapshot.event, text, analysed)
+        place = publish(config, wishes, crash_id, snapshot.event, analysed)
     except UsercrashError as error:
         say(f"{error}; the whole report follows")
-        _write(text)
+        _write(analysed.text)
         return
     shown = analysed.json if wishes.json else analysed.screen
     event = snapshot.event

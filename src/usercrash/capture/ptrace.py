@@ -205,10 +205,15 @@ def reap(tid: int) -> None:
         pass  # exec by another thread has taken this id away: nothing is left to reap
 
 
-def pass_over(pid: int) -> None:
-    """Take the stop of a child that we do not trace, so that it is not told again."""
+def take(tid: int) -> None:
+    """Take a stop that `look` or `next_stop` told of, so that it is not told again.
+
+    Needed where nothing is to be passed on: for a child that we do not trace; and after exec, as
+    the kernel refuses requests to a thread whose id has changed before its
+    event was taken (looks_like_a_spurious_pid() in kernel/ptrace.c).
+    """
     try:
-        os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG)
+        os.waitid(os.P_PID, tid, os.WSTOPPED | os.WNOHANG | _WALL)
     except ChildProcessError:
         pass  # killed and reaped meanwhile
 

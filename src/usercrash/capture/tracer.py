@@ -69,12 +69,12 @@ class Tracer:
                 self._ended(stop)
                 continue
             if not stop.traced:
-                ptrace.pass_over(stop.tid)
+                ptrace.take(stop.tid)
                 continue
             try:
                 self._answer(stop)
             except ptrace.ThreadGone:
-                continue  # SIGKILL has woken it; its end comes next
+                ptrace.take(stop.tid)  # SIGKILL has woken it; its end comes next
 
     # -- stops ------------------------------------------------------------------------
 
@@ -82,6 +82,7 @@ class Tracer:
         if stop.group_stop:
             ptrace.listen(stop.tid)
         elif stop.event == ptrace.EVENT_EXEC:
+            ptrace.take(stop.tid)
             self._executed(stop.tid)
             ptrace.cont(stop.tid)
         elif stop.event == ptrace.EVENT_EXIT:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..watcher import Wishes
 
 _NOT_EXECUTABLE, _NOT_FOUND = 126, 127  # what shells use (POSIX, 2.8.2)
+_NOT_HERE = (errno.ENOENT, errno.ENOTDIR)
 _SI_KERNEL = 0x80  # <asm-generic/siginfo.h>: sent by the kernel, as by the terminal's keys
 _PR_SET_PTRACER = 0x59616D61  # <linux/prctl.h>
 
@@ -181,7 +182,7 @@ def _become(
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         _execute(words)
     except OSError as error:
-        status = _NOT_FOUND if error.errno in (errno.ENOENT, errno.ENOTDIR) else _NOT_EXECUTABLE
+        status = _NOT_FOUND if error.errno in _NOT_HERE else _NOT_EXECUTABLE
         text = f"usercrash: {printable(os.fsdecode(words[0]))}: {error.strerror}\n"
         os.write(2, text.encode("utf-8", "backslashreplace"))
     finally:
@@ -198,10 +199,10 @@ def _execute(words: list[bytes]) -> None:
         except OSError as error:
             if error.errno == errno.ENOEXEC:
                 os.execv(b"/bin/sh", [b"sh", path, *words[1:]])
-            if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+            if b"/" in words[0] or error.errno not in _NOT_HERE:
                 failure = error  # found, but not permitted: that tells more than absence
-                if error.errno != errno.EACCES:
-                    break
+            if error.errno not in (*_NOT_HERE, errno.EACCES):
+                break
     raise failure
 
 
