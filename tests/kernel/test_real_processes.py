@@ -53,9 +53,9 @@ def test_hostile_names(installation: Installation) -> None:
     assert "#00 pc 0\n" not in crash.text
     arguments = list(programs()["hostile_names"].args)
     assert len(report.process.cmdline) == 1 + len(arguments)
-    assert report.process.cmdline[1:5] == ["--", "a b\"'", "\x1b[31mred\x1b[0m", "<script>"]
-    assert report.process.cmdline[5] == r"\xff\xfe"
-    assert "/process/cmdline/5" in report.raw_bytes
+    assert report.process.cmdline[1:6] == ["--", "", "a b\"'", "\x1b[31mred\x1b[0m", "<script>"]
+    assert report.process.cmdline[6] == r"\xff\xfe"
+    assert "/process/cmdline/6" in report.raw_bytes
     assert report.process.comm.startswith(") R 1\n\x1b[2J")
 
 

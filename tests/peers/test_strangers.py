@@ -17,11 +17,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
 from tests.support.build import need
-from tests.support.compare import differences
+from tests.support.compare import Difference, differences
 from tests.support.kernel import (
     POLL_SECONDS,
     SECONDS,
@@ -209,12 +210,29 @@ def _kill(pid: int) -> None:
         os.close(pidfd)
 
 
+# Differences to gdb that are not ours to mend: kind, our function, gdb's (shell patterns), why.
+EXPLAINED = [
+    ("alias", "*", "*", "several symbols of one address: gdb takes DWARF's name, we the one that "
+     "programs call"),
+    ("theirs", "", "0x0", "a thread that was just born stands in clone3, where nothing says "
+     "who called: there is nobody; gdb shows a frame at address 0, we end the stack"),
+]  # fmt: skip
+
+
+def _explained(found: Difference) -> bool:
+    return any(
+        kind == found.kind and fnmatchcase(found.ours, ours) and fnmatchcase(found.theirs, theirs)
+        for kind, ours, theirs, _ in EXPLAINED
+    )
+
+
 def _check(stranger: Stranger, report: Report, stacks: Stacks) -> None:
     lines = []
     for thread in report.threads:
         lines += [
             f"thread {thread.tid} ({thread.name}) {found}"
             for found in differences(thread, stacks[thread.namespace_tid or thread.tid])
+            if not _explained(found)
         ]
     assert lines == []
     assert len(report.threads) == len(stacks) >= stranger.threads

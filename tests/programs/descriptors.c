@@ -12,6 +12,7 @@ flags = "-g -O1"
 #include <linux/netlink.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
@@ -53,9 +54,11 @@ int main(void) {
     struct sockaddr_un name = {.sun_family = AF_UNIX};
     snprintf(name.sun_path + 1, sizeof name.sun_path - 1, "usercrash test %d", getpid());
     int local = socket(AF_UNIX, SOCK_STREAM, 0);
-    if (bind(local, (struct sockaddr *)&name, sizeof name) || listen(local, 1)) return 4;
+    if (bind(local, (struct sockaddr *)&name, sizeof(sa_family_t) + 1 + strlen(name.sun_path + 1)) || listen(local, 1)) return 4;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) || pipe(pipes)) return 5;
-    socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
+    struct sockaddr_nl any = {.nl_family = AF_NETLINK}; /* unbound ones are in no list of /proc */
+    int netlink = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
+    if (bind(netlink, (struct sockaddr *)&any, sizeof any)) return 7;
     eventfd(42, 0);
     int poll = epoll_create1(0);
     struct epoll_event event = {.events = EPOLLIN};

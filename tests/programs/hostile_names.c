@@ -4,7 +4,7 @@ signal = "SIGSEGV"
 code = "SEGV_MAPERR"
 cause = "null-pointer"
 frames = ["fault_here", "main"]
-args = ["--", "a b\"'", "\u001b[31mred\u001b[0m", "<script>", "\u00ff\u00fe", "new\nline", ""]
+args = ["--", "", "a b\"'", "\u001b[31mred\u001b[0m", "<script>", "\u00ff\u00fe", "new\nline"]
 flags = "-g -O1"
 */
 #include <sys/prctl.h>
