@@ -14,8 +14,6 @@ from ..model.types import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from .procfs import MapTable
-
     Read = Callable[[int, int], bytes]
     Range = tuple[int, int, str]
 
@@ -39,7 +37,7 @@ _WORD = Struct("<Q")
 _HALF = Struct("<I")
 
 
-def loader_ranges(auxv: dict[int, int], maps: MapTable, read: Read, word: int) -> Iterator[Range]:
+def loader_ranges(auxv: dict[int, int], read: Read, word: int) -> Iterator[Range]:
     """The ranges that hold the loader's data, for 64-bit processes."""
     if word != 8:
         return
@@ -61,7 +59,7 @@ def loader_ranges(auxv: dict[int, int], maps: MapTable, read: Read, word: int) -
         version, _, first, _, _, _, _, following = _R_DEBUG.unpack(data)
         yield from _chain(read, first, links)
         root = following if version >= 2 else 0
-    yield from _abort_message(read, maps, links)
+    yield from _abort_message(read, links)
 
 
 def find_dynamic(auxv: dict[int, int], read: Read) -> int:
@@ -127,9 +125,7 @@ def _string(read: Read, address: int) -> bytes:
     return data.partition(b"\0")[0]
 
 
-def _abort_message(
-    read: Read, maps: MapTable, links: list[tuple[int, bytes, int]]
-) -> Iterator[Range]:
+def _abort_message(read: Read, links: list[tuple[int, bytes, int]]) -> Iterator[Range]:
     """`__abort_msg`, a pointer in libc's data, and the message that it points to: struct
     abort_msg_s of glibc's include/stdlib.h, an unsigned size and the text."""
     for bias, name, dynamic in links:

@@ -82,7 +82,7 @@ def _wanted(
     if fault is not None:
         yield fault - _REGISTER_BEFORE, _REGISTER_BEFORE + _REGISTER_AFTER, "fault address"
     if arch:
-        yield from loader_ranges(auxv, maps, read, arch.word)
+        yield from loader_ranges(auxv, read, arch.word)
     yield from _headers(maps, read)
     if vdso := maps.named(b"[vdso]"):
         yield vdso.start, vdso.size, "vdso"

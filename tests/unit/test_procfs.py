@@ -1,0 +1,135 @@
+"""Parsing of /proc texts in capture, hostile ones included."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from usercrash.capture.filesystems import FileSystems, parse_mountinfo
+from usercrash.capture.procfs import (
+    MapTable,
+    namespace_ids,
+    read_at,
+    stat_fields,
+    stat_number,
+    status_field,
+)
+from usercrash.capture.sockets import socket_facts
+from usercrash.model.maps import parse_maps
+from usercrash.model.notes import NoteLog
+
+MAPS = b"\n".join(
+    (
+        b"00400000-0041f000 r--p 00000000 08:01 17 /usr/bin/x y",
+        b"0041f000-00420000 rw-p 0001f000 08:01 17 /usr/bin/x y",
+        b"7f0000000000-7f0000001000 ---p 00000000 00:00 0 ",
+        b"7f0000001000-7f0000009000 rw-p 00000000 00:00 0 ",
+        b"7f0000009000-7f000000a000 r--p 00000000 08:02 18 /tmp/a 00:00 0 b",
+        b"7ffd00000000-7ffd00021000 rw-p 00000000 00:00 0                          [stack]",
+        b"7ffd00030000-7ffd00032000 r-xp 00000000 00:00 0                          [vdso]",
+        b"ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsyscall]",
+        b"",
+    )
+)
+
+
+def test_stat_with_a_hostile_name() -> None:
+    stat = b"7 (a) R 1\nb) (c) S 3 7 7 0 -1 4194560 1 2 3\n"
+    assert stat_fields(stat)[:3] == [b"S", b"3", b"7"]
+    assert stat_number(stat, 4) == 3
+    assert stat_number(stat, 52) == 0
+    assert stat_number(b"", 4) == 0
+
+
+def test_status_keys_are_matched_whole() -> None:
+    status = b"Name:\tUid:\\n0\nXUid:\t5\nUid:\t1\t2\t3\t4\nNSpid:\t100\t7\nNSpidX:\t9\n"
+    assert status_field(status, b"Uid") == b"1\t2\t3\t4"
+    assert status_field(status, b"Name") == b"Uid:\\n0"
+    assert status_field(status, b"Gid") == b""
+    assert namespace_ids(status) == [100, 7]
+    assert namespace_ids(b"NSpid:\tx\n") == []
+
+
+@given(st.binary(max_size=300), st.integers(0, 60))
+def test_stat_takes_any_bytes(data: bytes, field: int) -> None:
+    stat_number(data, max(field, 4))
+    status_field(data, b"Uid")
+    namespace_ids(data)
+
+
+def test_map_table_finds_as_a_full_parse_does() -> None:
+    table, full = MapTable(MAPS), parse_maps(MAPS)
+    for mapping in full:
+        for address in (mapping.start, mapping.end - 1):
+            found = table.find(address)
+            assert found is not None and found.start == mapping.start
+    assert table.find(0x420000) is None and table.find(0) is None
+    assert table.find((1 << 64) + 5) is None
+    assert [m.path for m in table.files()] == [m.path for m in full if m.is_file]
+    vdso = table.named(b"[vdso]")
+    assert vdso is not None and vdso.start == 0x7FFD00030000
+
+
+def test_a_map_cut_short_loses_its_last_line_only() -> None:
+    assert len(MapTable(MAPS[:-10]).lines) == len(MapTable(MAPS).lines) - 1
+    assert MapTable(b"").lines == []
+
+
+@given(st.binary(max_size=400), st.integers(0, 1 << 65))
+def test_map_table_takes_any_bytes(data: bytes, address: int) -> None:
+    table = MapTable(data)
+    table.find(address)
+    list(table.files())
+    table.named(b"[vdso]")
+
+
+def test_mountinfo() -> None:
+    text = (
+        b"36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue\n"
+        b"37 35 0:300 / /a\\040-\\040b rw - fuse.sshfs x rw\n"
+        b"38 35 bad / / rw - ext4 x rw\n"
+    )
+    assert parse_mountinfo(text) == {b"62:00": b"ext3", b"00:12c": b"fuse.sshfs"}
+
+
+@given(st.binary(max_size=300))
+def test_mountinfo_takes_any_bytes(data: bytes) -> None:
+    parse_mountinfo(data + b" 1:2 / x - y z")
+
+
+def test_file_systems_of_this_process() -> None:
+    proc = os.open(f"/proc/self/task/{os.getpid()}", os.O_RDONLY)
+    try:
+        systems = FileSystems(proc)
+        fd = os.memfd_create("test")
+        device = os.fstat(fd).st_dev
+        os.close(fd)
+        text = b"%02x:%02x" % (os.major(device), os.minor(device))
+        assert systems.opens(text) and not systems.pages_answer(text)
+        assert not systems.opens(b"ff:ff") and systems.type_of(b"ff:ff") == b""
+    finally:
+        os.close(proc)
+
+
+def test_own_sockets_only() -> None:
+    import socket
+
+    with socket.socket(socket.AF_INET) as mine, socket.socket(socket.AF_INET) as other:
+        for one in (mine, other):
+            one.bind(("127.0.0.1", 0))
+            one.listen()
+        inode = b"%d" % os.fstat(mine.fileno()).st_ino
+        proc = os.open(f"/proc/self/task/{os.getpid()}", os.O_RDONLY)
+        notes = NoteLog()
+        facts = socket_facts(proc, {inode}, float("inf"), notes)
+        os.close(proc)
+    assert list(facts) == [b"@net/tcp"] and notes == []
+    heading, line = facts[b"@net/tcp"].strip().split(b"\n")
+    assert b"local_address" in heading and line.split()[9] == inode
+
+
+def test_read_at_stops_at_its_limit() -> None:
+    assert len(read_at(None, b"/proc/self/maps", 100)) == 100
+    assert read_at(None, b"/proc/self/maps", 1 << 20).endswith(b"\n")
