@@ -138,16 +138,17 @@ class Memory:
 
     def _load(self, block: int) -> bytes:
         """One byte for each page of a block: 1 if it may be read."""
-        if self._trust:
-            return b"\1" * _BLOCK
+        flags = b"\1" * _BLOCK if self._trust else self._present(block)
+        return self._without_devices(block * _SPAN, flags) if self._devices else flags
+
+    def _present(self, block: int) -> bytes:
         states = b""
         if self._pagemap >= 0:
             try:
                 states = os.pread(self._pagemap, _BLOCK * 8, block * _BLOCK * 8)
             except (OSError, OverflowError):
                 states = b""  # addresses that no process has (vsyscall, garbage)
-        flags = states[7::8].translate(_USABLE).ljust(_BLOCK, b"\0")
-        return self._without_devices(block * _SPAN, flags) if self._devices else flags
+        return states[7::8].translate(_USABLE).ljust(_BLOCK, b"\0")
 
     def _without_devices(self, base: int, flags: bytes) -> bytes:
         for start, end in self._devices:
