@@ -89,7 +89,7 @@ def test_file_with_another_build_id_is_refused(tmp_path: Path, full: bool) -> No
     stack = ours.stack()
     assert [frame.pc for frame in stack.frames] == right
     assert ours.names(stack)[0] == ""
-    expected = Trust.CFI if full else Trust.SCAN
+    expected = Trust.CFI if full else Trust.CALL_RECOVERY
     assert [frame.trust for frame in stack.frames[:3]] == [Trust.CONTEXT, expected, expected]
 
 

@@ -16,6 +16,7 @@ from tests.support.gcore import core_of, gcore_at_fault
 from tests.support.oracle import gdb_frames
 from tests.support.spawn import compile_c
 
+from usercrash.analysis.elf_file import ElfFile
 from usercrash.analysis.unwind import Trust, UnwindLimits, unwind
 
 BARE = ("-fno-asynchronous-unwind-tables", "-fno-unwind-tables", "-g0")
@@ -92,27 +93,39 @@ def test_leaf_without_cfi_or_frame(tmp_path: Path) -> None:
 
 
 STEPS = r"""
-__attribute__((noinline)) int third(int x) { volatile int y = x; y++; return y; }
-__attribute__((noinline)) int second(int x) { volatile int y = third(x); y++; return y; }
-__attribute__((noinline)) int first(int x) { volatile int y = second(x); y++; return y; }
+#define KEEP __attribute__((noinline))
+KEEP int third(int x) { volatile int y = x; y++; return y; }
+KEEP int second(int x) {
+    volatile int y = third(x);
+    if (y > 100) return third(y) + third(y + 1) * x;
+    y++;
+    return y + x;
+}
+KEEP int first(int x) {
+    volatile char room[200];
+    room[x] = 1;
+    int y = second(x);
+    return y + room[x];
+}
 int main(int c, char **v) { (void)v; volatile int y = first(c); return y; }
 """
 
 
-@pytest.mark.parametrize("optimize", ["-O0", "-O1", "-O2"])
-def test_every_instruction_without_cfi(tmp_path: Path, optimize: str) -> None:
-    """The frame is right at each instruction, while it is made and undone."""
-    program = compile_c(
-        tmp_path, "program", STEPS, optimize, "-fno-omit-frame-pointer", "-fcf-protection=full",
-        *BARE,
-    )  # fmt: skip
-    steps = 70
+@pytest.mark.parametrize("strip", [False, True], ids=["symbols", "stripped"])
+@pytest.mark.parametrize(
+    "flags", [("-O0",), ("-O1", "-fno-omit-frame-pointer"), ("-O2", "-fno-omit-frame-pointer"),
+              ("-O1", "-fomit-frame-pointer"), ("-O2", "-fomit-frame-pointer"),
+              ("-O2", "-fomit-frame-pointer", "-fcf-protection=full")], ids=" ".join,
+)  # fmt: skip
+def test_every_instruction_without_cfi(tmp_path: Path, flags: tuple[str, ...], strip: bool) -> None:
+    """The callers are right at each instruction, while frames are made and undone."""
+    program = compile_c(tmp_path, "program", STEPS, "-fno-optimize-sibling-calls", *flags, *BARE)
     script = tmp_path / "steps.py"
     script.write_text(
         "import gdb\n"
         "gdb.execute('break *first')\n"
         "gdb.execute('run')\n"
-        f"for step in range({steps}):\n"
+        "for step in range(70):\n"
         "    if gdb.selected_frame().name() not in ('first', 'second', 'third'): break\n"
         f"    gdb.execute('gcore {tmp_path}/%d.core' % step, to_string=True)\n"
         "    gdb.execute('stepi', to_string=True)\n"
@@ -120,14 +133,25 @@ def test_every_instruction_without_cfi(tmp_path: Path, optimize: str) -> None:
     )
     command = [need("gdb", "gdb"), "-batch", "-nx", "-q", "-x", str(script), str(program)]
     subprocess.run(command, capture_output=True, check=True)
-    chain = ["third", "second", "first", "main", "__libc_start_call_main"]
+    symbols = ElfFile(program.read_bytes()).symbols
+    if strip:
+        subprocess.run([need("strip", "binutils"), str(program)], check=True)
+    chain = ["third", "second", "first", "main"]
     cores = sorted(tmp_path.glob("*.core"), key=lambda path: int(path.stem))
     assert len(cores) > 20
     for core in cores:
         ours = analyse(core)
-        names = ours.names(ours.stack())
+        main = next(module for module in ours.modules if module.main)
+        names = []
+        for frame in ours.stack().frames:
+            if ours.modules.find(frame.lookup_pc) is main:
+                found = symbols.find(frame.lookup_pc - main.bias)
+                assert found is not None
+                names.append(found[0].decode())
         assert names[0] in chain
-        assert names[: len(chain) - chain.index(names[0])] == chain[chain.index(names[0]) :], core
+        assert names[:-1] == chain[chain.index(names[0]) :], core
+        assert names[-1] == "_start"
+        assert ours.stack().complete
 
 
 DEEP = r"""

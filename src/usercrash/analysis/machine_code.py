@@ -17,10 +17,11 @@ Prologue = tuple[int, int | None]
 @dataclass(frozen=True, slots=True)
 class CodeFacts:
     """`sigreturn`: the code of signal trampolines; `sigcontext`: (register, its distance from
-    the stack pointer there)."""
+    the stack pointer there); `frame_makers`: how functions begin that use the frame pointer."""
 
     sigreturn: tuple[bytes, ...]
     sigcontext: tuple[tuple[str, int], ...]
+    frame_makers: tuple[bytes, ...]
 
     def call_target(self, before: bytes, address: int) -> int | None:
         """If the bytes before `address` end with a call: its target, 0 for an indirect one.
@@ -88,6 +89,11 @@ _FACTS: dict[str, CodeFacts] = {
             b"\xb8\x0f\x00\x00\x00\x0f\x05",  # mov eax, 15; syscall
         ),
         sigcontext=tuple((name, 40 + 8 * at) for at, name in enumerate(_X86_64_SIGCONTEXT)),
+        frame_makers=tuple(
+            entry + push
+            for entry in (b"", b"\xf3\x0f\x1e\xfa")  # endbr64
+            for push in (b"\x55\x48\x89\xe5", b"\x55\x48\x8b\xec")  # push rbp; mov rbp, rsp
+        ),
     )
 }
 

@@ -15,6 +15,7 @@ from ..elf.headers import PF_W, PF_X, PT_LOAD, PT_NOTE
 from ..errors import FormatError
 from ..model.maps import Mapping
 from .call_frames import CallFrames
+from .code_walk import CodeWalk
 from .elf_file import MAX_NOTE_BYTES, ElfFile, build_id_of_notes
 from .image import AT_ENTRY, AT_SYSINFO_EHDR, UNKNOWN_PERMISSIONS, CoreImage
 from .module_files import (
@@ -88,6 +89,7 @@ class ModuleTable:
         self._code_starts = [row[0] for row in self._code]
         self.mappings = mappings
         self.rows: dict[int, object] = {}  # the unwinder's steps by address, for all threads
+        self.code_walk = CodeWalk()
 
     def __iter__(self) -> Iterator[Module]:
         return iter(self._modules)

@@ -15,6 +15,7 @@ from .modules import Module, ModuleTable
 
 _SCAN_WORDS = 512  # how far up the stack the last resort looks
 _MAX_SCANS = 8  # how often in one stack
+_MAX_FUNCTION = 1 << 20  # bytes of one function's code
 _MAX_FRAME = 16 << 20  # bytes between a stack pointer and a frame pointer that is believed
 
 FRAME_POINTER, CALL_RECOVERY, SCAN = "frame-pointer", "call-recovery", "scan"
@@ -41,6 +42,10 @@ class Recovery:
         numbers = {name: number for number, name in arch.dwarf_registers.items()}
         self.pc, self.sp, self.fp = arch.return_column, numbers[arch.sp], numbers[arch.fp]
         self.word = arch.word
+        self.saved = arch.callee_saved
+        self.numbers = numbers
+        self.names = arch.dwarf_registers
+        self.walk = modules.code_walk if arch.name == "x86_64" else None
         self.scans = 0
 
     def caller(
@@ -60,15 +65,59 @@ class Recovery:
             found = self._unfinished(registers, pc, sp)
             if found is not None:
                 return found, CALL_RECOVERY
-        if fp is not None and sp <= fp < sp + _MAX_FRAME and fp % self.word == 0:
-            # (what is saved there need not be a frame pointer: the caller may do without)
-            target = self._return_address(fp + self.word)
-            saved = self._word(fp)
-            if target is not None and saved is not None:
-                return self._with(registers, target, fp + 2 * self.word, saved), FRAME_POINTER
+        by_frame_pointer = self._by_frame_pointer(registers, sp, fp)
+        if by_frame_pointer is not None and self._makes_frame(by_frame_pointer, pc):
+            return by_frame_pointer, FRAME_POINTER
+        by_code = self._by_code(registers, pc, sp, fp)
+        if by_code is not None:
+            return by_code, CALL_RECOVERY
+        if by_frame_pointer is not None:
+            return by_frame_pointer, FRAME_POINTER
         if fp == 0 and not exact:
             return "end of stack"  # the ABI's mark of the outermost frame
         return self._scan(registers, pc, sp, exact)
+
+    def _by_frame_pointer(self, registers: Registers, sp: int, fp: int | None) -> Registers | None:
+        if fp is None or not sp <= fp < sp + _MAX_FRAME or fp % self.word:
+            return None
+        target = self._return_address(fp + self.word)
+        saved = self._word(fp)  # (no frame pointer if the caller does without)
+        if target is None or saved is None:
+            return None
+        return self._with(registers, target, fp + 2 * self.word, saved)
+
+    def _makes_frame(self, caller: Registers, pc: int) -> bool:
+        """Whether the call before a return address entered a function that makes a frame with
+        the frame pointer and holds `pc`: then the frame pointer is its own."""
+        called = self._call_target(caller[self.pc] or 0)
+        if not called or not called <= pc < called + _MAX_FUNCTION or self.facts is None:
+            return False
+        start = self._function(pc)
+        code = self.memory.read(called, 16)
+        return start in (None, called) and code.startswith(self.facts.frame_makers)
+
+    def _by_code(self, registers: Registers, pc: int, sp: int, fp: int | None) -> Registers | None:
+        """The caller by following the code to its return; None unless the best paths (those past
+        the fewest calls, any of which may never return) agree."""
+        best: Registers | None = None
+        calls = 0
+        for found in (
+            self.walk.returns(self.memory.read, pc, sp, fp) if self.walk is not None else ()
+        ):
+            if best is not None and found.calls > calls:
+                break
+            above = found.registers.get("rsp")
+            target = found.address
+            if above is None or above <= sp or not self._is_return_address(target):
+                continue
+            new = self._with(registers, target, above, fp)
+            for name, value in found.registers.items():
+                if name in self.saved and name != self.names[self.sp]:
+                    new[self.numbers[name]] = value
+            if best is not None and (best[self.pc], best[self.sp]) != (target, above):
+                return None
+            best, calls = new, found.calls
+        return best
 
     def _after_bad_jump(
         self, registers: Registers, pc: int, sp: int
@@ -133,9 +182,10 @@ class Recovery:
     def _return_address(self, address: int) -> int | None:
         """The word at `address` if it can be a return address."""
         value = self._word(address)
-        if value is None or not self.modules.executable(value - 1):
-            return None
-        return value if self._call_target(value) is not None else None
+        return value if value is not None and self._is_return_address(value) else None
+
+    def _is_return_address(self, value: int) -> bool:
+        return self.modules.executable(value - 1) and self._call_target(value) is not None
 
     def _call_target(self, address: int) -> int | None:
         if self.facts is None:
