@@ -168,6 +168,10 @@ def test_what_may_be_shared(tmp_path: Path) -> None:
     libc = os.stat("/usr/lib/x86_64-linux-gnu/libc.so.6")
     assert symcache.shareable(libc)
     assert not symcache.shareable(os.stat("/usr/lib"))
+    with open("/usr/lib/x86_64-linux-gnu/libc.so.6", "rb") as file:
+        assert symcache.shareable(os.fstat(file.fileno()), fd=file.fileno())
+    with open("/proc/version", "rb") as file:  # no file system of files
+        assert not symcache.shareable(libc, fd=file.fileno())
 
     def like(status: os.stat_result, **changed: int) -> os.stat_result:
         fields = {"st_mode": status.st_mode, "st_uid": status.st_uid, "st_dev": status.st_dev}

@@ -17,19 +17,26 @@ Read = Callable[[int, int], bytes]
 
 class CallFrames:
     """Finds the row for a pc: `.eh_frame_hdr`, an index of `.eh_frame`, `.debug_frame`;
-    what is not in the file is looked for in memory. `problems` says what was broken.
+    what is not in the file is looked for in memory. `problems` says what was broken, and `note`
+    is told.
 
     Addresses asked for are link-time ones; `read` reads the process's memory at run-time
     addresses, `bias` between the two.
     """
 
     def __init__(
-        self, elf: ElfFile | None, memory_elf: ElfFile | None, bias: int, read: Read
+        self,
+        elf: ElfFile | None,
+        memory_elf: ElfFile | None,
+        bias: int,
+        read: Read,
+        note: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._elf = elf
         self._memory_elf = memory_elf
         self._bias = bias
         self._read = read
+        self._note = note
         self._tables: list[FrameTable] | None = None
         self.problems: list[str] = []
 
@@ -63,6 +70,7 @@ class CallFrames:
     def _problem(self, text: str) -> None:
         if len(self.problems) < 20:
             self.problems.append(text)
+            self._note(text)
 
     def _load(self) -> list[FrameTable]:
         tables = []
@@ -119,6 +127,8 @@ class CallFrames:
         if segment is None:
             return None
         raw = self._read(segment.vaddr + self._bias, min(segment.memsz, _MAX_MEMORY))
+        if not raw:
+            return None
         header = EhFrameHdr(raw, segment.vaddr, 8 if elf.wide else 4, elf.order)
         load = elf.segment_at(header.eh_frame)
         if load is None:

@@ -38,10 +38,10 @@ from ..model.event import CrashEvent
 from ..model.maps import Mapping, parse_maps
 from ..model.notes import NoteLog
 from ..model.snapshot import ElfNote, MappedFile
+from .core_notes import FileRow, PsInfo, parse_auxv, parse_file_note, parse_psinfo
 
 MAX_SEGMENTS = 1 << 20
 MAX_THREADS = 100_000
-MAX_FILE_ROWS = 200_000
 AT_ENTRY, AT_RANDOM, AT_EXECFN, AT_SYSINFO_EHDR, AT_PHDR = 9, 25, 31, 33, 3
 _STAGE = "core"
 _CORE_SIGNALS = frozenset((3, 4, 5, 6, 7, 8, 11, 24, 25, 31))  # those that dump core by default
@@ -58,25 +58,6 @@ class CoreThread:
     signal: int
     registers: dict[str, int]
     siginfo: bytes = b""
-
-
-@dataclass(frozen=True, slots=True)
-class PsInfo:
-    """NT_PRPSINFO: pid, the 16-byte command name, and at most 80 bytes of arguments."""
-
-    pid: int
-    comm: bytes
-    args: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class FileRow:
-    """One row of NT_FILE: [start, end) shows `path` from byte `offset` on."""
-
-    start: int
-    end: int
-    offset: int
-    path: bytes
 
 
 class CoreImage:
@@ -262,12 +243,7 @@ class CoreImage:
         elif note.type == NT_FILE and not self.file_rows:
             self.file_rows = parse_file_note(desc, self.arch.word)
         elif note.type == NT_PRPSINFO and self.psinfo is None and len(desc) >= 136:
-            # <sys/procfs.h>, 64 bits: pr_pid at 24, pr_fname[16] at 40, pr_psargs[80] at 56
-            self.psinfo = PsInfo(
-                int.from_bytes(desc[24:28], "little"),
-                desc[40:56].partition(b"\0")[0],
-                desc[56:136].partition(b"\0")[0].rstrip(b" "),
-            )
+            self.psinfo = parse_psinfo(desc)
 
     def _take_own(self, note: ElfNote) -> None:
         if note.type == minicore.NT_EVENT:
@@ -378,35 +354,3 @@ def _permissions(flags: int) -> bytes:
 
 def _split_deleted(path: bytes) -> tuple[bytes, bool]:
     return (path[:-10], True) if path.endswith(b" (deleted)") else (path, False)
-
-
-def parse_auxv(data: bytes, word: int) -> dict[int, int]:
-    """The auxiliary vector's entries up to AT_NULL; the first of each type counts."""
-    layout = struct.Struct("<QQ" if word == 8 else "<II")
-    found: dict[int, int] = {}
-    for kind, value in layout.iter_unpack(data[: len(data) // layout.size * layout.size]):
-        if kind == 0:
-            break
-        found.setdefault(kind, value)
-    return found
-
-
-def parse_file_note(data: bytes, word: int) -> list[FileRow]:
-    """The rows of NT_FILE (fs/binfmt_elf.c, fill_files_note): count, page size, count times
-    (start, end, offset in pages), then as many NUL-terminated names. Ends at the first
-    row that is not whole."""
-    letter = "Q" if word == 8 else "I"
-    head, layout = struct.Struct("<2" + letter), struct.Struct("<3" + letter)
-    if len(data) < head.size:
-        return []
-    count, page = head.unpack_from(data)
-    count = min(count, (len(data) - head.size) // layout.size, MAX_FILE_ROWS)
-    names = data[head.size + count * layout.size :].split(b"\0", count)
-    result = []
-    for index in range(count):
-        start, end, offset = layout.unpack_from(data, head.size + index * layout.size)
-        if index + 1 >= len(names):
-            break
-        if start < end:
-            result.append(FileRow(start, end, offset * page, names[index]))
-    return result

@@ -214,8 +214,16 @@ def _module(
         module.how = "memory"
     if not code and not _laid_out(module):
         return None
-    module.frames = CallFrames(module.elf, module.memory_elf, module.bias, image.read)
+    module.frames = _call_frames(image, module)
     return module
+
+
+def _call_frames(image: CoreImage, module: Module) -> CallFrames:
+    name = module.path.decode("utf-8", "backslashreplace")
+    return CallFrames(
+        module.elf, module.memory_elf, module.bias, image.read,
+        lambda text: image.notes.add("unwind", name, text),
+    )  # fmt: skip
 
 
 def _laid_out(module: Module) -> bool:
@@ -312,7 +320,7 @@ def _vdso(image: CoreImage) -> Module | None:
     module = Module(b"[vdso]", mapping.start, mapping.end, bias, [mapping], elf.build_id)
     module.elf = module.memory_elf = elf
     module.how = "memory"
-    module.frames = CallFrames(elf, elf, bias, image.read)
+    module.frames = _call_frames(image, module)
     return module
 
 

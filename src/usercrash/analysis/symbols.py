@@ -153,7 +153,7 @@ class Symbolizer:
         if not elf.debug_info_size:
             debug = open_debug_file(elf, module.path, elf.build_id, self._notes, self._debug_root)
         found = symcache.convert(elf, debug, self._max_debug_bytes)
-        if status is not None and symcache.shareable(status, self._owner):
+        if status is not None and symcache.shareable(status, self._owner, module.fd):
             self.wanted.append(module)
         return found
 

@@ -12,9 +12,11 @@ load, then these parts, each padded to 16 bytes. The identity says which files i
 
 from __future__ import annotations
 
+import ctypes
 import os
 import stat
 import struct
+import sys
 import time
 import zlib
 from dataclasses import dataclass
@@ -34,7 +36,13 @@ _HEAD = struct.Struct("<8sIIQQQ8x")
 _CHECKED = 12  # where the bytes begin that the checksum is of
 assert _HEAD.size == 48
 _STAGE = "symbol cache"
-_FUSE = (b"fuse", b"nfs", b"cifs", b"smb", b"9p", b"ceph", b"afs")  # st_uid is what a server says
+_FROM_AFAR = (b"fuse", b"nfs", b"cifs", b"smb", b"9p", b"ceph", b"afs")
+# <linux/magic.h>: ext2-4, xfs, btrfs, overlayfs, tmpfs, ramfs, squashfs, erofs, f2fs, bcachefs; zfs
+_LOCAL_TYPES = frozenset((
+    0xEF53, 0x58465342, 0x9123683E, 0x794C7630, 0x01021994, 0x858458F6, 0x73717368, 0xE0F5E1E2,
+    0xF2F52010, 0xCA451A4E, 0x2FC12FC1,
+))  # fmt: skip
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(slots=True)
@@ -89,34 +97,46 @@ def _source_name(elf: ElfFile, debug: DebugFile | None) -> str:
 # --- what may be shared, and under which name ---
 
 
-def shareable(status: os.stat_result, owner: int = 0) -> bool:
+def shareable(status: os.stat_result, owner: int = 0, fd: int = -1) -> bool:
     """Whether what is made of this file may serve other crashes.
 
     A regular file of root's (or `owner`'s, for a private cache) that others can read and
-    nobody else can write, on a local file system of ours: elsewhere the owner
-    is what some server or user says.
+    nobody else can write, on a local file system: elsewhere the owner is what some server or
+    user says. `fd`, the file itself, tells that of any file; without it only of one whose
+    device is mounted here.
     """
     return (
         stat.S_ISREG(status.st_mode)
         and status.st_uid in (0, owner)
         and not status.st_mode & 0o022
         and (bool(status.st_mode & 0o004) or owner != 0)
-        and _local_device(status.st_dev)
+        and (_local_file(fd) if fd >= 0 else _local_device(status.st_dev))
     )
 
 
+def _local_file(fd: int) -> bool:
+    """Whether a file lies on a file system of the kernel's own, by fstatfs(2)'s f_type."""
+    buffer = ctypes.create_string_buffer(256)
+    if _libc.fstatfs(fd, buffer) != 0:
+        return False
+    kind = int.from_bytes(buffer.raw[: ctypes.sizeof(ctypes.c_long)], sys.byteorder)
+    return kind & 0xFFFFFFFF in _LOCAL_TYPES
+
+
 def _local_device(device: int) -> bool:
-    """Whether a device is mounted here, by /proc/self/mountinfo (proc(5)), and not from afar."""
+    """Whether a device is mounted here, by /proc/self/mountinfo (proc(5)), and not from afar.
+
+    (btrfs and overlayfs report devices that mountinfo does not name: not known, not shared.)
+    """
     wanted = f"{os.major(device)}:{os.minor(device)}".encode()
     try:
         with open("/proc/self/mountinfo", "rb") as file:
             for line in file:
                 head, _, tail = line.partition(b" - ")
                 if head.split(b" ", 3)[2] == wanted:
-                    return not tail.startswith(_FUSE)
+                    return not tail.startswith(_FROM_AFAR)
     except (OSError, IndexError):
         return False
-    # btrfs and overlayfs report devices that mountinfo does not name: not known, not shared
     return False
 
 
