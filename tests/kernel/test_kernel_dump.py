@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import zstandard
 from tests.support.build import build, need, programs
+from tests.support.dead_fuse import dead_fuse
 from tests.support.held import SHORT, Captured, handler
 from tests.support.oracle import Stacks, eu_stack_frames, gdb_frames
-from tests.support.spawn import compile_c
+from tests.support.spawn import compile_c, running, tell
 
 pytestmark = pytest.mark.usefixtures("needs_kernel")
 
@@ -370,6 +371,50 @@ def test_memory_that_would_hang_is_left_out(tmp_path: Path) -> None:
         got = held.result("faulting")
     assert got.proved
     assert any("cmdline" in what for _, what, _ in got.notes)
+
+
+def test_a_file_system_that_never_answers(tmp_path: Path) -> None:
+    """An ELF file on FUSE: its first page is in memory, registers point at others. Reading
+    those, or opening the file, would never return."""
+    if not Path("/dev/fuse").exists():
+        pytest.skip("this kernel has no FUSE")
+    exe = compile_c(
+        tmp_path,
+        "remote",
+        r"""
+        #include <fcntl.h>
+        #include <sys/mman.h>
+        #include <unistd.h>
+        int main(int argc, char **argv) {
+            int fd = open(argv[1], O_RDONLY);
+            char *file = mmap(0, 64 << 12, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0);
+            if (file == MAP_FAILED || file[1] != 'E') return 1;
+            char byte;
+            write(1, "r", 1);
+            read(0, &byte, 1);
+            register char *far asm("rbx") = file + (32 << 12);
+            asm volatile("movl $1, 0" : : "r"(far));
+        }
+        """,
+    )
+    place = tmp_path / "mount"
+    place.mkdir()
+    content = b"\x7fELF\2\1\1".ljust(64 << 12, b"x")
+    with (
+        dead_fuse(place, content) as server,
+        handler(tmp_path) as held,
+        running([exe, place / "library.so"]) as process,
+    ):
+        server.silence()
+        tell(process)
+        assert process.wait(30) == -signal.SIGSEGV
+        got = held.result("remote")
+        assert server.unanswered == []
+    assert got.proved
+    assert (str(place / "library.so"), False, 0, 2) in got.files
+    assert [why for _, what, why in got.notes if "library.so" in what] == [
+        "its file system (fuse) may not answer"
+    ]
 
 
 def test_file_descriptors_of_a_deleted_program(tmp_path: Path) -> None:
