@@ -46,11 +46,7 @@ def place() -> Iterator[Installation]:
 @pytest.fixture(scope="session")
 def crasher() -> Built:
     """A plain null pointer in C."""
-    return build(programs()["null_chain"] if "null_chain" in programs() else _first("null_chain"))
-
-
-def _first(stem: str) -> object:
-    return next(program for name, program in programs().items() if name.startswith(stem))
+    return build(next(one for name, one in programs().items() if name.startswith("null_chain")))
 
 
 def hook(place: Installation, code: str) -> None:

@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from usercrash import protocol
@@ -107,7 +108,7 @@ def main() -> None:
     if wanted[0].startswith("barrier:"):
         barrier = wanted.pop(0).partition(":")[2]
     client = FakeClient(sys.argv[1], barrier)
-    steps = {
+    steps: dict[str, Callable[[str], None]] = {
         "announce": client.announce, "grant": client.grant, "report": client.report,
         "core": client.core, "half-core": client.half_core, "files": client.send_files,
         "complete": client.complete, "complete-with": client.complete, "packet": client.packet,
