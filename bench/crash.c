@@ -31,6 +31,21 @@ static int64_t now(clockid_t clock) {
     return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
 }
 
+/* Touch it all; half of every page cannot be compressed, half is zero: about what a heap is. */
+static void *fill(size_t size) {
+    uint64_t *volatile memory = malloc(size), random = 88172645463325252u;
+    if (!memory) return NULL;
+    memset((void *)memory, 0, size);
+    for (size_t i = 0; i < size / 8; i++) {
+        if (i & 256) continue;
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        memory[i] = random;
+    }
+    return (void *)memory;
+}
+
 static void *work(void *arg) {
     char byte;
     pthread_barrier_wait(&all_here);
@@ -50,9 +65,7 @@ static void child(size_t size, long threads, const char *core, struct shared *ti
     limit.rlim_cur = limit.rlim_max = atol(core) < 0 ? RLIM_INFINITY : (rlim_t)atol(core);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (setrlimit(RLIMIT_CORE, &limit) || pipe(never)) _exit(8);
-    char *volatile memory = malloc(size);
-    if (!memory) _exit(7);
-    memset(memory, 'x', size);
+    if (!fill(size)) _exit(7);
     pthread_attr_init(&small);
     pthread_attr_setstacksize(&small, 256 * 1024);
     pthread_barrier_init(&all_here, NULL, (unsigned)threads);

@@ -212,8 +212,7 @@ def _kill(pid: int) -> None:
 
 # Differences to gdb that are not ours to mend: kind, our function, gdb's (shell patterns), why.
 EXPLAINED = [
-    ("alias", "*", "*", "several symbols of one address: gdb takes DWARF's name, we the one that "
-     "programs call"),
+    ("alias", "*", "*", "several symbols stand at this address, as the file's symbol tables prove"),
     ("theirs", "", "0x0", "a thread that was just born stands in clone3, where nothing says "
      "who called: there is nobody; gdb shows a frame at address 0, we end the stack"),
 ]  # fmt: skip
