@@ -90,8 +90,8 @@ class Watcher:
         try:
             snapshot = snapshot_of(target, self._limits, lives=False)
             child = os.fork()
-        except OSError as error:  # out of descriptors or processes: the watching goes on
-            say(f"no report of process {target.event.pid}: {error.strerror}")
+        except Exception as error:  # out of descriptors, a mistake of ours: the watching goes on
+            say(f"no report of process {target.event.pid}: {error!r}")
             return
         if child == 0:
             _run_and_end(lambda: _report(snapshot, self._config, self._wishes))

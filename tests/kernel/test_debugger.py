@@ -167,13 +167,20 @@ def test_the_core_gives_other_debuggers_the_frames(
         ("4194305", 1, "there is no process 4194305"),
         ("99999999999999999999", 1, "there is no process 99999999999999999999"),
         ("9" * 5000, 1, "there is no process 9999"),
-        ("2", 1, "is a thread of the kernel"),
     ],
 )
 def test_what_is_no_process(word: str, status: int, said: str, config: Path) -> None:
     done = debugger("--config", config, word)
     assert said in one_line(done)
     assert done.returncode == status
+
+
+def test_a_thread_of_the_kernel(config: Path) -> None:
+    if not Path("/proc/2/comm").exists() or Path("/proc/2/comm").read_text() != "kthreadd\n":
+        pytest.skip("in this pid namespace no thread of the kernel is to be seen")
+    done = debugger(2, "--config", config)
+    assert "process 2 (kthreadd) is a thread of the kernel" in one_line(done)
+    assert done.returncode == 1
 
 
 def test_no_argument_and_too_many(config: Path) -> None:
