@@ -332,7 +332,8 @@ def test_thousand_threads(tmp_path: Path) -> None:
 
 
 def test_memory_that_would_hang_is_left_out(tmp_path: Path) -> None:
-    """userfaultfd: a page whose handler stands still. A plain read of it never returns."""
+    """userfaultfd: pages whose handler stands still, the command line's among them. Whether a
+    read of one comes back (with an error) depends on the kernel."""
     exe = compile_c(
         tmp_path,
         "faulting",
