@@ -12,7 +12,7 @@ import pytest
 import zstandard
 from tests.support.build import build, need, programs
 from tests.support.dead_fuse import dead_fuse
-from tests.support.held import SHORT, Captured, handler
+from tests.support.held import FULL, SHORT, Captured, handler
 from tests.support.oracle import Stacks, eu_stack_frames, gdb_frames
 from tests.support.spawn import compile_c, running, tell
 
@@ -221,6 +221,43 @@ def test_killed_while_it_is_read(tmp_path: Path) -> None:
         got = held.result("killed")
     assert got.proved and len(got.threads) == 9
     assert "maps" not in got.facts
+    assert got.notes
+
+
+def with_pid(pid: int, command: list[str | Path]) -> subprocess.Popen[bytes]:
+    """A process with this very number, which must be free."""
+    for _ in range(1000):
+        Path("/proc/sys/kernel/ns_last_pid").write_text(str(pid - 1))
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        if process.pid == pid:
+            return process
+        process.kill()
+        process.communicate()
+    raise RuntimeError(f"process number {pid} is not to be had")
+
+
+@pytest.mark.parametrize("ids", [FULL, SHORT])
+@pytest.mark.parametrize("stage", ["before", "during"])
+def test_number_given_to_another_process(stage: str, ids: str, tmp_path: Path) -> None:
+    """Killed while the collector stands still; its number then belongs to somebody else."""
+    exe = compile_c(tmp_path, "killed", NINE)
+    with handler(tmp_path, stage, ids) as held:
+        process = held.start([exe])
+        held.wait_stopped()
+        process.kill()
+        process.wait(60)
+        other = with_pid(process.pid, ["cat", "/dev/fd/0", "canary"])
+        try:
+            held.go_on(stage)
+            got = held.result("killed")
+        finally:
+            other.communicate()
+    assert got.given == other.pid
+    assert got.proved == (stage == "during")
+    for words in (*got.facts.values(), got.text, got.core.read_bytes().decode("latin-1")):
+        assert "canary" not in words and "/cat" not in words
+    assert not {"maps", "cmdline", "environ", "exe", "status"} & set(got.facts)
+    assert got.loads == [] and got.files == []
     assert got.notes
 
 
