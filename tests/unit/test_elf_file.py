@@ -91,6 +91,31 @@ def test_no_name_from_the_nearest_symbol(tmp_path: Path) -> None:
     assert ElfFile(library.read_bytes()).symbols.find(hidden + 2) is None
 
 
+def test_symbols_without_sizes(tmp_path: Path) -> None:
+    """They reach to the next symbol, in a stripped file (where neighbours may be missing) not far;
+    a label inside a function does not hide it."""
+    source = tmp_path / "labels.c"
+    source.write_text(
+        '__asm__(".text\\n.globl bare\\nbare: .skip 200\\n'
+        '.globl other\\nother: nop\\n.globl inside\\n");\n'
+        'int outer(int x) { __asm__ volatile("nop\\ninside: nop"); return x; }\n'
+    )
+    library = tmp_path / "library.so"
+    command = [need("gcc", "gcc"), "-O1", "-shared", "-fPIC", "-o", str(library), str(source)]
+    subprocess.run(command, check=True)
+    table = ElfFile(library.read_bytes()).symbols
+    names = {table.find(start): start for start in table._starts}
+    by_name = {found[0]: start for found, start in names.items() if found is not None}
+    assert b"inside" not in by_name
+    assert table.find(by_name[b"bare"] + 199) == (b"bare", by_name[b"bare"])
+    assert table.find(by_name[b"bare"] + 200) == (b"other", by_name[b"other"])
+    assert table.find(by_name[b"outer"] + 1) == (b"outer", by_name[b"outer"])
+    subprocess.run([need("strip", "binutils"), str(library)], check=True)
+    table = ElfFile(library.read_bytes()).symbols
+    assert table.find(by_name[b"bare"] + 63) == (b"bare", by_name[b"bare"])
+    assert table.find(by_name[b"bare"] + 64) is None
+
+
 def test_table_as_bytes() -> None:
     table = ElfFile(LIBC.read_bytes()).symbols
     data = table.to_bytes()

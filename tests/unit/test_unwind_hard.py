@@ -3,6 +3,7 @@ and memory that lies."""
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -70,6 +71,33 @@ def test_signal_trampoline_without_cfi(tmp_path: Path, code: str) -> None:
     assert stack.frames[2].signal_frame
     assert "main" in names[4:]
     assert stack.end == "end of stack"
+
+
+MUSL = r"""
+#include <signal.h>
+__attribute__((noinline)) void fault(void) { *(volatile int *)8 = 1; __asm__ volatile(""); }
+static void handler(int n) { (void)n; fault(); __asm__ volatile(""); }
+__attribute__((noinline)) int busy(void) { int r = raise(SIGUSR1); __asm__ volatile(""); return r; }
+int main(void) { signal(SIGUSR1, handler); busy(); __asm__ volatile(""); return 0; }
+"""
+
+
+@pytest.mark.parametrize("flags", [[], ["-static"]], ids=["dynamic", "static"])
+def test_musl(tmp_path: Path, flags: list[str]) -> None:
+    """musl's own code has no call frame information at all; gdb goes astray in it."""
+    if shutil.which("musl-gcc") is None:
+        pytest.skip("musl-gcc is not installed: apt-get install musl-tools")
+    source, program = tmp_path / "program.c", tmp_path / "program"
+    source.write_text(MUSL)
+    subprocess.run(["musl-gcc", "-g", "-o", str(program), str(source), *flags], check=True)
+    ours = analyse(gcore_at_fault([bytes(program)], tmp_path / "core"))
+    stack = ours.stack()
+    names = ours.names(stack)
+    assert names[:2] == ["fault", "handler"]
+    assert [frame.signal_frame for frame in stack.frames].index(True) == 2
+    assert stack.frames[3].exact and stack.frames[3].trust == Trust.CONTEXT
+    at = names.index("raise")
+    assert names[at : at + 3] == ["raise", "busy", "main"]
 
 
 FRAMELESS = r"""

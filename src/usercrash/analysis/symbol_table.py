@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from .elf_file import ElfFile, Section
 
 MAX_SYMBOLS = 4_000_000
-_UNSIZED_REACH = 4096  # bytes that a symbol without a size (assembler) is believed to cover
+# Bytes that a symbol without a size (assembler) is believed to cover, up to the next one: where all
+# symbols are known, and where those of local functions may be missing.
+_REACH, _DYNAMIC_REACH = 4096, 64
 _LOOK_BACK = 16  # symbols to look back for one that encloses an address
 _MAX_NAME = 16_384
 
@@ -31,8 +33,8 @@ _HEAD = struct.Struct("<8sQQ")  # magic, number of symbols, bytes of strings
 class SymbolTable:
     """Functions by link-time address.
 
-    Three sequences in the order of addresses — start, size (0: not known), position of
-    the name in `strings` — so that a cached table is used as it lies in the file.
+    Three sequences in the order of addresses — start, size, position of the name in `strings` —
+    so that a cached table is used as it lies in the file.
     """
 
     def __init__(
@@ -69,8 +71,6 @@ class SymbolTable:
         for index in range(last, max(-1, last - _LOOK_BACK), -1):
             if address < self._starts[index] + self._sizes[index]:
                 return index
-        if last >= 0 and not self._sizes[last] and address - self._starts[last] < _UNSIZED_REACH:
-            return last
         return None
 
     # --- from an ELF file ---
@@ -93,11 +93,12 @@ class SymbolTable:
             base = len(strings)
             strings = more if not base else bytes(strings) + bytes(more)
             _choose(best, _functions(owner, section, _code_sections(elf)), strings, base)
-        starts = sorted(best)
+        whole = tables[0][1] is not None and tables[0][1].name == b".symtab"
+        rows = _sized(best, _REACH if whole else _DYNAMIC_REACH)
         return cls(
-            array("Q", starts),
-            array("Q", [best[start][1] for start in starts]),
-            array("Q", [best[start][2] for start in starts]),
+            array("Q", [row[0] for row in rows]),
+            array("Q", [row[1] for row in rows]),
+            array("Q", [row[2] for row in rows]),
             strings,
         )
 
@@ -184,6 +185,24 @@ def _choose(
         ):
             continue
         best[value] = (rank, size, at)
+
+
+def _sized(best: dict[int, tuple[int, int, int]], reach: int) -> list[tuple[int, int, int]]:
+    """(start, size, name) in order; symbols without a size get one (at most `reach`), or are left
+    out where they are but labels inside a function."""
+    rows: list[tuple[int, int, int]] = []
+    end = 0  # of the functions so far
+    starts = sorted(best)
+    for start, following in zip(starts, [*starts, 1 << 63][1:], strict=True):
+        _, size, name = best[start]
+        if size:
+            end = max(end, start + size)
+        elif start < end:
+            continue
+        else:
+            size = min(reach, following - start)
+        rows.append((start, min(size, (1 << 63) - 1), name))
+    return rows
 
 
 def _text(strings: bytes | memoryview, at: int) -> bytes:

@@ -220,6 +220,7 @@ class _Walk:
         elif executable and self._is_sigreturn(pc):
             signal = True
             self._sigreturn(sp)
+            self.trust = Trust.CONTEXT
         else:
             self._recover(pc, exact, executable)
         # a trampoline's name begins at its pc: nothing was called from there
@@ -352,7 +353,7 @@ class _Walk:
             self.end = self.end or END_OF_STACK
             return
         self.exact = signal
-        if cfa or signal:
+        if cfa:
             self.trust = Trust.CFI
         if not signal and sp > max(self.last_cfa, old_sp):
             self.last_cfa = sp
