@@ -218,8 +218,11 @@ class ElfFile:
 
     @cached_property
     def symbols(self) -> SymbolTable:
-        """The functions that its symbol tables name."""
-        return SymbolTable.of(self)
+        """The functions that its symbol tables name (none if there are more than memory holds)."""
+        try:
+            return SymbolTable.of(self)
+        except MemoryError:
+            return SymbolTable((), (), (), b"")
 
     @cached_property
     def eh_frame_hdr(self) -> ProgramHeader | None:

@@ -45,7 +45,7 @@ class LineTable:
         self._pointer = cache._get_objptr()
 
     @classmethod
-    def convert(cls, data: bytes | bytearray | mmap) -> LineTable:
+    def convert(cls, data: bytes | bytearray | mmap | memoryview) -> LineTable:
         """Read an ELF file's debug information (see docs for the time this takes).
 
         FormatError if `symbolic` finds nothing it can read.

@@ -158,6 +158,13 @@ class Recovery:
             return end
         start = self._function(pc if exact else pc - 1)
         for address in range(sp, sp + _SCAN_WORDS * self.word, self.word):
+            value = self._word(address)
+            if value is None:
+                break
+            if not self.modules.executable(value - 1):
+                continue
+            if not self.memory.read(value - 1, 1):
+                break  # it may be the one, but its code is not known: a later one would be a guess
             target = self._return_address(address)
             if target is None or not self._may_lead(target, pc, start):
                 continue

@@ -17,7 +17,7 @@ from ..errors import FormatError
 if TYPE_CHECKING:
     from .elf_file import ElfFile, Section
 
-MAX_SYMBOLS = 4_000_000
+MAX_SYMBOLS = 1_500_000
 # Bytes that a symbol without a size (assembler) is believed to cover, up to the next one: where all
 # symbols are known, and where those of local functions may be missing.
 _REACH, _DYNAMIC_REACH = 4096, 64

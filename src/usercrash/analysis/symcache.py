@@ -75,7 +75,8 @@ def convert(
     try:
         # symbolic would take a name from the symbol table (of several at one address any)
         # before the one in the debug information
-        lines = LineTable.convert(owner.without_symbols())
+        whole = len(owner.data) > 4 * max_debug_bytes  # too large to be copied for that
+        lines = LineTable.convert(owner.view if whole else owner.without_symbols())
     except FormatError as error:
         return FileSymbols(None, symbols, 0, "symbol table", error.message)
     first = next((row.vaddr for row in owner.program_headers if row.type == 1), 0)
