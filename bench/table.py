@@ -59,7 +59,10 @@ def _ms(value: float | None) -> str:
 
 
 def _ratio(value: float | None, ours: float | None) -> str:
-    return "–" if value is None or not ours or ours <= 0 else f"{value / ours:.3g} ×"
+    if value is None or ours is None or value <= 0 or ours <= 0:
+        return "–"
+    ratio = value / ours
+    return f"{ratio:,.0f} ×" if ratio >= 100 else f"{ratio:.2g} ×"
 
 
 def _median(values: Sequence[float]) -> float | None:

@@ -21,7 +21,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
-from tests.support.build import need
+from tests.support.build import ToolMissingError, need
 from tests.support.compare import Difference, differences
 from tests.support.kernel import (
     POLL_SECONDS,
@@ -56,7 +56,11 @@ def _spawn(place: Path, *command: str | Path, **more: object) -> Process:
     def allow_cores() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
-    environment = {"PATH": os.environ["PATH"], "LC_ALL": "C", "HOME": str(place)}
+    environment = {
+        "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin",
+        "LC_ALL": "C",
+        "HOME": str(place),
+    }
     options: dict[str, object] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     options |= {"stderr": subprocess.DEVNULL, "cwd": place, "env": environment, **more}
     options["start_new_session"] = True
@@ -107,6 +111,14 @@ def _redis(place: Path) -> Process:
     return _await_line(process, b"eady to accept connections")
 
 
+def _postgres_programs() -> Path:
+    """Debian keeps every version's programs in a directory of its own, outside PATH."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+    if not found:
+        raise ToolMissingError("postgres is not installed: apt-get install postgresql")
+    return found[-1].parent
+
+
 def _postgres(place: Path) -> Process:
     # It refuses to run as root.
     as_user: dict[str, object] = {"user": "postgres", "group": "postgres", "extra_groups": []}
@@ -114,10 +126,19 @@ def _postgres(place: Path) -> Process:
     data = place / "data"
     data.mkdir()
     shutil.chown(data, "postgres", "postgres")
-    initdb = Path(os.path.realpath(need("postgres", "postgresql"))).with_name("initdb")
-    _spawn(data, initdb, "-D", data, "-N", "-A", "trust", **as_user).communicate()
+    programs = _postgres_programs()
+    _spawn(data, programs / "initdb", "-D", data, "-N", "-A", "trust", **as_user).communicate()
     process = _spawn(
-        data, "postgres", "-D", data, "-k", data, "-h", "", stderr=subprocess.STDOUT, **as_user
+        data,
+        programs / "postgres",
+        "-D",
+        data,
+        "-k",
+        data,
+        "-h",
+        "",
+        stderr=subprocess.STDOUT,
+        **as_user,
     )
     return _await_line(process, b"ready to accept connections")
 
@@ -176,7 +197,8 @@ STRANGERS = [
 @contextmanager
 def _running(stranger: Stranger, place: Path) -> Iterator[tuple[int, Path]]:
     """The stranger at work: the pid to kill and its program; ended on the way out."""
-    need(stranger.name.split()[0], stranger.package)
+    if stranger.start is not _postgres:
+        need(stranger.name.split()[0], stranger.package)
     process = stranger.start(place)
     try:
         victim = stranger.victim(process)

@@ -115,7 +115,7 @@ def programs() -> dict[str, Program]:
 
 def need(tool: str, package: str) -> str:
     """The path of an installed tool; ToolMissingError names its Debian package otherwise."""
-    path = shutil.which(tool)
+    path = shutil.which(tool, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
     if path is None:
         raise ToolMissingError(f"{tool} is not installed: apt-get install {package}")
     return path
