@@ -13,7 +13,7 @@ from _struct import Struct
 
 from ..elf.arch import arch_of
 from ..elf.headers import ELFCLASS64, NT_AUXV, NT_SIGINFO, PF_R, PF_W, PF_X
-from ..model.snapshot import Load, MappedFile, Snapshot
+from ..model.snapshot import Load, Snapshot
 from ..model.types import TYPE_CHECKING, Tid
 from .elf_files import ElfFiles
 from .facts import Facts, system_facts
@@ -23,6 +23,8 @@ from .plan import plan
 from .procfs import MapTable, namespace_ids, read_at, reason
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..model.notes import NoteLog
     from ..model.snapshot import ElfNote
     from .plan import Range
@@ -94,7 +96,7 @@ def _snapshot(target: Target, limits: Limits, release_early: bool) -> Snapshot:
             target.notes.add("process", "its facts", reason(error))
         else:
             try:
-                _collect(target, limits, deadline, facts, snapshot, release_early)
+                _Capture(target, limits, deadline, facts, snapshot).run(release_early)
             finally:
                 facts.close()
     snapshot.facts.update(system_facts(target.notes))
@@ -103,50 +105,79 @@ def _snapshot(target: Target, limits: Limits, release_early: bool) -> Snapshot:
     return snapshot
 
 
-def _collect(
-    target: Target, limits: Limits, deadline: float, facts: Facts, snapshot: Snapshot,
-    release_early: bool,
-) -> None:  # fmt: skip
-    notes = target.notes
-    snapshot.facts = facts.table
-    maps = MapTable(facts.maps())
-    facts.identity(target.event)
-    if not target.event.tid:
-        target.event.tid = Tid(facts.tid)
-    systems = FileSystems(target.proc)
-    memory = Memory(target.read, target.proc, maps, systems, notes)
-    threads = target.threads()
-    arch = arch_of(target.machine, target.elf_class)
-    try:
+class _Capture:
+    """One capture, in stages that do not bring each other down."""
+
+    def __init__(
+        self, target: Target, limits: Limits, deadline: float, facts: Facts, snapshot: Snapshot
+    ) -> None:
+        self._target = target
+        self._limits = limits
+        self._deadline = deadline
+        self._facts = facts
+        self._snapshot = snapshot
+        snapshot.facts = facts.table
+        self._maps = MapTable(facts.maps())
+        self._systems = FileSystems(target.proc)
+        self._memory = Memory(target.read, target.proc, self._maps, self._systems, target.notes)
+        self._threads = target.threads()
+        self._arch = arch_of(target.machine, target.elf_class)
+
+    def run(self, release_early: bool) -> None:
+        """All stages. A mistake of ours in one, or a watch that ends one that hangs, is
+        a note and costs that stage only: nobody can crash the process for us again."""
+        while_held = (self._identity, self._take_memory, self._open_files, self._strings)
+        for stage in while_held:
+            self._try(stage)
+        self._memory.close()
+        if release_early:
+            self._target.release()
+        for stage in (self._facts.process, self._facts.descriptors, self._other_threads):
+            self._try(stage)
+        self._facts.alive()
+
+    def _try(self, stage: Callable[[], None]) -> None:
+        try:
+            stage()
+        except Exception as error:
+            name = stage.__name__.strip("_").replace("_", " ")
+            self._target.notes.add("capture", name, f"{type(error).__name__}: {error}")
+
+    def _identity(self) -> None:
+        event = self._target.event
+        self._facts.identity(event)
+        if not event.tid:
+            event.tid = Tid(self._facts.tid)
+
+    def _take_memory(self) -> None:
+        limits, snapshot = self._limits, self._snapshot
         ranges = plan(
-            threads, maps, _auxv(snapshot), memory.read, arch,
+            self._threads, self._maps, _auxv(snapshot), self._memory.read, self._arch,
             limits.crashing_stack, limits.other_stack, fault=_fault_address(snapshot),
         )  # fmt: skip
-        snapshot.loads = take(memory, maps, ranges, limits.max_memory, deadline, notes)
-        pc = threads[0].registers[arch.pc] if arch and threads else 0
-        snapshot.files = _files(target, facts.tid, memory, systems, maps, pc, limits, deadline)
-        facts.strings(memory)
-    finally:
-        memory.close()
-    if release_early:
-        target.release()
-    facts.process()
-    facts.descriptors()
-    namespaced = len(namespace_ids(facts.table.get(b"status", b""))) > 1
-    facts.threads(threads, namespaced)
-    _sender(snapshot, namespaced)
-    facts.alive()
+        snapshot.loads = take(
+            self._memory, self._maps, ranges, limits.max_memory, self._deadline, snapshot.notes
+        )
 
+    def _open_files(self) -> None:
+        files = ElfFiles(
+            self._target.proc, self._facts.tid, self._memory, self._systems, self._target.notes
+        )
+        pc = self._threads[0].registers[self._arch.pc] if self._arch and self._threads else 0
+        try:
+            self._snapshot.files = files.open_all(
+                self._maps, pc, self._limits.max_files, self._deadline
+            )
+        finally:
+            files.close()
 
-def _files(
-    target: Target, tid: int, memory: Memory, systems: FileSystems, maps: MapTable, pc: int,
-    limits: Limits, deadline: float,
-) -> list[MappedFile]:  # fmt: skip
-    files = ElfFiles(target.proc, tid, memory, systems, target.notes)
-    try:
-        return files.open_all(maps, pc, limits.max_files, deadline)
-    finally:
-        files.close()
+    def _strings(self) -> None:
+        self._facts.strings(self._memory)
+
+    def _other_threads(self) -> None:
+        namespaced = len(namespace_ids(self._facts.table.get(b"status", b""))) > 1
+        self._facts.threads(self._threads, namespaced)
+        _sender(self._snapshot, namespaced)
 
 
 def take(
