@@ -12,6 +12,7 @@ TRUSTED = ("context", "cfi")
 END_OF_STACK = "end of stack"
 _NUMBER_WIDTH = 4  # "#12 "
 _MODULE_COLUMNS = 24
+_SOURCE_COLUMNS = 40  # of a file's name, at least
 _MAX_TITLES = 24  # thread ids in one heading
 
 
@@ -127,11 +128,14 @@ def _fit(functions: Sequence[str], sources: Sequence[str], room: int) -> tuple[s
             if columns(function) + (4 + columns(source) if source else 0) <= room:
                 return function, source
     function, source = functions[-1], sources[-1]
+    if columns(source) > _SOURCE_COLUMNS:
+        source = "..." + source[3 - _SOURCE_COLUMNS :]
     keep = room - (4 + columns(source) if source else 0)
     offset = re.search(r"\+0x[0-9a-f]+$", function)
     tail = offset.group() if offset else ""
-    if keep < 20 + len(tail):
-        return function, source  # wrapped, then
+    if columns(function) <= keep:
+        return function, source
+    keep = max(keep, 20 + len(tail))  # wrapped, then
     return function[: keep - 3 - len(tail)] + "..." + tail, source
 
 

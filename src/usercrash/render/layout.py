@@ -113,13 +113,18 @@ class Paper:
         self.lines: list[Line] = []
 
     def line(self, *parts: Span | str, indent: int = 8) -> None:
-        """One line (its clean parts in a row), wrapped with what follows indented."""
-        spans = tuple(Span(part) if isinstance(part, str) else part for part in parts)
+        """One line (its parts in a row), wrapped with what follows indented. Whatever the caller
+        forgot to clean is cleaned here."""
+        spans = tuple(
+            Span(clean(part)) if isinstance(part, str) else Span(clean(part.text), part.style)
+            for part in parts
+        )
         self.lines += wrap(spans, self.width, indent)
 
     def fixed_then(self, head: str, foreign: str, indent: int = 8, style: str = PLAIN) -> None:
-        """`head` and the clean text `foreign` in one line if they fit in it, else the text in a
+        """`head` and the text `foreign` in one line if they fit in it, else the text in a
         line (or lines) of its own below."""
+        head, foreign = clean(head), clean(foreign)
         if columns(head) + columns(foreign) <= self.width:
             self.lines.append((Span(head), Span(foreign, style)))
             return
@@ -135,7 +140,9 @@ class Paper:
     def heading(self, text: str) -> None:
         """A section's heading, underlined."""
         self.blank()
-        text = text[: self.width]
+        text = clean(text)
+        while columns(text) > self.width:
+            text = text[: min(len(text) - 1, self.width)]
         self.lines.append((Span(text, HEADING),))
         self.lines.append((Span("-" * columns(text), DIM),))
 

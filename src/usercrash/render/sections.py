@@ -31,7 +31,7 @@ def explanation(paper: Paper, report: Report) -> None:
     if cause is None or not (cause.abort_message or len(cause.details) > 2):
         return
     paper.heading("Cause")
-    paper.line(clean(cause.summary), indent=2)
+    paper.line(f"  {clean(cause.summary)}", indent=4)
     for detail in cause.details:
         paper.line(f"  {clean(detail)}", indent=4)
     if cause.abort_message:
@@ -81,10 +81,9 @@ def code(paper: Paper, report: Report) -> None:
 def memory(paper: Paper, report: Report) -> None:
     """Memory around each register that points somewhere."""
     for block in report.memory:
-        where = f" {clean(block.where)}" if block.where else ""
         paper.heading(f"Memory near {clean(block.label)} = {block.center}")
-        if where:
-            paper.line(where.strip())
+        if block.where:
+            paper.line(f"   {clean(block.where)}", indent=4)
         _block_lines(paper, block)
 
 

@@ -1,0 +1,152 @@
+"""What every view promises, whatever a report holds: nothing that steers a terminal, nothing
+foreign at the beginning of a line, no line too wide."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from tests.support import sample_reports
+
+from usercrash.render.frames import short_functions
+from usercrash.render.layout import Paper, clean, columns, duration, moment, size, wrap
+from usercrash.render.screen import print_report, render_screen
+from usercrash.render.text import render_stacks, render_text
+from usercrash.report import Report, to_json
+
+# How the lines begin that are ours.
+_OURS = re.compile(
+    r"\s|$|=+$|-+$|#\d+( |$)|Crash of |State of |Stacks of |Stack of thread |Report |\d+ threads with "
+    r"the same stack|Thread|[0-9a-f]+-[0-9a-f]+|--->( |$)|note: |"
+    r"(Why|Signal|Program|Command|Unit|When|User|Note)( |$)|Cause$|Registers of |Code around |"
+    r"Memory near |Stack memory|Other threads|Kernel stacks|Process$|Arguments$|Limits \(|"
+    r"Environment$|Auxiliary vector|Open files|Modules|Memory map|Notes: |"
+    r"(Name|Ids|Executable|Directory|Root|Users|Groups|Capabilities|Security|Started|Ran|State|"
+    r"Threads|Memory|OOM score|Container|Traced by|Noticed|Host|Kernel|Boot|Host ran|Cgroup)( |$)"
+)
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def views(report: Report, width: int) -> list[str]:
+    return [
+        render_text(report, width=width),
+        render_text(report, first_screen_only=True, width=width),
+        render_stacks(report, width=width),
+    ]
+
+
+def check(text: str, width: int) -> None:
+    assert text.endswith("\n")
+    for line in text[:-1].split("\n"):
+        assert line.isprintable(), line
+        assert columns(line) <= width, line
+        assert _OURS.match(line) or _OURS.match(line + " "), line
+
+
+@pytest.mark.parametrize("width", [40, 48, 80, 200])
+@pytest.mark.parametrize("name", sample_reports.ALL)
+def test_samples(name: str, width: int) -> None:
+    for text in views(sample_reports.ALL[name](), width):
+        check(text, width)
+
+
+@pytest.mark.parametrize("name", sample_reports.ALL)
+def test_first_screen_is_one(name: str) -> None:
+    lines = render_text(sample_reports.ALL[name](), first_screen_only=True).split("\n")
+    assert len(lines) <= (32 if name != "hostile" else 60)
+
+
+def _replace(value: object, texts: list[str], at: list[int]) -> object:
+    """The structure with all of its texts but numbers replaced in turn."""
+    if isinstance(value, dict):
+        return {key: _replace(one, texts, at) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_replace(one, texts, at) for one in value]
+    if isinstance(value, str) and not re.fullmatch(r"0x[0-9a-f]+|[0-9a-f]*", value):
+        at[0] += 1
+        return texts[at[0] % len(texts)]
+    return value
+
+
+TEXT = st.text(max_size=150) | st.sampled_from(
+    [sample_reports.FAKE, "漢字" * 60, "e\u0301" * 90, " " * 100 + "x", "/" + "p" * 300, "a b\tc"]
+)
+
+
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.explicit, Phase.generate],
+)
+@given(st.lists(TEXT, min_size=1, max_size=7), st.sampled_from([40, 80]))
+def test_any_texts(texts: list[str], width: int) -> None:
+    for make in sample_reports.ALL.values():
+        plain = msgspec.to_builtins(make())
+        report = msgspec.convert(_replace(plain, texts, [0]), Report)
+        for text in views(report, width):
+            check(text, width)
+        assert to_json(report)
+
+
+@pytest.mark.parametrize("part", ["first", "full", "stacks"])
+@pytest.mark.parametrize("name", sample_reports.ALL)
+def test_colours_change_no_word(name: str, part: str) -> None:
+    report = sample_reports.ALL[name]()
+    plain = render_screen(report, part=part, color=False)
+    coloured = render_screen(report, part=part, color=True)
+    assert "\x1b[1;31m" in coloured or part == "stacks"
+    lines = _ANSI.sub("", coloured).split("\n")
+    assert [line.rstrip() for line in lines] == plain.split("\n")
+
+
+def test_console() -> None:
+    from io import StringIO
+
+    from rich.console import Console
+
+    target = StringIO()
+    report = sample_reports.null_pointer()
+    print_report(report, Console(file=target, width=80), first_screen_only=True)
+    text = target.getvalue()
+    assert text == render_text(report, first_screen_only=True)
+    target = StringIO()
+    console = Console(file=target, width=80, force_terminal=True, no_color=True)
+    print_report(report, console, first_screen_only=True)
+    assert "\x1b[31" not in target.getvalue() and ";31m" not in target.getvalue()
+
+
+def test_clean() -> None:
+    assert clean("a b") == "a b"
+    assert (
+        clean("\x1b[2J\n\u202e\u2028\x85\U000e0001")
+        == "\\x1b[2J\\x0a\\u202e\\u2028\\x85\\U000e0001"
+    )
+    assert clean("ключ 漢") == "ключ 漢"
+
+
+def test_wrap() -> None:
+    paper = Paper(40)
+    paper.line("word " * 20, indent=4)
+    assert all(columns("".join(s.text for s in line)) <= 40 for line in paper.lines)
+    assert wrap((), 80, 4) == [()]
+    paper = Paper(40)
+    paper.fixed_then("head ", "漢" * 30, 8)
+    assert all(columns("".join(s.text for s in line)) <= 40 for line in paper.lines)
+
+
+def test_words() -> None:
+    assert duration(0.351) == "0.35 s" and duration(75) == "1 min 15 s"
+    assert duration(90000) == "1 day 1 h" and duration(11000) == "3 h 3 min"
+    assert size(512) == "512 bytes" and size(1536) == "1.5 KiB"
+    assert moment("2026-03-01T03:02:01.5+01:00") == "2026-03-01 03:02:01 +01:00"
+    assert moment("x\n") == "x\\x0a"
+    assert short_functions("a::b(int (*)(int)) const+0x4") == [
+        "a::b(int (*)(int)) const+0x4",
+        "a::b(...)+0x4",
+    ]
+    assert short_functions("operator<(A, B)")[-1] == "operator<(...)"
+    assert short_functions("main+0x4") == ["main+0x4"]
