@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from usercrash import report as r
+import usercrash.report as r
 
 ID = "b6c1f3a09d4e4c7f8a2b5d6e7f801234"
 APP, LIBC = "/usr/sbin/shelfd", "/usr/lib/x86_64-linux-gnu/libc.so.6"
