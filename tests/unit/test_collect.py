@@ -34,7 +34,7 @@ def collected(command: list[str | Path], limits: Limits | None = None) -> Snapsh
         try:
             return collect(target, limits)
         finally:
-            target.release()
+            target.close()
 
 
 def close_files(snapshot: Snapshot) -> None:
@@ -68,7 +68,7 @@ def test_a_title_written_over_the_arguments_is_what_the_kernel_shows(tmp_path: P
         shown = Path(f"/proc/{process.pid}/cmdline").read_bytes()
         target = LiveTarget.stop(process.pid)
         snapshot = collect(target)
-        target.release()
+        target.close()
     close_files(snapshot)
     assert shown.startswith(b"tttt")
     assert snapshot.facts[b"cmdline"] == shown.rstrip(b"\0")
@@ -95,7 +95,7 @@ def _with_descriptor(exe: Path, fd: int) -> dict[bytes, bytes]:
         assert os.read(read, 1) == b"r"
         target = LiveTarget.stop(pid)
         snapshot = collect(target)
-        target.release()
+        target.close()
         close_files(snapshot)
         return snapshot.facts
     finally:

@@ -46,7 +46,7 @@ def test_the_same_frames_as_from_gcore(tmp_path: Path) -> None:
         try:
             snapshot = collect(target)
         finally:
-            target.release()
+            target.close()
     mini.write_bytes(b"".join(write_core(snapshot)))
     assert len(zstandard.compress(mini.read_bytes(), 3)) <= 64 << 10
     # A thread may not have come to pause() yet when it was stopped: it still returns there.
