@@ -27,10 +27,11 @@ from .scene import Handled, Scene
 from .signals import SigInfo, decode_siginfo, to_report
 from .stacks import Named, StackNamer, safe
 from .symbols import Symbolizer
-from .texts import Texts
+from .texts import Texts, json_cost
 from .unwind import UnwindLimits, unwind
 
 SIGABRT, SIGSTOP = 6, 19
+MAX_KERNEL_STACKS = 1 << 20  # bytes of JSON and text
 T = TypeVar("T")
 
 
@@ -101,18 +102,11 @@ class _Assembly:
         self.places = Places(image.mappings, self._owners())
         self.stack = Named([], 0, [], [], [])
         self.handled: list[Handled] = []
+        self.kernel_budget = MAX_KERNEL_STACKS
 
     def run(self, crash_id: str) -> report.Report:
-        threads: list[report.Thread] = self._guard("threads", "the threads", self._threads, [])
-        sender = self.facts.get(b"@sender_comm", b"").removesuffix(b"\n")
-        signal = None
-        if self.info is not None:
-            comm = self.texts.text(sender, "/signal/sender/comm", 64)
-            signal = to_report(self.info, self.arch.name, comm)
-        fault = self.info.address if self.info else None
         guard = self._guard
-        pc = self.crashing.registers.get(self.arch.pc, 0)
-        executable = self.modules.executable
+        threads: list[report.Thread] = guard("threads", "the threads", self._threads, [])
         built = report.Report(
             version=report.VERSION,
             id=safe(crash_id, 64),
@@ -121,41 +115,20 @@ class _Assembly:
             event=build_event(self.image.event, self.zone),
             system=build_system(self.facts, self.arch.name, self.texts),
             process=self._process(),
-            signal=signal,
+            signal=self._signal(),
             cause=guard("cause", "why it died", self._cause, None),
             threads=threads,
             memory=guard("memory", "memory near registers", self._memory, []),
-            modules=guard(
-                "modules",
-                "the list of modules",
-                lambda: lists.modules(self.modules, self.symbolizer, self.texts, self.notes),
-                [],
-            ),
-            maps=guard(
-                "maps",
-                "the memory map",
-                lambda: lists.maps(self.image.mappings, fault, self.texts, self.notes),
-                [],
-            ),
-            open_files=guard(
-                "open files",
-                "the open files",
-                lambda: open_files(self.facts, self.texts, self.notes),
-                [],
-            ),
-            code=guard(
-                "code",
-                "code around the pc",
-                lambda: code(self.memory.read, self.arch, pc, self._function(), executable),
-                [],
-            ),
+            modules=guard("modules", "the list of modules", self._modules, []),
+            maps=guard("maps", "the memory map", self._maps, []),
+            open_files=guard("open files", "the open files", self._open_files, []),
+            code=guard("code", "code around the pc", self._code, []),
             stack_memory=guard("memory", "stack memory", self._stack_memory, []),
             handled_signals=[
                 report.HandledSignal(frame=one.frame, signal=to_report(one.info, self.arch.name))
                 for one in self.handled
             ],
             notes=[],
-            raw_bytes={},
         )
         return self._finish(built)
 
@@ -248,7 +221,12 @@ class _Assembly:
         if number == 0:
             self._keep_crashing(thread, named)
         pointer = f"/threads/{number}"
-        kernel = lists.kernel_stack(self.facts, tid, self.texts, pointer)
+        kernel: list[str] = []
+        if self.kernel_budget > 0:
+            kernel = lists.kernel_stack(self.facts, tid, self.texts, pointer)
+            self.kernel_budget -= sum(json_cost(line) + 10 for line in kernel)
+            if self.kernel_budget <= 0:
+                self.notes.add("report", f"kernel stacks from thread {tid} on", "too long")
         return report.Thread(
             tid=tid,
             name=self.texts.text(thread_name(self.facts, tid), f"{pointer}/name", 64),
@@ -275,6 +253,13 @@ class _Assembly:
         )
 
     # --- why ---
+
+    def _signal(self) -> report.Signal | None:
+        if self.info is None:
+            return None
+        sender = self.facts.get(b"@sender_comm", b"").removesuffix(b"\n")
+        comm = self.texts.text(sender, "/signal/sender/comm", 64)
+        return to_report(self.info, self.arch.name, comm)
 
     def _cause(self) -> report.Cause:
         info = self.info
@@ -325,10 +310,27 @@ class _Assembly:
             ids.add(self.image.psinfo.pid)
         return frozenset(ids)
 
+    # --- lists ---
+
+    def _modules(self) -> list[report.Module]:
+        return lists.modules(self.modules, self.symbolizer, self.texts, self.notes)
+
+    def _maps(self) -> list[report.Map]:
+        fault = self.info.address if self.info else None
+        return lists.maps(self.image.mappings, fault, self.texts, self.notes)
+
+    def _open_files(self) -> list[report.OpenFile]:
+        return open_files(self.facts, self.texts, self.notes)
+
     # --- memory ---
 
     def _memory(self) -> list[report.MemoryBlock]:
         return memory_blocks(self.memory.read, self.arch, self.crashing.registers, self.places)
+
+    def _code(self) -> list[report.Instruction]:
+        pc = self.crashing.registers.get(self.arch.pc, 0)
+        executable = self.modules.executable
+        return code(self.memory.read, self.arch, pc, self._function(), executable)
 
     def _function(self) -> int | None:
         """Where the function at the pc begins."""

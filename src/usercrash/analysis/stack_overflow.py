@@ -21,7 +21,7 @@ def stack_overflow(scene: Scene, address: int) -> Cause | None:
     below it, and the address is near the stack pointer: in the guard, or unmapped.
     """
     place = scene.places.find(address)
-    if place is not None and (place.writable or not place.perms.startswith(b"---")):
+    if place is not None and not _is_guard(place):
         return None
     stack = _stack_above(scene, address, place)
     if stack is None or not _out_of_room(scene.sp, address, stack):
@@ -52,13 +52,18 @@ def _stack_above(scene: Scene, address: int, place: Mapping | None) -> Mapping |
     if place is not None:
         if above is None or above.start != place.end:
             return None
-    elif above is not None and above.perms.startswith(b"---"):
+    elif above is not None and _is_guard(above):
         guard, above = above, scene.places.above(above.start)
         if above is None or above.start != guard.end:
             return None
     if above is None or not above.writable or above.start - address > reach:
         return None
     return above
+
+
+def _is_guard(place: Mapping) -> bool:
+    """Anonymous memory that cannot be written (gdb's cores call it readable)."""
+    return not place.writable and not place.path and not place.executable
 
 
 def _out_of_room(sp: int, address: int, stack: Mapping) -> bool:

@@ -9,7 +9,7 @@ from .layout import DIM, FUNCTION, TITLE, Paper, Span, clean
 from .sections import ALL
 
 WIDTH = 80
-MAX_CHARACTERS = 8 << 20
+MAX_LINES = 50_000  # of one section
 
 
 def render_text(report: Report, *, first_screen_only: bool = False, width: int = WIDTH) -> str:
@@ -40,10 +40,9 @@ def report_paper(report: Report, *, first_screen_only: bool = False, width: int 
 
 def _bound(paper: Paper, before: int) -> None:
     """Cut a section that would make the text larger than anybody reads."""
-    room = MAX_CHARACTERS // max(1, len(ALL) // 4) // paper.width * 2
-    if len(paper.lines) - before > room:
-        left = len(paper.lines) - before - room
-        del paper.lines[before + room :]
+    left = len(paper.lines) - before - MAX_LINES
+    if left > 0:
+        del paper.lines[before + MAX_LINES :]
         paper.line(Span(f"    ... {left:,} further lines: see the JSON", DIM))
 
 
