@@ -91,7 +91,7 @@ class Analysis(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     seconds: Seconds = 30.0
     workers: Workers = 0
     user: User = "usercrash"
-    memory_mb: Megabytes = 1024
+    memory_mb: Megabytes = 4096
 
 
 class Capture(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

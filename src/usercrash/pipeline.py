@@ -105,24 +105,31 @@ def preload() -> None:
 
 
 def analyse_isolated(material: Material, config: Config, view: View) -> Analysed:
-    """Analyse in the sandbox; never raises for what is wrong with the material."""
-    preload()
-    limits = SandboxLimits(
-        seconds=config.analysis.seconds,
-        memory=config.analysis.memory_mb << 20,
-        user=config.analysis.user,
-    )
-    cache = _open_cache(config.paths.cache)
+    """Analyse in the sandbox; never raises for what is wrong with the material.
 
+    Where that brings no report, once more without the native libraries that read names and debug
+    information of the process's files: they are the likely ones to have died of them.
+    """
+    preload()
+    first = _attempt(material, config, view, careful="")
+    if first.text and first.json:
+        return first
+    second = _attempt(material, config, view, careful=first.failure or "no report came back")
+    return second if second.text and second.json else first
+
+
+def _attempt(material: Material, config: Config, view: View, careful: str) -> Analysed:
+    """One analysis; `careful` says why it must be without native libraries ("": it need not)."""
+    cache = _open_cache(config.paths.cache)
     owner = os.geteuid()  # the child is somebody else when it asks
 
     def work(send: Send) -> None:
         # By its descriptor: a directory above it may be closed to the unprivileged child.
         place = f"/proc/self/fd/{cache}" if cache >= 0 else None
-        _analyse(material, place, owner, view, send)
+        _analyse(material, place, owner, view, careful, send)
 
     try:
-        result = run_isolated(work, (material.core, *material.files, cache), limits)
+        result = run_isolated(work, (material.core, *material.files, cache), _limits(config))
     finally:
         if cache >= 0:
             os.close(cache)
@@ -135,6 +142,14 @@ def analyse_isolated(material: Material, config: Config, view: View) -> Analysed
     )  # fmt: skip
 
 
+def _limits(config: Config) -> SandboxLimits:
+    return SandboxLimits(
+        seconds=config.analysis.seconds,
+        memory=config.analysis.memory_mb << 20,
+        user=config.analysis.user,
+    )
+
+
 def _open_cache(path: str) -> int:
     try:
         return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -142,7 +157,9 @@ def _open_cache(path: str) -> int:
         return -1  # nothing was kept yet: everything is made for this crash alone
 
 
-def _analyse(material: Material, cache: str | None, owner: int, view: View, send: Send) -> None:
+def _analyse(
+    material: Material, cache: str | None, owner: int, view: View, careful: str, send: Send
+) -> None:
     """The child's work: text and JSON first, so that they are there if the rest fails."""
     from .analysis.assemble import assemble
     from .analysis.image import CoreImage
@@ -162,7 +179,9 @@ def _analyse(material: Material, cache: str | None, owner: int, view: View, send
         providers.append(PathFiles(image.notes))
     provider = FileProviders(providers)
     modules = load_modules(image, provider, exe_override=material.exe or None)
-    symbolizer = Symbolizer(cache, image.notes, owner=owner)
+    if careful:
+        image.notes.add("analysis", "names and lines", f"the first attempt failed: {careful}")
+    symbolizer = Symbolizer(cache, image.notes, owner=owner, native=not careful)
     report = assemble(image, modules, symbolizer, material.crash_id)
     send(TEXT, render_text(report).encode())
     send(JSON, to_json(report))
@@ -261,11 +280,7 @@ def share_symcaches(wanted: Sequence[int], files: Sequence[int], config: Config)
     one file, published here. A file that others could have written is passed over."""
     from .analysis import symcache
 
-    limits = SandboxLimits(
-        seconds=config.analysis.seconds,
-        memory=config.analysis.memory_mb << 20,
-        user=config.analysis.user,
-    )
+    limits = _limits(config)
     owner = os.geteuid()
     # Read by analyses that have become somebody else, whatever our own umask is.
     old = os.umask(0o022)
@@ -273,7 +288,7 @@ def share_symcaches(wanted: Sequence[int], files: Sequence[int], config: Config)
         os.makedirs(config.paths.cache, exist_ok=True)
         for index in wanted:
             status = os.fstat(files[index])
-            if symcache.shareable(status, owner):
+            if symcache.shareable(status, owner, fd=files[index]):
                 _make_symcache(files[index], status, limits, config.paths.cache)
     except OSError:
         return  # no room or no right: the next crash makes its own again

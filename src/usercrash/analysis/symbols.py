@@ -45,7 +45,8 @@ class Symbolizer:
     """Names addresses of modules, for one analysis.
 
     `cache_dir` (None: none) is only read. `wanted` lists the modules whose symbols were made for
-    this crash alone and may be shared: have `symcache.make` run for them elsewhere.
+    this crash alone and may be shared: have `symcache.make` run for them elsewhere. Without
+    `native`, no library reads names or debug information: symbol tables only, names as they stand.
     """
 
     def __init__(
@@ -56,11 +57,13 @@ class Symbolizer:
         owner: int = 0,
         max_debug_bytes: int = symcache.DEFAULT_MAX_DEBUG_BYTES,
         debug_root: bytes = DEBUG_ROOT,
+        native: bool = True,
     ) -> None:
-        self._cache_dir = cache_dir
+        self._cache_dir = cache_dir if native else None
         self._notes = notes
         self._owner = owner
-        self._max_debug_bytes = max_debug_bytes
+        self._max_debug_bytes = max_debug_bytes if native else 0
+        self._demangle = demangle if native else str
         self._debug_root = debug_root
         self._files: dict[int, FileSymbols | None] = {}
         self._known: dict[tuple[int, int], tuple[list[Location], int | None]] = {}
@@ -111,17 +114,16 @@ class Symbolizer:
             linkage = named[0].decode("utf-8", "backslashreplace")
             locations[-1] = replace(locations[-1], linkage_name=linkage)
             if lines[-1].file.endswith(_ASSEMBLER):  # which names one label of several
-                locations[-1] = replace(locations[-1], function=demangle(linkage))
+                locations[-1] = replace(locations[-1], function=self._demangle(linkage))
         elif named is not None and (start is None or start > vaddr or named[1] > start):
             start = named[1]  # a part of the function that lies elsewhere (foo.cold)
         return locations, start if start is not None and start <= vaddr else None
 
-    @staticmethod
-    def _from_table(named: tuple[bytes, int] | None) -> tuple[list[Location], int | None]:
+    def _from_table(self, named: tuple[bytes, int] | None) -> tuple[list[Location], int | None]:
         if named is None:
             return [UNKNOWN], None
         linkage = named[0].decode("utf-8", "backslashreplace")
-        return [Location(demangle(linkage), linkage, None, None, None)], named[1]
+        return [Location(self._demangle(linkage), linkage, None, None, None)], named[1]
 
     # --- one module ---
 

@@ -70,7 +70,9 @@ class Pool:
                 return
             if job.pid == 0:
                 self._child(job)
-            job.deadline = time.monotonic() + self._config.analysis.seconds + PUBLISH_SECONDS
+            # Two attempts at the analysis, and what comes after.
+            patience = 2 * self._config.analysis.seconds + PUBLISH_SECONDS
+            job.deadline = time.monotonic() + patience
             self._running[job.pid] = job
 
     def _child(self, job: Job) -> None:
