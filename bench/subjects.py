@@ -193,8 +193,14 @@ class SystemdCoredump:
         if not self.STORAGE.exists():
             self.STORAGE.mkdir(parents=True)
             self.undo.callback(shutil.rmtree, self.STORAGE, True)
+        self.undo.callback(self._forget, set(self.STORAGE.iterdir()))
         if not self.SOCKET.exists():
             self._activate()
+
+    def _forget(self, known: set[Path]) -> None:
+        """Remove what it stored meanwhile: crashes of others came to it, too."""
+        for path in set(self.STORAGE.iterdir()) - known:
+            path.unlink(missing_ok=True)
 
     def _activate(self) -> None:
         activate = shutil.which("systemd-socket-activate")
