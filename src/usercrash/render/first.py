@@ -49,8 +49,8 @@ def is_live(report: Report) -> bool:
 
 def _why(paper: Paper, report: Report) -> None:
     cause = report.cause
-    if cause is None:
-        return
+    if cause is None or is_live(report):
+        return  # the title says it
     doubt = _CERTAINTY.get(cause.certainty, "")
     paper.field("Why", Span(clean(cause.summary), CAUSE), Span(doubt, DOUBT))
     for detail in cause.details[:_DETAILS]:

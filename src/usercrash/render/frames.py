@@ -32,6 +32,8 @@ def _tails(frame: Frame) -> list[str]:
     name = clean(base_name(frame.module or ""))
     if len(name) > _MODULE_COLUMNS:
         name = name[: _MODULE_COLUMNS - 3] + "..."
+    if not frame.function:
+        name = ""  # it stands in the place of the function
     start = ["inlined"] if frame.inline else []
     forms = []
     for words in ([*start, name, clean(short_id(frame.build_id))], [*start, name]):
@@ -136,6 +138,8 @@ def _fit(functions: Sequence[str], sources: Sequence[str], room: int) -> tuple[s
     if columns(function) <= keep:
         return function, source
     keep = max(keep, 20 + len(tail))  # wrapped, then
+    if columns(function) <= keep:
+        return function, source
     return function[: keep - 3 - len(tail)] + "..." + tail, source
 
 

@@ -60,7 +60,7 @@ def _columns(character: str) -> int:
 
 def wrap(line: Line, width: int, indent: int) -> list[Line]:
     """The line broken so that no part is wider than `width`; all but the first part are
-    indented. Breaks at spaces where it can, else anywhere."""
+    indented. Breaks at spaces where it can, else behind a slash, else anywhere."""
     if sum(columns(span.text) for span in line) <= width:
         return [line]
     cells = [(c, span.style) for span in line for c in span.text]
@@ -80,13 +80,19 @@ def wrap(line: Line, width: int, indent: int) -> list[Line]:
 
 def _break_at(cells: Sequence[tuple[str, str]], start: int, room: int) -> int:
     used = 0
-    space = -1
+    space = slash = -1
     for at in range(start, len(cells)):
-        used += _columns(cells[at][0])
+        character = cells[at][0]
+        used += _columns(character)
         if used > room:
-            return space if space > start + room // 3 else max(at, start + 1)
-        if cells[at][0] == " ":
+            for place in (space, slash):
+                if place > start + room // 3:
+                    return place
+            return max(at, start + 1)
+        if character == " ":
             space = at
+        elif character == "/":
+            slash = at + 1
     return len(cells)
 
 
