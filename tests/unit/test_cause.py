@@ -229,7 +229,29 @@ def test_signal_passed_on_by_its_handler() -> None:
     handled = Handled(segv(0x10), {"rip": CODE, "rax": 0, "rsp": STACK + 0x9000}, 3)
     result = why(SigInfo(11, -6, 0, None, (42, 0)), LOAD, handled=[handled])
     assert result.kind == "null-pointer"
-    assert "caught the signal" in result.details[-1]
+    assert "caught SIGSEGV and sent it again" in result.details[-1]
+    result = why(ABORT, LOAD, handled=[handled])
+    assert result.kind == "null-pointer"
+    assert "caught SIGSEGV and ended the program" in result.details[-1]
+    sent = Handled(SigInfo(11, 0, 0, None, (77, 5)), {"rip": CODE, "rsp": STACK + 0x9000}, 3)
+    result = why(SigInfo(11, -6, 0, None, (42, 0)), handled=[sent])
+    assert (result.kind, result.summary) == (
+        "sent-by-process",
+        "SIGSEGV was sent by process 77 of uid 5",
+    )
+
+
+def test_signal_sent_again_after_its_handler_returned() -> None:
+    again = SigInfo(11, -6, 0, None, (42, 0))
+    result = why(again, LOAD, rax=0)
+    assert (result.kind, result.certainty) == ("null-pointer", "likely")
+    assert "seems to have caught the fault" in result.details[-1]
+    assert why(again, STORE, rax=DATA).kind == "raised"
+    assert why(again, STORE, rax=CODE).reason == "read-only"
+    after_call = {CODE - 2: b"\x0f\x05"}
+    assert why(again, LOAD, rax=0, memory=after_call).kind == "raised"
+    assert why(SigInfo(8, -6, 0, None, (42, 0)), b"\xf7\xf9", rcx=0).kind == "division-by-zero"
+    assert why(SigInfo(4, -6, 0, None, (42, 0)), b"\x0f\x0b").reason == "trap"
 
 
 ABORT = SigInfo(6, -6, 0, None, (42, 0))

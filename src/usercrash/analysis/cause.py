@@ -10,10 +10,11 @@ from dataclasses import replace
 
 from ..report import Cause
 from .cause_abort import explain_abort
+from .cause_guess import guess_fault
 from .cause_memory import explain_fault
 from .facts import number
 from .places import count_bytes
-from .scene import Scene, cause, frame_words
+from .scene import Handled, Scene, cause, frame_words
 from .signals import (
     FPE_INTDIV,
     FPE_INTOVF,
@@ -37,7 +38,7 @@ from .signals import (
 from .syscalls import syscall_name
 
 _INT3 = 0xCC
-_FAULTS = frozenset({SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP})
+_NO_ORIGIN = "The core does not say where the signal came from."
 
 
 def explain(scene: Scene) -> Cause:
@@ -114,22 +115,43 @@ def _sent(scene: Scene, info: SigInfo) -> Cause:
 def _by_itself(scene: Scene, info: SigInfo) -> Cause:
     """raise(), abort(), kill(getpid()); or a handler that passes the first signal on."""
     for handled in scene.handled:
-        if handled.info.number == info.number and handled.info.is_fault:
-            frames = [frame for frame in scene.frames if frame.index >= handled.frame]
-            first = replace(
-                scene, info=handled.info, registers=handled.registers, handled=(), frames=frames
-            )
-            return _with_detail(
-                _fault(first, handled.info),
-                "The program's own handler caught the signal and sent it again.",
-            )
+        first = _before_handler(scene, handled)
+        if handled.info.is_fault:
+            found = _fault(first, handled.info)
+        elif handled.info.number == info.number and not _own(scene, handled.info):
+            found = _sent(first, handled.info)
+        else:
+            continue
+        words = f"The program's own handler caught {signal_name(handled.info.number)} and "
+        words += "sent it again." if handled.info.number == info.number else "ended the program."
+        return _with_detail(found, words)
     if info.number == SIGABRT:
         return explain_abort(scene)
+    guess = guess_fault(scene, info.number)
+    if guess is not None:
+        return _less_certain(
+            _fault(scene, guess),
+            "The signal came from the process itself: its handler seems to have caught the fault "
+            "and sent it again.",
+        )
     caller = next((f for f in scene.frames if f.function not in _RAISERS and not f.inline), None)
     by = f", in {frame_words(caller)}" if caller else ""
     return cause(
         "raised", f"{signal_name(info.number)} was raised by the process itself{by}", reason="raise"
     )
+
+
+def _own(scene: Scene, info: SigInfo) -> bool:
+    return info.sender is not None and info.sender[0] in scene.own_ids
+
+
+def _before_handler(scene: Scene, handled: Handled) -> Scene:
+    """The scene at the moment when the handled signal came."""
+    frames = [frame for frame in scene.frames if frame.index >= handled.frame]
+    return replace(
+        scene, info=handled.info, registers=handled.registers, handled=(), frames=frames,
+        sender_comm="",
+    )  # fmt: skip
 
 
 _RAISERS = frozenset({
@@ -257,23 +279,17 @@ def _by_kernel(scene: Scene, info: SigInfo) -> Cause:
 
 def _without_code(scene: Scene, info: SigInfo) -> Cause:
     """A core that only names the signal: what the instruction shows, if it shows a fault."""
-    instruction = scene.decode(scene.registers)
-    if info.number in _FAULTS and scene.places.mappings and not scene.executable(scene.pc):
-        found = _fault(scene, replace(info, code=SI_KERNEL))
-        return _less_certain(found)
-    if info.number == SIGSEGV and instruction is not None:
-        for access in instruction.accesses:
-            if scene.places.find(access.address) is None and scene.places.mappings:
-                guess = replace(info, code=1, address=access.address)
-                return _less_certain(_fault(scene, guess))
+    guess = guess_fault(scene, info.number)
+    if guess is not None:
+        return _less_certain(_fault(scene, guess), _NO_ORIGIN)
     if info.number == SIGABRT:
-        return _less_certain(explain_abort(scene))
+        return _less_certain(explain_abort(scene), _NO_ORIGIN)
     name = signal_name(info.number)
     return cause("unknown", f"{name}: {signal_words(info.number)}", certainty="unknown")
 
 
-def _less_certain(found: Cause) -> Cause:
+def _less_certain(found: Cause, why: str) -> Cause:
     return cause(
-        found.kind, found.summary, *found.details, "The core does not say where the signal came "
-        "from.", reason=found.reason, certainty="likely", message=found.abort_message,
+        found.kind, found.summary, *found.details, why,
+        reason=found.reason, certainty="likely", message=found.abort_message,
     )  # fmt: skip
