@@ -19,8 +19,8 @@ from usercrash.report import Report, to_json
 
 # How the lines begin that are ours.
 _OURS = re.compile(
-    r"\s|$|=+$|-+$|#\d+( |$)|Crash of |State of |Stacks of |Stack of thread |Report |\d+ threads with "
-    r"the same stack|Thread|[0-9a-f]+-[0-9a-f]+|--->( |$)|note: |"
+    r"\s|$|=+$|-+$|#\d+( |$)|Crash of |State of |Stacks of |Stack of thread |Report |"
+    r"\d+ threads with the same stack|Thread|[0-9a-f]+-[0-9a-f]+|--->( |$)|note: |"
     r"(Why|Signal|Program|Command|Unit|When|User|Note)( |$)|Cause$|Registers of |Code around |"
     r"Memory near |Stack memory|Other threads|Kernel stacks|Process$|Arguments$|Limits \(|"
     r"Environment$|Auxiliary vector|Open files|Modules|Memory map|Notes: |"
