@@ -15,8 +15,7 @@ lock() {
     {
         echo "# Made by \`make lock\`; do not edit."
         "$work/venv/bin/pip-compile" --quiet --generate-hashes --strip-extras --allow-unsafe \
-            --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header \
-            --annotation-style line --upgrade --output-file - "$@"
+            --no-emit-options --no-header --annotation-style line --upgrade --output-file - "$@"
     } > "$work/new"
     mv "$work/new" "requirements/$output"
 }
