@@ -35,9 +35,7 @@ def minimal_report(crash_id: str, event: CrashEvent, why: str) -> Report:
             uid=None,
             gid=None,
         ),
-        signal=Signal(
-            number=event.signal, name=_signal_name(event.signal), code=None, code_name=""
-        ),
+        signal=_signal(event.signal),
         cause=Cause(
             kind="unknown",
             summary="not analysed; see the notes",
@@ -48,12 +46,23 @@ def minimal_report(crash_id: str, event: CrashEvent, why: str) -> Report:
         modules=[],
         maps=[],
         open_files=[],
-        notes=[NoteEntry(stage="analysis", what="the complete report", why=why)],
+        notes=_notes(event, why),
     )
 
 
-def _signal_name(number: int) -> str:
+def _notes(event: CrashEvent, why: str) -> list[NoteEntry]:
+    notes = [NoteEntry(stage="analysis", what="the complete report", why=why)]
+    if event.name:
+        told = "taken from core_pattern's %e, where other characters may stand for some"
+        notes.append(NoteEntry(stage="process", what="its own word for its name", why=told))
+    return notes
+
+
+def _signal(number: int) -> Signal | None:
+    if number == 0:
+        return None  # the announcement did not say, and nothing else came
     try:
-        return signal.Signals(number).name
+        name = signal.Signals(number).name
     except ValueError:
-        return f"SIG{number}"
+        name = f"SIG{number}"
+    return Signal(number=number, name=name, code=None, code_name="")

@@ -14,6 +14,7 @@ import os
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from .analysis.sandbox import SandboxLimits, Send, run_isolated
 from .config import Config
@@ -182,7 +183,8 @@ def _analyse(
     if careful:
         image.notes.add("analysis", "names and lines", f"the first attempt failed: {careful}")
     symbolizer = Symbolizer(cache, image.notes, owner=owner, native=not careful)
-    report = assemble(image, modules, symbolizer, material.crash_id)
+    zone = datetime.now().astimezone().tzinfo  # the times of those who read it here
+    report = assemble(image, modules, symbolizer, material.crash_id, zone=zone or UTC)
     send(TEXT, render_text(report).encode())
     send(JSON, to_json(report))
     if view.screen:
