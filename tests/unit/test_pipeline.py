@@ -109,7 +109,7 @@ def test_a_core_that_is_garbage(config: Config, tmp_path: Path) -> None:
 def test_a_slow_analysis_is_ended(
     core: Path, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(assemble, "assemble", lambda *_: signal.pause())
+    monkeypatch.setattr(assemble, "assemble", lambda *_, **__: signal.pause())
     quick = Config(paths=config.paths, reports=config.reports, analysis=Analysis(seconds=0.5))
     store, log, crash = a_crash(quick, core, b"what the collector saw\n")
     assert complete(quick, store, log, crash, analyse=True) == INCOMPLETE
