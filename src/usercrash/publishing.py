@@ -19,22 +19,27 @@ from .watcher import Wishes, say
 def publish(
     config: Config, wishes: Wishes, crash_id: str, event: CrashEvent, analysed: Analysed
 ) -> str:
-    """Make the report visible; gives its path. UsercrashError if it cannot be written anywhere.
+    """Make the report visible; gives where, for people. UsercrashError if it cannot be written.
 
-    Where the user named a directory it goes there, else to the reports directory if that
-    can be written, else to the directory that the program was started in.
+    It goes to the reports directory if that can be written, else to the directory that the
+    user named (the one that the program was started in, if none): to a named one in any case.
     """
-    if not wishes.directory and reports_writable(config.paths.reports):
+    places = []
+    if reports_writable(config.paths.reports):
         try:
-            return _into_store(config, crash_id, event, analysed)
+            places.append(_into_store(config, crash_id, event, analysed))
         except UsercrashError as error:
             say(str(error))
-    return into_directory(
-        wishes.directory or wishes.cwd,
-        config.reports.slots,
-        analysed.text,
-        {".json": analysed.json, ".core.zst": analysed.core},
-    )
+    if wishes.directory or not places:
+        places.append(
+            into_directory(
+                wishes.directory or wishes.cwd,
+                config.reports.slots,
+                analysed.text,
+                {".json": analysed.json, ".core.zst": analysed.core},
+            )
+        )
+    return " and ".join(places)
 
 
 def reports_writable(path: str) -> bool:
