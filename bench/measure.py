@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.support.kernel import COMMAND, SOURCES
 
-from usercrash.analysis.image import CoreImage
+from usercrash.analysis.core.image import CoreImage
 from usercrash.system.core_pattern import core_pattern_guard
 
 from .subjects import Crash, Subject, UnavailableError, gdb_stacks

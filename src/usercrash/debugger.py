@@ -23,7 +23,7 @@ from .errors import UsageError, UsercrashError
 if TYPE_CHECKING:
     from .config import Config
     from .model.snapshot import Snapshot
-    from .newfile import NewFile
+    from .storage.newfile import NewFile
 
 _PID = re.compile(r"[1-9][0-9]*\Z", re.ASCII)
 _PID_MAX = 1 << 22  # PID_MAX_LIMIT of a 64-bit kernel
@@ -59,7 +59,7 @@ def command(
     that thread first.
     """
     from .config import load_config
-    from .newfile import NewFile
+    from .storage.newfile import NewFile
 
     if as_json and backtrace:
         raise UsageError("--json and --backtrace exclude each other")
@@ -91,7 +91,7 @@ def parse_pid(text: str) -> int:
 def _debug(pid: int, config: Config, wishes: Wishes) -> int:
     # Everything that can be done before the process stops is done before.
     from .capture.live import LiveTarget
-    from .holding import limits_of, snapshot_of, with_late_release
+    from .live.holding import limits_of, snapshot_of, with_late_release
 
     limits = limits_of(config)
     target = LiveTarget.stop(pid)
@@ -109,7 +109,7 @@ def _report(snapshot: Snapshot, config: Config, wishes: Wishes) -> int:
         from .elf.corewriter import write_core
 
         wishes.core.commit(write_core(snapshot))
-    from .holding import analyse
+    from .live.holding import analyse
     from .pipeline import View
 
     terminal = wishes.output is None and sys.stdout.isatty()

@@ -20,12 +20,12 @@ from .analysis.sandbox import SandboxLimits, Send, run_isolated
 from .config import Config
 from .elf.corewriter import write_core
 from .errors import UsercrashError
-from .events import DUPLICATE, INCOMPLETE, LOST, PUBLISHED, EventLog
 from .model.event import CrashEvent
 from .model.minicore import files_in_order
 from .model.snapshot import Snapshot
 from .report import Report
-from .store import AlreadyPublishedError, Store
+from .storage.events import DUPLICATE, INCOMPLETE, LOST, PUBLISHED, EventLog
+from .storage.store import AlreadyPublishedError, Store
 
 TEXT, JSON, CORE, SCREEN, WANTED = b"TEXT", b"JSON", b"CORE", b"SCRN", b"WANT"
 _INDEX = struct.Struct("<I")
@@ -98,7 +98,9 @@ def preload() -> None:
     """Import everything that an analysis will use, so that forked children need not."""
     import zstandard  # noqa: F401
 
-    from .analysis import assemble, image, modules, symbols
+    from .analysis import assemble
+    from .analysis.core import image, modules
+    from .analysis.symbols import symbolizer as symbols
     from .render import screen, text
 
     del image, modules, symbols, screen, text
@@ -163,10 +165,10 @@ def _analyse(
 ) -> None:
     """The child's work: text and JSON first, so that they are there if the rest fails."""
     from .analysis.assemble import assemble
-    from .analysis.image import CoreImage
-    from .analysis.module_files import DescriptorFiles, FileProvider, FileProviders, PathFiles
-    from .analysis.modules import load_modules
-    from .analysis.symbols import Symbolizer
+    from .analysis.core.image import CoreImage
+    from .analysis.core.module_files import DescriptorFiles, FileProvider, FileProviders, PathFiles
+    from .analysis.core.modules import load_modules
+    from .analysis.symbols.symbolizer import Symbolizer
     from .render.text import render_text
     from .report import to_json
 
@@ -255,7 +257,7 @@ def _with_fallback(crash: Crash, analysed: Analysed, why: str) -> tuple[bytes, b
     and what the collector wrote."""
     if analysed.text and analysed.json:
         return f"note: incomplete: {_one_line(why)}\n".encode() + analysed.text, analysed.json
-    from .minimal import minimal_report
+    from .minimal_report import minimal_report
     from .render.text import render_text
     from .report import to_json
 
@@ -280,7 +282,7 @@ def _one_line(text: str) -> str:
 def share_symcaches(wanted: Sequence[int], files: Sequence[int], config: Config) -> None:
     """Make SymCaches of these files for all later crashes: each in a sandbox that sees only the
     one file, published here. A file that others could have written is passed over."""
-    from .analysis import symcache
+    from .analysis.symbols import symcache
 
     limits = _limits(config)
     owner = os.geteuid()
@@ -299,7 +301,7 @@ def share_symcaches(wanted: Sequence[int], files: Sequence[int], config: Config)
 
 
 def _make_symcache(fd: int, status: os.stat_result, limits: SandboxLimits, cache: str) -> None:
-    from .analysis import symcache
+    from .analysis.symbols import symcache
 
     def work(send: Send) -> None:
         identity, container = symcache.make(fd)

@@ -14,7 +14,7 @@ import pytest
 from tests.support.build import Built, build, programs
 from tests.support.kernel import Installation, Published, run_to_death
 
-from usercrash.store import Store
+from usercrash.storage.store import Store
 from usercrash.system.core_pattern import core_pattern_guard
 
 pytestmark = pytest.mark.usefixtures("needs_kernel")

@@ -19,7 +19,7 @@ import pytest
 from tests.support.kernel import SOURCES, Installation
 from usercrash import protocol
 from usercrash.report import from_json
-from usercrash.store import Store
+from usercrash.storage.store import Store
 
 T = TypeVar("T")
 

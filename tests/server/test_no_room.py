@@ -13,7 +13,7 @@ import pytest
 from tests.server.test_misbehaviour import client, closed, core, text_of
 from tests.support.kernel import Installation
 from usercrash.errors import UsercrashError
-from usercrash.store import Store
+from usercrash.storage.store import Store
 
 __all__ = ["core"]
 

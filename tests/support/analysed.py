@@ -6,11 +6,11 @@ import mmap
 from dataclasses import dataclass
 from pathlib import Path
 
-from usercrash.analysis.image import CoreImage
-from usercrash.analysis.modules import FileProvider, ModuleMemory, ModuleTable, PathFiles
-from usercrash.analysis.modules import load_modules as load
-from usercrash.analysis.symbols import Location, Symbolizer
-from usercrash.analysis.unwind import RawFrame, Stack, UnwindLimits, unwind
+from usercrash.analysis.core.image import CoreImage
+from usercrash.analysis.core.modules import FileProvider, ModuleMemory, ModuleTable, PathFiles
+from usercrash.analysis.core.modules import load_modules as load
+from usercrash.analysis.symbols.symbolizer import Location, Symbolizer
+from usercrash.analysis.unwinding.unwind import RawFrame, Stack, UnwindLimits, unwind
 
 from .compare import plain_name
 from .oracle import OracleFrame

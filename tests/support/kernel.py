@@ -27,7 +27,7 @@ import zstandard
 
 import usercrash
 from usercrash.report import Report, from_json
-from usercrash.store import DATA, Store
+from usercrash.storage.store import DATA, Store
 from usercrash.system.core_pattern import core_pattern_guard
 
 from .build import Built

@@ -15,9 +15,9 @@ from tests.support.coremaker import make_core, prstatus, siginfo
 from tests.support.gcore import core_of
 
 from usercrash.analysis.assemble import AssembleLimits, assemble
-from usercrash.analysis.disassembly import listing
-from usercrash.analysis.memory import memory_block
-from usercrash.analysis.stacks import Cycle, find_cycles
+from usercrash.analysis.instructions.disassembly import listing
+from usercrash.analysis.report_parts.memory import memory_block
+from usercrash.analysis.report_parts.stacks import Cycle, find_cycles
 from usercrash.elf.arch.x86_64 import ARCH
 from usercrash.errors import FormatError
 from usercrash.model import minicore

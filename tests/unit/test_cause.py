@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from usercrash.analysis import disassembly
-from usercrash.analysis.cause import explain
-from usercrash.analysis.places import Places, StackOwner, pattern_words
-from usercrash.analysis.scene import Handled, Scene
-from usercrash.analysis.signals import SigInfo
+from usercrash.analysis.core.places import Places, StackOwner, pattern_words
+from usercrash.analysis.explain.cause import explain
+from usercrash.analysis.explain.scene import Handled, Scene
+from usercrash.analysis.facts.signals import SigInfo
+from usercrash.analysis.instructions import disassembly
 from usercrash.elf.arch.x86_64 import ARCH
 from usercrash.model.maps import Mapping
 from usercrash.report import Cause, Fold, Frame, Source

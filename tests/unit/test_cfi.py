@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.build import need
 
-from usercrash.analysis import cfi
-from usercrash.analysis.cfi import FrameSection, Row
-from usercrash.analysis.elf_file import ElfFile
-from usercrash.analysis.frame_index import EhFrameHdr, FrameTable
+from usercrash.analysis.binary.elf_file import ElfFile
+from usercrash.analysis.dwarf import cfi
+from usercrash.analysis.dwarf.cfi import FrameSection, Row
+from usercrash.analysis.dwarf.frame_index import EhFrameHdr, FrameTable
 from usercrash.elf.arch.x86_64 import ARCH
 from usercrash.errors import FormatError
 

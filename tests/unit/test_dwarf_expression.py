@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from usercrash.analysis.dwarf_expression import MissingValue, evaluate
+from usercrash.analysis.dwarf.expression import MissingValue, evaluate
 from usercrash.errors import FormatError
 
 REGISTERS: list[int | None] = [0x1000 * number for number in range(16)] + [None]

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from tests.support.build import need
 from tests.support.spawn import compile_c
 
-from usercrash.analysis.elf_file import ElfFile
-from usercrash.analysis.symbol_table import SymbolTable
+from usercrash.analysis.binary.elf_file import ElfFile
+from usercrash.analysis.binary.symbol_table import SymbolTable
 from usercrash.errors import FormatError
 
 LIBC = Path("/usr/lib/x86_64-linux-gnu/libc.so.6")

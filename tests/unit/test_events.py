@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from usercrash import events
-from usercrash.events import DUPLICATE, PUBLISHED, EventLog
 from usercrash.model.event import SOURCE_PIPE, CrashEvent
 from usercrash.model.types import Pid, Tid
+from usercrash.storage import events
+from usercrash.storage.events import DUPLICATE, PUBLISHED, EventLog
 
 
 def an_event(pid: int) -> CrashEvent:

@@ -7,10 +7,10 @@ import base64
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usercrash.analysis import facts
-from usercrash.analysis.process import Identity, build_event, build_process, build_system
-from usercrash.analysis.secrets import MASK, mask_assignment, mask_cmdline, mask_value
-from usercrash.analysis.texts import Texts
+from usercrash.analysis.facts import proc_texts as facts
+from usercrash.analysis.facts.process import Identity, build_event, build_process, build_system
+from usercrash.analysis.facts.secrets import MASK, mask_assignment, mask_cmdline, mask_value
+from usercrash.analysis.facts.texts import Texts
 from usercrash.model.event import SOURCE_PIPE, CrashEvent
 from usercrash.model.notes import NoteLog
 from usercrash.model.types import Pid, Tid

@@ -13,9 +13,9 @@ from tests.support.build import build, need, programs
 from tests.support.gcore import core_of, gcore_at_fault
 from tests.support.spawn import compile_c
 
-from usercrash.analysis.image import CoreImage
-from usercrash.analysis.modules import DescriptorFiles, FileProviders, PathFiles, load_modules
-from usercrash.analysis.unwind import Trust
+from usercrash.analysis.core.image import CoreImage
+from usercrash.analysis.core.modules import DescriptorFiles, FileProviders, PathFiles, load_modules
+from usercrash.analysis.unwinding.unwind import Trust
 from usercrash.model.notes import NoteLog
 from usercrash.model.snapshot import MappedFile
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from usercrash.errors import UsercrashError
-from usercrash.newfile import NewFile
+from usercrash.storage.newfile import NewFile
 
 
 def test_a_file_is_there_when_it_is_whole(tmp_path: Path) -> None:

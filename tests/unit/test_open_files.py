@@ -8,9 +8,9 @@ import socket
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usercrash.analysis.open_files import flag_words, open_files, parse_fdinfo
-from usercrash.analysis.sockets import read_sockets
-from usercrash.analysis.texts import Texts
+from usercrash.analysis.facts.open_files import flag_words, open_files, parse_fdinfo
+from usercrash.analysis.facts.sockets import read_sockets
+from usercrash.analysis.facts.texts import Texts
 from usercrash.model.notes import NoteLog
 from usercrash.report import OpenFile
 

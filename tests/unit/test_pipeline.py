@@ -11,14 +11,15 @@ from pathlib import Path
 import pytest
 
 from usercrash import pipeline
-from usercrash.analysis import assemble, symbols
+from usercrash.analysis import assemble
+from usercrash.analysis.symbols import symbolizer as symbols
 from usercrash.config import Analysis, Config, Paths, Reports
-from usercrash.events import INCOMPLETE, EventLog
 from usercrash.model.event import SOURCE_PIPE, CrashEvent
 from usercrash.model.types import Pid, Tid
 from usercrash.pipeline import Crash, Material, View, analyse_isolated, complete
 from usercrash.report import from_json
-from usercrash.store import Store
+from usercrash.storage.events import INCOMPLETE, EventLog
+from usercrash.storage.store import Store
 
 DEBUGGER = "from usercrash.debugger import main; main()"
 

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from usercrash.analysis import cause_abort
+from usercrash.analysis.explain import cause_abort
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,8 +21,8 @@ def words() -> set[str]:
     """The first argument and the reason of every call of `cause`, the values given to variables
     of these names."""
     found: set[str] = set()
-    sources = [*ROOT.glob("src/usercrash/analysis/cause*.py"),
-               ROOT / "src/usercrash/analysis/stack_overflow.py"]  # fmt: skip
+    sources = [*ROOT.glob("src/usercrash/analysis/explain/cause*.py"),
+               ROOT / "src/usercrash/analysis/explain/stack_overflow.py"]  # fmt: skip
     for source in sources:
         for node in ast.walk(ast.parse(source.read_text("utf-8"))):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "cause":

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usercrash.analysis import signals
-from usercrash.analysis.signals import SigInfo, decode_siginfo, to_report
+from usercrash.analysis.facts import signals
+from usercrash.analysis.facts.signals import SigInfo, decode_siginfo, to_report
 
 
 def siginfo(number: int, code: int, rest: bytes = b"", errno: int = 0) -> bytes:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from usercrash.errors import UsercrashError
-from usercrash.store import AlreadyPublishedError, Store
+from usercrash.storage.store import AlreadyPublishedError, Store
 
 
 def new_id() -> str:

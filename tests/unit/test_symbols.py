@@ -17,11 +17,11 @@ from tests.support.coremaker import file_note, make_core, prstatus
 from tests.support.gcore import gcore_at_fault
 from tests.support.spawn import compile_c
 
-from usercrash.analysis.demangle import demangle
-from usercrash.analysis.image import CoreImage
-from usercrash.analysis.line_tables import LineTable
-from usercrash.analysis.modules import Module, ModuleTable, PathFiles, load_modules
-from usercrash.analysis.symbols import Location, Symbolizer
+from usercrash.analysis.core.image import CoreImage
+from usercrash.analysis.core.modules import Module, ModuleTable, PathFiles, load_modules
+from usercrash.analysis.symbols.demangle import demangle
+from usercrash.analysis.symbols.line_tables import LineTable
+from usercrash.analysis.symbols.symbolizer import Location, Symbolizer
 from usercrash.errors import FormatError
 from usercrash.model.notes import NoteLog
 

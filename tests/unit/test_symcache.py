@@ -16,8 +16,8 @@ from tests.support.build import need
 from tests.support.gcore import gcore_at_fault
 from tests.support.spawn import compile_c
 
-from usercrash.analysis import symcache
-from usercrash.analysis.symbols import Symbolizer
+from usercrash.analysis.symbols import symcache
+from usercrash.analysis.symbols.symbolizer import Symbolizer
 from usercrash.errors import FormatError
 from usercrash.model.notes import NoteLog
 

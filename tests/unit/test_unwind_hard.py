@@ -17,8 +17,8 @@ from tests.support.gcore import core_of, gcore_at_fault
 from tests.support.oracle import gdb_frames
 from tests.support.spawn import compile_c
 
-from usercrash.analysis.elf_file import ElfFile
-from usercrash.analysis.unwind import Trust, UnwindLimits, unwind
+from usercrash.analysis.binary.elf_file import ElfFile
+from usercrash.analysis.unwinding.unwind import Trust, UnwindLimits, unwind
 
 BARE = ("-fno-asynchronous-unwind-tables", "-fno-unwind-tables", "-g0")
 

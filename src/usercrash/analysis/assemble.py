@@ -13,22 +13,23 @@ from datetime import UTC, tzinfo
 from typing import TypeVar
 
 from .. import __version__, report
-from . import disassembly, lists
-from .cause import explain
-from .handled import handled_signals
-from .image import CoreImage, CoreThread
-from .last_words import abort_message
-from .memory import code, memory_blocks, stack_words
-from .modules import ModuleMemory, ModuleTable
-from .open_files import open_files
-from .places import Places, StackOwner
-from .process import Identity, build_event, build_process, build_system, thread_name
-from .scene import Handled, Scene
-from .signals import SigInfo, decode_siginfo, to_report
-from .stacks import Named, StackNamer, safe
-from .symbols import Symbolizer
-from .texts import Texts, json_cost
-from .unwind import UnwindLimits, unwind
+from .core.image import CoreImage, CoreThread
+from .core.modules import ModuleMemory, ModuleTable
+from .core.places import Places, StackOwner
+from .explain.cause import explain
+from .explain.handled import handled_signals
+from .explain.last_words import abort_message
+from .explain.scene import Handled, Scene
+from .facts.open_files import open_files
+from .facts.process import Identity, build_event, build_process, build_system, thread_name
+from .facts.signals import SigInfo, decode_siginfo, to_report
+from .facts.texts import Texts, json_cost
+from .instructions import disassembly
+from .report_parts import lists
+from .report_parts.memory import code, memory_blocks, stack_words
+from .report_parts.stacks import Named, StackNamer, safe
+from .symbols.symbolizer import Symbolizer
+from .unwinding.unwind import UnwindLimits, unwind
 
 SIGABRT, SIGSTOP = 6, 19
 MAX_KERNEL_STACKS = 1 << 20  # bytes of JSON and text

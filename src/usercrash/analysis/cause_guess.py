@@ -3,10 +3,9 @@ in a core without siginfo, and after a handler that caught the fault and sent it
 
 from __future__ import annotations
 
-from .disassembly import Decoded
-from .places import is_canonical
-from .scene import Scene
-from .signals import (
+from .core.places import is_canonical
+from .explain.scene import Scene
+from .facts.signals import (
     FPE_INTDIV,
     SEGV_ACCERR,
     SEGV_MAPERR,
@@ -17,6 +16,7 @@ from .signals import (
     SIGSEGV,
     SigInfo,
 )
+from .instructions.disassembly import Decoded
 
 _SYSCALL = b"\x0f\x05"
 _UD2 = b"\x0f\x0b"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..config import Config
-    from ..store import Store
+    from ..storage.store import Store
 
 
 class Settings:
@@ -30,7 +30,7 @@ class Settings:
     @contextmanager
     def store(self) -> Iterator[Store]:
         """The reports directory, for reading; UsercrashError where there is none."""
-        from ..store import Store
+        from ..storage.store import Store
 
         config = self.config
         with closing(Store(config.paths.reports, config.reports.slots)) as store:

@@ -14,7 +14,7 @@ import msgspec
 from .common import Settings, colored, printable
 
 if TYPE_CHECKING:
-    from ..store import Entry, Store
+    from ..storage.store import Entry, Store
 
 _FOREIGN_BYTES = 4096  # of another program's file, to find a line that says something
 _HEAD = ("NO", "TIME", "PROCESS", "SIGNAL", "CAUSE")

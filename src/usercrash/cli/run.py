@@ -1,9 +1,9 @@
 """usercrash run -- CMD: a program under our eye, without privileges and without a server.
 
 Three processes: this one starts the program and stands in for it towards whoever started us
-(signals, job control, exit status); the program, whose parent this one is; and the
-watcher (watcher.py), which traces it. Only the watcher knows ptrace: if it dies, the program and
-this process go on as if it had never been.
+(signals, job control, exit status); the program, whose parent this one is; and the watcher
+(live/watcher.py), which traces it. Only the watcher knows ptrace: if it dies, the program
+and this process go on as if it had never been.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .common import Settings, printable
 
 if TYPE_CHECKING:
     from ..config import Config
-    from ..watcher import Wishes
+    from ..live.watcher import Wishes
 
 _NOT_EXECUTABLE, _NOT_FOUND = 126, 127  # what shells use (POSIX, 2.8.2)
 _NOT_HERE = (errno.ENOENT, errno.ENOTDIR)
@@ -54,7 +54,7 @@ def command(
     directory if it can be written, else to the present one; with --dir, there, too. The first
     screen of each is printed on standard error.
     """
-    from ..watcher import Wishes
+    from ..live.watcher import Wishes
 
     if directory is not None:
         directory = os.path.abspath(directory)
@@ -85,7 +85,7 @@ class _Front:
         told, keep_telling = os.pipe()
         watcher = os.fork()
         if watcher == 0:
-            from ..watcher import watch
+            from ..live.watcher import watch
 
             watch(self._config, self._wishes, hello, open_gate, keep_telling)
         self._main = os.fork()

@@ -15,7 +15,7 @@ from .common import Settings, colored, printable
 
 if TYPE_CHECKING:
     from ..report import Report
-    from ..store import Store
+    from ..storage.store import Store
 
 _NUMBER = re.compile(r"(?:usercrash_)?([0-9]{1,4})\Z")
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 
-from ..effective import load_effective
 from ..errors import UsercrashError
-from ..events import INCOMPLETE, LOST, EventLog
 from ..model.event import CrashEvent
 from ..model.minicore import files_in_order
 from ..model.notes import NoteLog
 from ..model.snapshot import Snapshot
-from ..store import AlreadyPublishedError, Store
+from ..server_config import load_effective
+from ..storage.events import INCOMPLETE, LOST, EventLog
+from ..storage.store import AlreadyPublishedError, Store
 from .link import ServerLink, collected_text
 from .program import complain
 

@@ -16,9 +16,9 @@ from collections.abc import Callable
 from .. import protocol
 from ..config import Config
 from ..errors import FormatError
-from ..events import EventLog
 from ..pipeline import Crash
-from ..store import Store
+from ..storage.events import EventLog
+from ..storage.store import Store
 
 _SO_PEERPIDFD = 77  # <asm-generic/socket.h>, Linux 6.5
 # A client that goes on alone ends itself after ALONE_SECONDS (client.py).

@@ -16,10 +16,10 @@ from collections.abc import Callable
 
 from ..analysis.sandbox import close_all_but
 from ..config import Config
-from ..events import LOST, EventLog
 from ..pipeline import Crash, complete
 from ..protocol import close_all
-from ..store import Store
+from ..storage.events import LOST, EventLog
+from ..storage.store import Store
 
 PUBLISH_SECONDS = 20.0  # beside the analysis: writing, locks, SymCaches
 

@@ -20,10 +20,10 @@ from collections.abc import Callable
 
 from .. import protocol
 from ..config import Config
-from ..effective import save_effective
 from ..errors import UsercrashError
-from ..events import EventLog
-from ..store import Store
+from ..server_config import save_effective
+from ..storage.events import EventLog
+from ..storage.store import Store
 from .incident import Incident, State
 from .jobs import Pool
 from .recovery import Recovery

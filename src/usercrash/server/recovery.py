@@ -13,11 +13,11 @@ import time
 from collections.abc import Callable
 
 from ..config import Config
-from ..events import DUPLICATE, PUBLISHED, EventLog, Pending
 from ..model.event import SOURCE_PIPE, CrashEvent
 from ..model.types import Pid, Tid
 from ..pipeline import Crash
-from ..store import Store
+from ..storage.events import DUPLICATE, PUBLISHED, EventLog, Pending
+from ..storage.store import Store
 from .incident import ALONE_SECONDS, core_is_whole
 
 INTERRUPTED = "the server was stopped while this crash was being collected"

@@ -1,0 +1,286 @@
+"""An ELF file's tables, parsed when they are asked for (System V gABI, <elf.h>).
+
+The bytes come from a crashed program's files or memory: every offset is checked, every
+table has a cap, and what is not there reads as absent. Only an ELF header that is no
+ELF header raises (`FormatError`).
+"""
+
+from __future__ import annotations
+
+import lzma
+import struct
+import zlib
+from dataclasses import dataclass
+from functools import cached_property
+from mmap import mmap
+
+from ...elf.headers import (
+    ELFCLASS64,
+    NT_GNU_BUILD_ID,
+    PN_XNUM,
+    PT_DYNAMIC,
+    PT_GNU_EH_FRAME,
+    PT_LOAD,
+    PT_NOTE,
+    ElfHeader,
+    ProgramHeader,
+    iter_notes,
+    parse_program_headers,
+)
+from ...errors import FormatError
+from .symbol_table import SymbolTable
+
+MAX_SECTIONS = 200_000
+MAX_PROGRAM_HEADERS = 1_000
+MAX_NOTE_BYTES = 1 << 20
+MAX_INFLATED = 256 << 20  # what one compressed section may grow to
+
+SHT_SYMTAB, SHT_NOTE, SHT_NOBITS, SHT_DYNSYM = 2, 7, 8, 11
+SHF_COMPRESSED = 0x800
+DT_NULL, DT_STRTAB, DT_SONAME, DT_STRSZ = 0, 5, 14, 10
+_MAX_DYNAMIC = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A section header; `address` is the link-time address, `offset` and `size` are in the file."""
+
+    name: bytes
+    type: int
+    flags: int
+    address: int
+    offset: int
+    size: int
+    link: int
+    entry_size: int
+
+
+class ElfFile:
+    """A lazily parsed ELF file (or an image of one in memory, where only headers are true).
+
+    `data` must stay alive and unchanged as long as anything taken from this object.
+    """
+
+    def __init__(self, data: bytes | mmap | memoryview) -> None:
+        """FormatError unless `data` begins with an ELF header."""
+        self.data = data
+        self.view = memoryview(data)
+        self.header = ElfHeader(self.view[:64])
+        self.wide = self.header.elf_class == ELFCLASS64
+        self.order = "<" if self.header.little else ">"
+
+    @cached_property
+    def program_headers(self) -> list[ProgramHeader]:
+        """All program headers; fewer where the file is cut short."""
+        header = self.header
+        count = header.phnum
+        if count == PN_XNUM:
+            count = self._section_zero()[2]
+        count = min(count, MAX_PROGRAM_HEADERS)
+        layout_size = 56 if self.wide else 32
+        size = max(header.phentsize, layout_size) * count
+        return parse_program_headers(header, self.view[header.phoff : header.phoff + size], count)
+
+    @cached_property
+    def loads(self) -> list[ProgramHeader]:
+        """The PT_LOAD segments in address order."""
+        found = [segment for segment in self.program_headers if segment.type == PT_LOAD]
+        return sorted(found, key=lambda segment: segment.vaddr)
+
+    def segment(self, kind: int) -> ProgramHeader | None:
+        """The first program header of a type."""
+        return next((row for row in self.program_headers if row.type == kind), None)
+
+    # --- sections ---
+
+    def _section_zero(self) -> tuple[int, int, int]:
+        """(sh_size, sh_link, sh_info) of section header 0: the counts that do not fit elsewhere."""
+        rows = self._section_rows(1)
+        return (rows[0][5], rows[0][6], rows[0][7]) if rows else (0, 0, 0)
+
+    def _section_rows(self, count: int) -> list[tuple[int, ...]]:
+        header = self.header
+        layout = struct.Struct(self.order + ("IIQQQQIIQQ" if self.wide else "IIIIIIIIII"))
+        if header.shoff == 0 or header.shentsize != layout.size:
+            return []
+        table = self.view[header.shoff : header.shoff + layout.size * min(count, MAX_SECTIONS)]
+        return list(layout.iter_unpack(table[: len(table) // layout.size * layout.size]))
+
+    @cached_property
+    def sections(self) -> list[Section]:
+        """All sections with their names; empty for a file without (or with a broken) table."""
+        header = self.header
+        zero_size, zero_link, _ = self._section_zero()
+        rows = self._section_rows(header.shnum or zero_size)
+        names_index = zero_link if header.shstrndx == 0xFFFF else header.shstrndx
+        names = b""
+        if names_index < len(rows):
+            offset, size = rows[names_index][4], rows[names_index][5]
+            names = bytes(self.view[offset : offset + min(size, 1 << 24)])
+        result = []
+        for name, kind, flags, address, offset, size, link, _info, _align, entry in rows:
+            end = names.find(b"\0", name)
+            text = names[name : end if end >= 0 else name]
+            result.append(Section(text, kind, flags, address, offset, size, link, entry))
+        return result
+
+    @cached_property
+    def _section_by_name(self) -> dict[bytes, Section]:
+        return {section.name: section for section in reversed(self.sections)}
+
+    def section(self, name: bytes) -> Section | None:
+        """The first section of that name which has bytes in the file."""
+        found = self._section_by_name.get(name)
+        return None if found is None or found.type == SHT_NOBITS else found
+
+    def without_symbols(self) -> bytearray:
+        """A copy of the file whose symbol tables are marked as unused (SHT_NULL)."""
+        copy = bytearray(self.data)
+        for number, section in enumerate(self.sections):
+            if section.type in (SHT_SYMTAB, SHT_DYNSYM):
+                at = self.header.shoff + number * self.header.shentsize + 4
+                copy[at : at + 4] = bytes(4)
+        return copy
+
+    def contents(self, section: Section) -> memoryview:
+        """A section's bytes, inflated if it is compressed (empty if it does not inflate)."""
+        raw = self.view[section.offset : section.offset + section.size]
+        if section.flags & SHF_COMPRESSED:
+            return memoryview(self._inflate(raw))
+        return raw
+
+    def _inflate(self, raw: memoryview) -> bytes:
+        """An SHF_COMPRESSED section with ELFCOMPRESS_ZLIB (1) without its Chdr."""
+        head = 24 if self.wide else 12
+        if len(raw) < head or struct.unpack_from(self.order + "I", raw)[0] != 1:
+            return b""
+        try:
+            return zlib.decompressobj().decompress(raw[head:], MAX_INFLATED)
+        except zlib.error:
+            return b""
+
+    # --- identity ---
+
+    @cached_property
+    def build_id(self) -> bytes | None:
+        """The GNU build-id, from the notes that the program headers or the sections name."""
+        for segment in self.program_headers:
+            if segment.type == PT_NOTE:
+                found = self._build_id_in(segment.offset, segment.filesz)
+                if found:
+                    return found
+        section = self.section(b".note.gnu.build-id")
+        return self._build_id_in(section.offset, section.size) if section else None
+
+    def _build_id_in(self, offset: int, size: int) -> bytes | None:
+        return build_id_of_notes(
+            self.view[offset : offset + min(size, MAX_NOTE_BYTES)], self.header.little
+        )
+
+    @cached_property
+    def soname(self) -> bytes:
+        """DT_SONAME, b"" where there is none."""
+        segment = self.segment(PT_DYNAMIC)
+        if segment is None:
+            return b""
+        layout = struct.Struct(self.order + ("qQ" if self.wide else "iI"))
+        size = min(segment.filesz // layout.size, _MAX_DYNAMIC) * layout.size
+        table = self.view[segment.offset : segment.offset + size]
+        wanted: dict[int, int] = {}
+        for tag, value in layout.iter_unpack(table[: len(table) // layout.size * layout.size]):
+            if tag == DT_NULL:
+                break
+            wanted.setdefault(tag, value)
+        start = self.offset_of(wanted.get(DT_STRTAB, 0))
+        if DT_SONAME not in wanted or start is None:
+            return b""
+        return self.text_at(start + wanted[DT_SONAME])
+
+    def text_at(self, offset: int, limit: int = 4096) -> bytes:
+        """The NUL-terminated bytes at a file offset, at most `limit` of them."""
+        return bytes(self.view[offset : offset + limit]).partition(b"\0")[0]
+
+    # --- addresses ---
+
+    def offset_of(self, vaddr: int) -> int | None:
+        """The file offset of a link-time address, None where the file holds no byte for it."""
+        for segment in self.loads:
+            if segment.vaddr <= vaddr < segment.vaddr + segment.filesz:
+                return vaddr - segment.vaddr + segment.offset
+        return None
+
+    def segment_at(self, vaddr: int) -> ProgramHeader | None:
+        """The PT_LOAD that holds a link-time address (also its zero-filled rest)."""
+        for segment in self.loads:
+            if segment.vaddr <= vaddr < segment.vaddr + segment.memsz:
+                return segment
+        return None
+
+    @cached_property
+    def symbols(self) -> SymbolTable:
+        """The functions that its symbol tables name (none if there are more than memory holds)."""
+        try:
+            return SymbolTable.of(self)
+        except MemoryError:
+            return SymbolTable((), (), (), b"")
+
+    @cached_property
+    def eh_frame_hdr(self) -> ProgramHeader | None:
+        """Where `.eh_frame_hdr` lies."""
+        return self.segment(PT_GNU_EH_FRAME)
+
+    # --- where debug information lies ---
+
+    @cached_property
+    def debug_info_size(self) -> int:
+        """Bytes of DWARF in this file, inflated; 0 where there is none."""
+        names = (b".debug_info", b".zdebug_info")
+        if not any(self.section(name) for name in names):
+            return 0
+        total = 0
+        for section in self.sections:
+            if section.type != SHT_NOBITS and section.name.startswith((b".debug_", b".zdebug_")):
+                total += self._inflated_size(section)
+        return total
+
+    def _inflated_size(self, section: Section) -> int:
+        if section.flags & SHF_COMPRESSED:
+            at = section.offset + (8 if self.wide else 4)
+            layout = struct.Struct(self.order + ("Q" if self.wide else "I"))
+            if at + layout.size <= len(self.view):
+                size: int = layout.unpack_from(self.view, at)[0]
+                return size
+        return section.size * (4 if section.name.startswith(b".z") else 1)
+
+    @cached_property
+    def debug_link(self) -> tuple[bytes, int] | None:
+        """`.gnu_debuglink`: (file name, CRC-32 of that file)."""
+        section = self.section(b".gnu_debuglink")
+        if section is None:
+            return None
+        data = bytes(self.contents(section)[:4200])
+        name = data.partition(b"\0")[0]
+        at = len(name) + 4 & ~3
+        if not name or b"/" in name or at + 4 > len(data):
+            return None
+        return name, struct.unpack_from(self.order + "I", data, at)[0]
+
+    @cached_property
+    def mini_debug(self) -> ElfFile | None:
+        """The ELF file inside `.gnu_debugdata` (xz), None where there is none that opens."""
+        section = self.section(b".gnu_debugdata")
+        if section is None:
+            return None
+        try:
+            inflater = lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=256 << 20)
+            return ElfFile(inflater.decompress(self.contents(section), MAX_INFLATED // 4))
+        except (lzma.LZMAError, EOFError, FormatError):
+            return None
+
+
+def build_id_of_notes(data: bytes | memoryview, little: bool = True) -> bytes | None:
+    """The build-id among a PT_NOTE's notes; None if there is none of a believable length."""
+    for note in iter_notes(data, little):
+        if note.owner == b"GNU" and note.type == NT_GNU_BUILD_ID and 2 <= len(note.desc) <= 64:
+            return note.desc
+    return None

@@ -1,0 +1,1 @@
+"""What the core holds: threads, memory, notes; the modules in it, and their files."""

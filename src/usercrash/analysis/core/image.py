@@ -1,0 +1,356 @@
+"""An ELF core file as the analysis sees it: threads, facts, mappings, memory.
+
+Reads the kernel's cores (fs/binfmt_elf.c), gdb's gcore and our own minicore. The file
+may be larger than memory (it is only mapped) and cut short anywhere.
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from mmap import mmap
+
+from ...elf.arch import Arch, arch_of
+from ...elf.headers import (
+    ELFCLASS64,
+    ET_CORE,
+    NT_AUXV,
+    NT_FILE,
+    NT_PRPSINFO,
+    NT_PRSTATUS,
+    NT_SIGINFO,
+    PF_R,
+    PF_W,
+    PF_X,
+    PN_XNUM,
+    PT_LOAD,
+    PT_NOTE,
+    ElfHeader,
+    ProgramHeader,
+    iter_notes,
+    parse_program_headers,
+)
+from ...errors import FormatError
+from ...model import minicore
+from ...model.event import CrashEvent
+from ...model.maps import Mapping, parse_maps
+from ...model.notes import NoteLog
+from ...model.snapshot import ElfNote, MappedFile
+from .notes import FileRow, PsInfo, parse_auxv, parse_file_note, parse_psinfo
+
+MAX_SEGMENTS = 1 << 20
+MAX_THREADS = 100_000
+AT_ENTRY, AT_RANDOM, AT_EXECFN, AT_SYSINFO_EHDR, AT_PHDR = 9, 25, 31, 33, 3
+_STAGE = "core"
+_CORE_SIGNALS = frozenset((3, 4, 5, 6, 7, 8, 11, 24, 25, 31))  # those that dump core by default
+UNKNOWN_PERMISSIONS = b"???p"  # a mapping that only NT_FILE names
+
+
+@dataclass(frozen=True, slots=True)
+class CoreThread:
+    """A thread: `tid` in its own pid namespace, `host_tid` here (0: not known); `signal` is
+    what PRSTATUS says it was stopped with; registers by the architecture's names."""
+
+    tid: int
+    host_tid: int
+    signal: int
+    registers: dict[str, int]
+    siginfo: bytes = b""
+
+
+class CoreImage:
+    """What a core holds. `threads[0]` is the one that crashed (or was chosen to stand first).
+
+    `facts` are the minicore's (empty for other cores), `event` is None for other cores.
+    `mappings` come from the facts, else from the program headers and NT_FILE. `notes` has
+    what could not be read.
+    """
+
+    def __init__(self, data: bytes | mmap, header: ElfHeader, arch: Arch) -> None:
+        self._view = memoryview(data)
+        self.header = header
+        self.machine = header.machine
+        self.arch = arch
+        self.event: CrashEvent | None = None
+        self.facts: dict[bytes, bytes] = {}
+        self.notes = NoteLog()
+        self.files: list[MappedFile] = []
+        self.threads: list[CoreThread] = []
+        self.siginfo = b""
+        self.auxv: dict[int, int] = {}
+        self.psinfo: PsInfo | None = None
+        self.file_rows: list[FileRow] = []
+        self.mappings: list[Mapping] = []
+        self._segments: list[tuple[int, int, int]] = []  # start, end, file offset; sorted
+        self._starts: list[int] = []
+
+    @classmethod
+    def open(cls, data: bytes | mmap) -> CoreImage:
+        """The image of a core file's bytes.
+
+        FormatError if they are no ELF core of a known architecture, or hold no thread.
+        """
+        header = ElfHeader(memoryview(data)[:64])
+        if header.type != ET_CORE:
+            raise FormatError("not a core file", f"an ELF file of type {header.type}")
+        arch = arch_of(header.machine, header.elf_class)
+        if arch is None:
+            raise FormatError(
+                f"a core of machine {header.machine} ({32 * header.elf_class} bits), "
+                "which is not supported yet"
+            )
+        image = cls(data, header, arch)
+        segments = image._program_headers()
+        image._take_notes(segments)
+        image._take_loads(segments)
+        image._finish_mappings(segments)
+        if not image.threads:
+            raise FormatError("a core file without any thread (NT_PRSTATUS)")
+        return image
+
+    # --- memory ---
+
+    def read(self, address: int, size: int) -> bytes:
+        """The captured bytes at `address`, at most `size`; ends at the first gap."""
+        parts = []
+        while size > 0:
+            window = self.window(address)
+            if window is None:
+                break
+            start, buffer = window
+            piece = bytes(buffer[address - start : address - start + size])
+            parts.append(piece)
+            address += len(piece)
+            size -= len(piece)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def window(self, address: int) -> tuple[int, memoryview] | None:
+        """The captured piece that holds `address`: (its first address, its bytes, uncopied)."""
+        index = bisect_right(self._starts, address) - 1
+        if index < 0:
+            return None
+        start, end, offset = self._segments[index]
+        if address >= end:
+            return None
+        return start, self._view[offset : offset + end - start]
+
+    def next_captured(self, address: int) -> int | None:
+        """The first address above `address` where a captured piece begins."""
+        index = bisect_right(self._starts, address)
+        return self._starts[index] if index < len(self._starts) else None
+
+    def captured(self) -> Iterator[tuple[int, int]]:
+        """The captured ranges of memory [start, end), in address order."""
+        for start, end, _ in self._segments:
+            yield start, end
+
+    # --- headers ---
+
+    def _program_headers(self) -> list[ProgramHeader]:
+        header, view = self.header, self._view
+        count = header.phnum
+        size = 56 if header.elf_class == ELFCLASS64 else 32
+        if count == PN_XNUM:
+            count = self._many_headers(size)
+        if count > MAX_SEGMENTS:
+            self.notes.add(_STAGE, f"{count - MAX_SEGMENTS} program headers", "too many")
+            count = MAX_SEGMENTS
+        step = max(header.phentsize, size)
+        table = view[header.phoff : header.phoff + step * count]
+        found = parse_program_headers(header, table, count)
+        if len(found) < count:
+            self.notes.add(_STAGE, f"{count - len(found)} program headers", "the file is cut short")
+        return found
+
+    def _many_headers(self, size: int) -> int:
+        """The number of program headers where e_phnum has no room for it.
+
+        It stands in section header 0's sh_info; a stream that ends before the section
+        header (which the kernel writes last) has the first PT_NOTE right behind the table.
+        """
+        header, view = self.header, self._view
+        order = "<" if header.little else ">"
+        layout = struct.Struct(order + ("44xI" if header.elf_class == ELFCLASS64 else "28xI"))
+        if header.shoff and header.shoff + layout.size <= len(view):
+            count: int = layout.unpack_from(view, header.shoff)[0]
+            return count
+        first = parse_program_headers(header, view[header.phoff : header.phoff + size], 1)
+        if first and first[0].type == PT_NOTE and first[0].offset > header.phoff:
+            behind: int = first[0].offset - header.phoff
+            return behind // size
+        return PN_XNUM
+
+    def _take_loads(self, segments: list[ProgramHeader]) -> None:
+        length = len(self._view)
+        rows = []
+        lost = 0
+        for segment in segments:
+            if segment.type != PT_LOAD or segment.filesz == 0:
+                continue
+            there = min(segment.offset + segment.filesz, length) - segment.offset
+            if there < segment.filesz:
+                lost += 1
+            if there > 0:
+                rows.append((segment.vaddr, segment.vaddr + there, segment.offset))
+        if lost:
+            self.notes.add(_STAGE, f"memory of {lost} segments", "the file is cut short")
+        rows.sort()
+        end = -1
+        for row in rows:  # an overlap (no real core has one) would break the binary search
+            if row[0] >= end:
+                self._segments.append(row)
+                end = row[1]
+        self._starts = [row[0] for row in self._segments]
+
+    # --- notes ---
+
+    def _take_notes(self, segments: list[ProgramHeader]) -> None:
+        threads: list[tuple[int, int, dict[str, int]]] = []
+        siginfos: dict[int, bytes] = {}
+        for segment in segments:
+            if segment.type != PT_NOTE:
+                continue
+            if segment.offset + segment.filesz > len(self._view):
+                self.notes.add(_STAGE, "some notes", "the file is cut short")
+            data = self._view[segment.offset : segment.offset + segment.filesz]
+            for note in iter_notes(data, self.header.little):
+                if note.owner == minicore.OWNER:
+                    self._take_own(note)
+                elif note.owner == b"CORE" and note.type == NT_PRSTATUS:
+                    self._take_thread(note.desc, threads)
+                elif note.owner == b"CORE" and note.type == NT_SIGINFO:
+                    siginfos.setdefault(max(0, len(threads) - 1), note.desc)
+                elif note.owner == b"CORE":
+                    self._take_process(note)
+        self._order_threads(threads, siginfos)
+
+    def _take_thread(self, desc: bytes, threads: list[tuple[int, int, dict[str, int]]]) -> None:
+        if len(threads) >= MAX_THREADS:
+            return
+        try:
+            signal, tid, registers = self.arch.parse_prstatus(desc)
+        except ValueError as error:
+            self.notes.add(_STAGE, "a thread's registers", str(error))
+            return
+        threads.append((tid, signal, registers))
+
+    def _take_process(self, note: ElfNote) -> None:
+        desc = note.desc
+        if note.type == NT_AUXV and not self.auxv:
+            self.auxv = parse_auxv(desc, self.arch.word)
+        elif note.type == NT_FILE and not self.file_rows:
+            self.file_rows = parse_file_note(desc, self.arch.word)
+        elif note.type == NT_PRPSINFO and self.psinfo is None and len(desc) >= 136:
+            self.psinfo = parse_psinfo(desc)
+
+    def _take_own(self, note: ElfNote) -> None:
+        if note.type == minicore.NT_EVENT:
+            self.event = CrashEvent.from_fields(minicore.decode_table(note.desc))
+        elif note.type == minicore.NT_FACTS:
+            self.facts = minicore.decode_table(note.desc)
+        elif note.type == minicore.NT_NOTES:
+            self.notes.extend(minicore.decode_soft_notes(note.desc))
+        elif note.type == minicore.NT_FILES:
+            self.files = minicore.decode_files(note.desc)
+
+    def _order_threads(
+        self, threads: list[tuple[int, int, dict[str, int]]], siginfos: dict[int, bytes]
+    ) -> None:
+        """The crashing thread to the front.
+
+        The kernel (and gdb since 7.3) put it first. Where the first one's siginfo says
+        otherwise, it is the one whose siginfo names a signal that dumps core.
+        """
+        first = 0
+        if siginfos and not _dumps_core(siginfos.get(0, b"")):
+            first = next((at for at, info in siginfos.items() if _dumps_core(info)), 0)
+        host = self._host_tids([tid for tid, _, _ in threads])
+        self.threads = [
+            CoreThread(tid, host.get(tid, 0), signal, registers, siginfos.get(at, b""))
+            for at, (tid, signal, registers) in enumerate(threads)
+        ]
+        if 0 < first < len(self.threads):
+            self.threads.insert(0, self.threads.pop(first))
+        if self.threads:
+            self.siginfo = self.threads[0].siginfo
+
+    def _host_tids(self, tids: list[int]) -> dict[int, int]:
+        """Own-namespace tid to host tid, from `NSpid:` of the captured status files."""
+        found = {}
+        foreign = False
+        for name, text in self.facts.items():
+            if not name.startswith(b"task/") or not name.endswith(b"/status"):
+                continue
+            for line in text.split(b"\n"):
+                ids = line.split()[1:] if line.startswith(b"NSpid:") else []
+                if ids and ids[0].isdigit() and ids[-1].isdigit():
+                    found[int(ids[-1])] = int(ids[0])
+                    foreign = foreign or len(ids) > 1
+        if self.event is not None and tids:
+            found.setdefault(tids[0], self.event.tid)
+            foreign = foreign or self.event.tid not in (0, tids[0])
+        if not foreign:
+            for tid in tids:
+                found[tid] = tid
+        return found
+
+    # --- mappings ---
+
+    def _finish_mappings(self, segments: list[ProgramHeader]) -> None:
+        maps = self.facts.get(b"maps", b"")
+        self.mappings = parse_maps(maps) if maps else self._made_mappings(segments)
+        self.mappings.sort(key=lambda mapping: mapping.start)
+
+    def _made_mappings(self, segments: list[ProgramHeader]) -> list[Mapping]:
+        rows = sorted(self.file_rows, key=lambda row: row.start)
+        starts = [row.start for row in rows]
+        mappings = []
+        covered: set[int] = set()
+        for segment in segments:
+            if segment.type != PT_LOAD or segment.memsz == 0:
+                continue
+            start, end = segment.vaddr, segment.vaddr + segment.memsz
+            at = bisect_right(starts, start) - 1
+            mapping = Mapping(start, end, _permissions(segment.flags))
+            if at >= 0 and rows[at].start <= start < rows[at].end:
+                row = rows[at]
+                covered.add(row.start)
+                mapping.offset = row.offset + start - row.start
+                mapping.path, mapping.deleted = _split_deleted(row.path)
+            else:
+                mapping.path = self._special_name(start, end)
+            mappings.append(mapping)
+        for row in rows:  # gcore leaves out what a file can give
+            if row.start not in covered:
+                path, deleted = _split_deleted(row.path)
+                mappings.append(
+                    Mapping(row.start, row.end, UNKNOWN_PERMISSIONS, row.offset,
+                            path=path, deleted=deleted)
+                )  # fmt: skip
+        return mappings
+
+    def _special_name(self, start: int, end: int) -> bytes:
+        if start <= self.auxv.get(AT_SYSINFO_EHDR, -1) < end:
+            return b"[vdso]"
+        if start <= self.auxv.get(AT_RANDOM, -1) < end:
+            return b"[stack]"
+        return b""
+
+
+def _dumps_core(siginfo: bytes) -> bool:
+    return int.from_bytes(siginfo[:4], "little") in _CORE_SIGNALS
+
+
+def _permissions(flags: int) -> bytes:
+    return (
+        (b"r" if flags & PF_R else b"-")
+        + (b"w" if flags & PF_W else b"-")
+        + (b"x" if flags & PF_X else b"-")
+        + b"p"
+    )
+
+
+def _split_deleted(path: bytes) -> tuple[bytes, bool]:
+    return (path[:-10], True) if path.endswith(b" (deleted)") else (path, False)

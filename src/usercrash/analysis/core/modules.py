@@ -1,0 +1,362 @@
+"""The ELF files of a process: where each lies, which file it is, its memory where there is none.
+
+A module is a contiguous run of mappings of one file, not a file: a program may map its own
+executable a second time (a panicking Rust program does), or a library twice.
+"""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from ...elf.headers import PF_W, PF_X, PT_LOAD, PT_NOTE
+from ...errors import FormatError
+from ...model.maps import Mapping
+from ..binary.elf_file import MAX_NOTE_BYTES, ElfFile, build_id_of_notes
+from ..dwarf.call_frames import CallFrames
+from ..instructions.code_walk import CodeWalk
+from .image import AT_ENTRY, AT_SYSINFO_EHDR, UNKNOWN_PERMISSIONS, CoreImage
+from .module_files import (
+    DescriptorFiles,
+    FileProvider,
+    FileProviders,
+    Opened,
+    PathFiles,
+    same_program,
+)
+
+__all__ = [
+    "DescriptorFiles",
+    "FileProvider",
+    "FileProviders",
+    "Module",
+    "ModuleMemory",
+    "ModuleTable",
+    "PathFiles",
+    "load_modules",
+]
+
+MAX_MODULES = 20_000
+_HEADERS = 4096  # bytes at a module's start where its ELF and program headers stand
+_PAGE = 4096
+_STAGE = "modules"
+
+
+@dataclass(slots=True, eq=False)
+class Module:
+    """A loaded ELF file: addresses [start, end) of its mappings, `bias` = address in memory −
+    link-time address.
+
+    `elf` is its file, None where no (right) file was found: then `memory_elf` has what the
+    captured headers say. `build_id` is the one in memory, else the file's. `how` says where the
+    contents came from: "descriptor", "path", "memory" or "none".
+    """
+
+    path: bytes
+    start: int
+    end: int
+    bias: int
+    mappings: list[Mapping]
+    build_id: bytes | None = None
+    deleted: bool = False
+    elf: ElfFile | None = None
+    memory_elf: ElfFile | None = None
+    fd: int = -1
+    how: str = "none"
+    main: bool = False  # the executable itself
+    frames: CallFrames | None = None
+
+    @property
+    def soname(self) -> bytes:
+        """DT_SONAME of its file, b"" if there is none."""
+        return self.elf.soname if self.elf is not None else b""
+
+    @property
+    def headers(self) -> ElfFile | None:
+        """What its program headers can be read from: the file, else the captured memory."""
+        return self.elf or self.memory_elf
+
+
+class ModuleTable:
+    """The modules in address order, and which addresses hold code."""
+
+    def __init__(self, modules: list[Module], mappings: list[Mapping]) -> None:
+        self._modules = sorted(modules, key=lambda module: module.start)
+        self._starts = [module.start for module in self._modules]
+        self._code = _code_ranges(self._modules, mappings)
+        self._code_starts = [row[0] for row in self._code]
+        self.mappings = mappings
+        self.rows: dict[int, object] = {}  # the unwinder's steps by address, for all threads
+        self.code_walk = CodeWalk()
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._modules)
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def find(self, address: int) -> Module | None:
+        """The module whose mappings span `address`."""
+        index = bisect_right(self._starts, address) - 1
+        if index < 0 or address >= self._modules[index].end:
+            return None
+        return self._modules[index]
+
+    def executable(self, address: int) -> bool:
+        """Whether the process could execute code at `address`."""
+        index = bisect_right(self._code_starts, address) - 1
+        return index >= 0 and address < self._code[index][1]
+
+
+def _code_ranges(modules: list[Module], mappings: list[Mapping]) -> list[tuple[int, int]]:
+    """Executable ranges: by the mappings' permissions, where these are not known (gcore leaves
+    out what files hold) by the program headers."""
+    ranges = [(row.start, row.end) for row in mappings if row.executable]
+    unknown = any(row.perms == UNKNOWN_PERMISSIONS for row in mappings)
+    for module in modules if unknown else ():
+        for segment in module.headers.loads if module.headers else ():
+            if segment.flags & PF_X:
+                start = (segment.vaddr & -_PAGE) + module.bias
+                ranges.append((start, segment.vaddr + segment.memsz + module.bias))
+    ranges.sort()
+    merged: list[tuple[int, int]] = []
+    for start, end in ranges:
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def load_modules(
+    image: CoreImage, provider: FileProvider | None, exe_override: str | bytes | None = None
+) -> ModuleTable:
+    """The modules of a core, each with its file where `provider` has the right one.
+
+    A file whose build-id (or, without one, whose program headers) differ from what the
+    memory shows is refused, with a note in `image.notes`. `exe_override` is a path to take for
+    the executable; it is refused in the same way.
+    """
+    modules = []
+    override = os.fsencode(exe_override) if exe_override is not None else None
+    entry = image.auxv.get(AT_ENTRY)
+    for run in _runs(image.mappings):
+        module = _module(image, run, provider, entry, override)
+        if module is not None:
+            modules.append(module)
+        if len(modules) >= MAX_MODULES:
+            image.notes.add(_STAGE, "further modules", f"more than {MAX_MODULES}")
+            break
+    vdso = _vdso(image)
+    if vdso is not None:
+        modules.append(vdso)
+    return ModuleTable(modules, image.mappings)
+
+
+def _runs(mappings: Iterable[Mapping]) -> Iterator[list[Mapping]]:
+    """Mappings of one file that follow each other in address order, as one load made them.
+
+    Anonymous memory between (a gap between segments, the zero-filled rest) does not end
+    a run; another file does, and so does the same file's beginning.
+    """
+    run: list[Mapping] = []
+    for mapping in mappings:
+        if not mapping.path or mapping.path[:1] == b"[":
+            if mapping.path and run:  # [heap], [stack] … end what came before
+                yield run
+                run = []
+            continue
+        if run:
+            last = run[-1]
+            same = (last.path, last.device, last.inode) == (
+                mapping.path, mapping.device, mapping.inode,
+            )  # fmt: skip
+            if not same or mapping.offset < last.offset or mapping.offset == 0:
+                yield run
+                run = []
+        run.append(mapping)
+    if run:
+        yield run
+
+
+def _module(
+    image: CoreImage,
+    run: list[Mapping],
+    provider: FileProvider | None,
+    entry: int | None,
+    exe_override: bytes | None,
+) -> Module | None:
+    """The module of a run of mappings, None if that is no loaded ELF file."""
+    code = any(row.executable for row in run)
+    unknown = any(row.perms == UNKNOWN_PERMISSIONS for row in run)
+    if not code and not unknown and len(run) == 1:
+        return None  # a file that is only read
+    first = run[0]
+    module = Module(first.path, first.start, run[-1].end, 0, run, deleted=first.deleted)
+    module.main = entry is not None and module.start <= entry < module.end
+    head = image.read(first.start, _HEADERS) if first.offset == 0 else b""
+    if head:
+        if head[:4] != b"\x7fELF":
+            return None
+        try:
+            module.memory_elf = ElfFile(head)
+        except FormatError:
+            pass  # cut short: the file may still tell
+    module.bias = _bias(run, module.memory_elf)
+    if module.memory_elf is not None:
+        module.build_id = _memory_build_id(image, module)
+    opened = _open(image, module, provider, exe_override)
+    if opened is not None:
+        _take_file(module, opened)
+    elif module.memory_elf is not None:
+        module.how = "memory"
+    if not code and not _laid_out(module):
+        return None
+    module.frames = _call_frames(image, module)
+    return module
+
+
+def _call_frames(image: CoreImage, module: Module) -> CallFrames:
+    name = module.path.decode("utf-8", "backslashreplace")
+    return CallFrames(
+        module.elf, module.memory_elf, module.bias, image.read,
+        lambda text: image.notes.add("unwind", name, text),
+    )  # fmt: skip
+
+
+def _laid_out(module: Module) -> bool:
+    """Whether mappings without (known) code are those of a loaded file: one begins where each
+    segment does. A file that is only read is mapped as it lies."""
+    headers = module.headers
+    if headers is None or not headers.loads:
+        return False
+    begins = {(row.start, row.offset) for row in module.mappings}
+    return all(
+        ((segment.vaddr & -_PAGE) + module.bias, segment.offset & -_PAGE) in begins
+        for segment in headers.loads
+    )
+
+
+def _open(
+    image: CoreImage, module: Module, provider: FileProvider | None, exe_override: bytes | None
+) -> tuple[Opened, ElfFile] | None:
+    """The right file of a module, with its parsed form."""
+    providers: list[FileProvider] = [provider] if provider is not None else []
+    if exe_override is not None and module.main:
+        providers.insert(0, PathFiles(override=exe_override))
+    first = module.mappings[0]
+    for source in providers:
+        for opened in source.candidates(first.path, first.device, first.inode, module.build_id):
+            try:
+                elf = ElfFile(opened.data)
+            except (FormatError, ValueError):
+                opened.close()
+                continue
+            why = same_program(elf, module.memory_elf, module.build_id)
+            if not why:
+                return opened, elf
+            name = opened.name.decode("utf-8", "backslashreplace")
+            image.notes.add(_STAGE, name, f"refused: {why}")
+            opened.close()
+    return None
+
+
+def _take_file(module: Module, found: tuple[Opened, ElfFile]) -> None:
+    opened, elf = found
+    module.elf, module.fd, module.how = elf, opened.fd, opened.how
+    if module.build_id is None:
+        module.build_id = elf.build_id
+    if module.memory_elf is None:
+        module.bias = _bias(module.mappings, elf)
+
+
+def _bias(run: list[Mapping], elf: ElfFile | None) -> int:
+    """Address in memory − link-time address, by the PT_LOAD that a mapping shows.
+
+    Mappings with code are asked first: data may be mapped at odd offsets.
+    """
+    if elf is not None:
+        for mapping in sorted(run, key=lambda row: not row.executable):
+            for segment in elf.loads:
+                offset, vaddr = segment.offset & -_PAGE, segment.vaddr & -_PAGE
+                end = segment.offset + segment.filesz
+                fits = bool(segment.flags & PF_X) == mapping.executable
+                if fits and offset <= mapping.offset < end:
+                    return mapping.start - (vaddr + mapping.offset - offset)
+        for segment in elf.loads[:1]:
+            if run[0].offset == segment.offset & -_PAGE:
+                return run[0].start - (segment.vaddr & -_PAGE)
+    return run[0].start - run[0].offset
+
+
+def _memory_build_id(image: CoreImage, module: Module) -> bytes | None:
+    """The build-id in the captured memory: the file's name may lead elsewhere by now."""
+    elf = module.memory_elf
+    for segment in elf.program_headers if elf else ():
+        if segment.type == PT_NOTE:
+            data = image.read(segment.vaddr + module.bias, min(segment.memsz, MAX_NOTE_BYTES))
+            found = build_id_of_notes(data, elf.header.little if elf else True)
+            if found:
+                return found
+    return None
+
+
+def _vdso(image: CoreImage) -> Module | None:
+    """The kernel's own library, from captured memory."""
+    base = image.auxv.get(AT_SYSINFO_EHDR, 0)
+    mapping = next((row for row in image.mappings if row.path == b"[vdso]"), None)
+    if mapping is None:
+        mapping = next((row for row in image.mappings if row.start <= base < row.end), None)
+    if mapping is None:
+        return None
+    data = image.read(mapping.start, min(mapping.size, 1 << 20))
+    try:
+        elf = ElfFile(data)
+    except FormatError:
+        return None
+    bias = mapping.start - (elf.loads[0].vaddr & -_PAGE if elf.loads else 0)
+    module = Module(b"[vdso]", mapping.start, mapping.end, bias, [mapping], elf.build_id)
+    module.elf = module.memory_elf = elf
+    module.how = "memory"
+    module.frames = _call_frames(image, module)
+    return module
+
+
+class ModuleMemory:
+    """The process's memory: what was captured, else what its files hold in segments that
+    were never writable (a core leaves those out, as gdb knows too)."""
+
+    def __init__(self, image: CoreImage, modules: ModuleTable) -> None:
+        self._image = image
+        self._modules = modules
+        self.window = image.window
+
+    def read(self, address: int, size: int) -> bytes:
+        """The bytes at `address`, at most `size`; ends at the first that is not known."""
+        data = self._image.read(address, size)
+        while len(data) < size:
+            more = self._from_file(address + len(data), size - len(data))
+            if not more:
+                break
+            data += more
+            data += self._image.read(address + len(data), size - len(data))
+        return data
+
+    def _from_file(self, address: int, size: int) -> bytes:
+        module = self._modules.find(address)
+        if module is None or module.elf is None or module.elf is module.memory_elf:
+            return b""
+        vaddr = address - module.bias
+        for segment in module.elf.program_headers:
+            if segment.type != PT_LOAD or segment.flags & PF_W:
+                continue
+            if segment.vaddr <= vaddr < segment.vaddr + segment.filesz:
+                size = min(size, segment.vaddr + segment.filesz - vaddr)
+                window = self._image.next_captured(address)
+                if window is not None:
+                    size = min(size, window - address)
+                start = segment.offset + vaddr - segment.vaddr
+                return bytes(module.elf.view[start : start + size])
+        return b""

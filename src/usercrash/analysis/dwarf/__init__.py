@@ -1,0 +1,1 @@
+"""DWARF as unwinding needs it: call frame information and its expressions."""

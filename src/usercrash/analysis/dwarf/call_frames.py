@@ -1,0 +1,146 @@
+"""A module's call frame information, from its file or from captured memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ...errors import FormatError
+from ..binary.elf_file import ElfFile, Section
+from .cfi import FrameSection, Row
+from .encodings import Buffer
+from .frame_index import EhFrameHdr, FrameTable
+
+_MAX_MEMORY = 16 << 20  # bytes of `.eh_frame` taken from captured memory
+
+Read = Callable[[int, int], bytes]
+
+
+class CallFrames:
+    """Finds the row for a pc: `.eh_frame_hdr`, an index of `.eh_frame`, `.debug_frame`;
+    what is not in the file is looked for in memory. `problems` says what was broken, and `note`
+    is told.
+
+    Addresses asked for are link-time ones; `read` reads the process's memory at run-time
+    addresses, `bias` between the two.
+    """
+
+    def __init__(
+        self,
+        elf: ElfFile | None,
+        memory_elf: ElfFile | None,
+        bias: int,
+        read: Read,
+        note: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self._elf = elf
+        self._memory_elf = memory_elf
+        self._bias = bias
+        self._read = read
+        self._note = note
+        self._tables: list[FrameTable] | None = None
+        self.problems: list[str] = []
+
+    def row(self, pc: int) -> Row | None:
+        """The rules at a link-time pc, None where there are none (or only broken ones)."""
+        if self._tables is None:
+            self._tables = self._load()
+        for table in self._tables:
+            try:
+                row = table.row(pc)
+            except FormatError as error:
+                self._problem(f"call frame information for {pc:#x}: {error.message}")
+                continue
+            if row is not None:
+                return row
+        return None
+
+    def function_start(self, pc: int) -> int | None:
+        """Where the FDE that covers a link-time pc begins."""
+        if self._tables is None:
+            self._tables = self._load()
+        for table in self._tables:
+            try:
+                fde = table.find(pc)
+            except FormatError:
+                continue  # (`row` has told)
+            if fde is not None:
+                return fde.start
+        return None
+
+    def _problem(self, text: str) -> None:
+        if len(self.problems) < 20:
+            self.problems.append(text)
+            self._note(text)
+
+    def _load(self) -> list[FrameTable]:
+        tables = []
+        elf = self._elf
+        try:
+            if elf is not None:
+                found = self._eh_frame(elf)
+                if found is not None:
+                    tables.append(found)
+                section = elf.section(b".debug_frame")
+                if section is not None:
+                    tables.append(FrameTable(self._section(elf, section, debug_frame=True)))
+            elif self._memory_elf is not None:
+                found = self._from_memory(self._memory_elf)
+                if found is not None:
+                    tables.append(found)
+        except FormatError as error:
+            self._problem(f"call frame information: {error.message}")
+        return tables
+
+    def _section(self, elf: ElfFile, section: Section, debug_frame: bool = False) -> FrameSection:
+        return FrameSection(
+            elf.contents(section), section.address, debug_frame=debug_frame,
+            word=8 if elf.wide else 4, order=elf.order,
+            text=_section_address(elf, b".text"), data_base=_section_address(elf, b".got"),
+        )  # fmt: skip
+
+    def _eh_frame(self, elf: ElfFile) -> FrameTable | None:
+        """`.eh_frame` of a file, with its `.eh_frame_hdr` where it has one."""
+        header = None
+        segment = elf.eh_frame_hdr
+        if segment is not None:
+            raw = elf.view[segment.offset : segment.offset + segment.filesz]
+            try:
+                header = EhFrameHdr(raw, segment.vaddr, 8 if elf.wide else 4, elf.order)
+            except FormatError as error:
+                self._problem(error.message)
+        section = elf.section(b".eh_frame")
+        if section is not None and (header is None or header.eh_frame == section.address):
+            return FrameTable(self._section(elf, section), header)
+        if header is None:
+            return None
+        # no (true) section table: from where the header points to the end of that segment
+        start = elf.offset_of(header.eh_frame)
+        load = elf.segment_at(header.eh_frame)
+        if start is None or load is None:
+            return None
+        data = elf.view[start : load.offset + load.filesz]
+        return FrameTable(self._bare(data, header.eh_frame, elf), header)
+
+    def _from_memory(self, elf: ElfFile) -> FrameTable | None:
+        """The same from captured memory; only what `.eh_frame_hdr` leads to can be found there."""
+        segment = elf.eh_frame_hdr
+        if segment is None:
+            return None
+        raw = self._read(segment.vaddr + self._bias, min(segment.memsz, _MAX_MEMORY))
+        if not raw:
+            return None
+        header = EhFrameHdr(raw, segment.vaddr, 8 if elf.wide else 4, elf.order)
+        load = elf.segment_at(header.eh_frame)
+        if load is None:
+            return None
+        size = min(load.vaddr + load.memsz - header.eh_frame, _MAX_MEMORY)
+        data = self._read(header.eh_frame + self._bias, size)
+        return FrameTable(self._bare(data, header.eh_frame, elf), header)
+
+    def _bare(self, data: Buffer, address: int, elf: ElfFile) -> FrameSection:
+        return FrameSection(data, address, word=8 if elf.wide else 4, order=elf.order)
+
+
+def _section_address(elf: ElfFile, name: bytes) -> int:
+    section = elf.section(name)
+    return section.address if section is not None else 0

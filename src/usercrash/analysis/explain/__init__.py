@@ -1,0 +1,1 @@
+"""Why it died: the cause, and what it is found from."""

@@ -1,0 +1,183 @@
+"""Why a program ended itself: abort() and what called it, told by the functions on the
+stack and by the text that the C library keeps in `__abort_msg`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...report import Cause, Frame
+from .scene import Scene, cause, frame_words
+
+_DEPTH = 80  # frames looked at
+_HEAP_WORDS = (
+    "free():", "malloc():", "realloc():", "calloc():", "munmap_chunk():", "mremap_chunk():",
+    "malloc_consolidate():", "double free or corruption", "corrupted size vs. prev_size",
+    "corrupted double-linked list", "corrupted unsorted chunks", "invalid fastbin entry",
+    "malloc_check_get_size", "mmap_chunk", "memory clobbered", "unaligned tcache chunk",
+    "unaligned fastbin chunk", "tcache_thread_shutdown():", "too many chunks detected in tcache",
+    "unlink_chunk", "_int_malloc", "break adjusted to free malloc space", "sysmalloc",
+)  # fmt: skip
+
+# (function on the stack, reason, words), the first that stands on the stack counts. Innermost
+# first in the order of what tells most.
+_CALLERS = (
+    ("__cxa_pure_virtual", "pure-virtual", "a pure virtual function was called"),
+    ("__cxa_deleted_virtual", "pure-virtual", "a deleted virtual function was called"),
+    ("_Py_FatalError", "python-fatal", "fatal error in the Python interpreter"),
+    ("Py_FatalError", "python-fatal", "fatal error in the Python interpreter"),
+    ("_Py_FatalErrorFunc", "python-fatal", "fatal error in the Python interpreter"),
+    ("_Py_FatalErrorFormat", "python-fatal", "fatal error in the Python interpreter"),
+    ("fatal_error", "fatal", "fatal_error() was called"),
+    ("rust_panic", "rust-panic", "a Rust panic that aborts"),
+    ("rust_begin_unwind", "rust-panic", "a Rust panic that aborts"),
+    ("__rust_foreign_exception", "foreign-exception", "a foreign exception in Rust code"),
+    ("runtime.throw", "go-fatal", "fatal error in the Go runtime"),
+    ("runtime.fatalpanic", "go-panic", "a Go panic"),
+    ("g_assertion_message", "assertion", "a GLib assertion failed"),
+    ("g_assertion_message_expr", "assertion", "a GLib assertion failed"),
+    ("g_log_structured_array", "fatal-log", "a fatal message to GLib's log"),
+    ("g_logv", "fatal-log", "a fatal message to GLib's log"),
+    ("QMessageLogger::fatal", "fatal-log", "qFatal() was called"),
+    ("ExceptionalCondition", "assertion", "a PostgreSQL assertion failed"),
+    ("google::LogMessageFatal::~LogMessageFatal", "fatal-log", "a fatal message to glog"),
+    ("absl::log_internal::LogMessage::Die", "fatal-log", "a fatal message to Abseil's log"),
+    ("__sanitizer::Die", "sanitizer", "a sanitizer ended the program"),
+    ("std::__glibcxx_assert_fail", "assertion", "an assertion of the C++ library failed"),
+    ("std::__replacement_assert", "assertion", "an assertion of the C++ library failed"),
+)  # fmt: skip
+_ABORTING = (
+    "abort", "raise", "gsignal", "__pthread_kill", "pthread_kill", "__GI_abort", "__GI_raise",
+)  # fmt: skip
+
+
+def explain_abort(scene: Scene) -> Cause:
+    """The cause of a SIGABRT that the process sent to itself."""
+    frames = scene.frames[:_DEPTH]
+    names = [_plain(frame) for frame in frames]
+    message = scene.abort_message
+    caller = _caller(frames, names)
+    by = f" by {frame_words(caller)}" if caller else ""
+    first = _first_line(message)
+    for explain in (_checked, _terminated, _known):
+        found = explain(frames, names, first, by, message)
+        if found is not None:
+            return found
+    if first:
+        return cause("abort", f"aborted{by}: {first}", reason="message", message=message)
+    if any(name in ("abort", "__GI_abort") for name in names):
+        return cause("abort", f"abort() called{by}", reason="abort")
+    return cause("abort", f"SIGABRT raised by the process itself{by}", reason="raised")
+
+
+def _first_line(message: str | None) -> str:
+    lines = (message or "").strip().splitlines()
+    return lines[0][:400] if lines else ""
+
+
+def _plain(frame: Frame) -> str:
+    """The function's name without arguments, template arguments and version suffix."""
+    name = frame.function or ""
+    name = name.partition("@")[0]
+    return name.partition("(")[0] if not name.startswith("(") else name
+
+
+def _caller(frames: Sequence[Frame], names: Sequence[str]) -> Frame | None:
+    """The first frame outside of the C library (and the loader, for static programs: outside
+    of the functions that abort)."""
+    if not frames:
+        return None
+    library = frames[0].module
+    for frame, name in zip(frames, names, strict=True):
+        if frame.inline:
+            continue
+        base = (frame.module or "").rpartition("/")[2]
+        if base.startswith(("libc.so", "libc-2", "libc.musl", "ld-musl", "libpthread")):
+            continue
+        if frame.module == library and name.startswith(_ABORTING):
+            continue
+        return frame
+    return None
+
+
+def _after(frames: Sequence[Frame], names: Sequence[str], wanted: Sequence[str]) -> Frame | None:
+    """The frame that called the outermost of these functions (adjacent ones as one)."""
+    found = None
+    for number, name in enumerate(names):
+        if name in wanted:
+            found = number
+    if found is None or found + 1 >= len(frames):
+        return None
+    return frames[found + 1]
+
+
+def _checked(
+    frames: Sequence[Frame], names: Sequence[str], first: str, by: str, message: str | None
+) -> Cause | None:
+    """What the C library's own checks found: assertions, heap, stack protector, FORTIFY."""
+    if "stack smashing detected" in first or "__stack_chk_fail" in names:
+        victim = _after(frames, names, ("__stack_chk_fail", "__stack_chk_fail_local"))
+        where = f" in {frame_words(victim)}" if victim else by
+        return cause("abort", f"a buffer on the stack was overrun{where}", reason="stack-smashing",
+                     message=message)  # fmt: skip
+    if "buffer overflow detected" in first or "__chk_fail" in names:
+        return cause("abort", f"buffer overflow: a checked library call{by} would write past "
+                     "its buffer", reason="buffer-overflow", message=message)  # fmt: skip
+    assertion = "__assert_fail" in names or "__assert_fail_base" in names
+    if assertion or ("Assertion `" in first and first.endswith("failed.")):
+        text = first or "its text was not captured"
+        return cause("abort", f"assertion failed: {text}", reason="assertion", message=message)
+    if "malloc_printerr" in names or first.startswith(_HEAP_WORDS):
+        reason, words = "heap-corruption", "the heap is corrupt"
+        if "double free" in first:
+            reason, words = "double-free", "the same memory was freed twice"
+        elif "invalid pointer" in first:
+            reason, words = "invalid-free", "free() of a pointer that malloc() never gave"
+        return cause("abort", f"{words}, found{by}" + (f": {first}" if first else ""),
+                     "Where it was found may be far from where the damage was done."
+                     if reason == "heap-corruption" else "",
+                     reason=reason, message=message)  # fmt: skip
+    return None
+
+
+def _terminated(
+    frames: Sequence[Frame], names: Sequence[str], first: str, by: str, message: str | None
+) -> Cause | None:
+    """std::terminate() and who called it."""
+    terminate = ("std::terminate", "__cxxabiv1::__terminate", "_ZSt9terminatev",
+                 "__gnu_cxx::__verbose_terminate_handler", "std::__terminate")  # fmt: skip
+    if not any(name in terminate for name in names):
+        return None
+    lost = "Its type and text went to standard error only; they are not in memory that we know."
+    if "__cxa_pure_virtual" in names:
+        return None
+    for function, verb in (("__cxa_throw", "thrown"), ("__cxa_rethrow", "thrown again"),
+                           ("std::rethrow_exception", "thrown again")):  # fmt: skip
+        if function in names:
+            thrower = _after(frames, names, (function,))
+            where = f", {verb} in {frame_words(thrower)}" if thrower else ""
+            return cause("abort", f"C++ exception that nobody caught{where}", lost,
+                         reason="uncaught-exception", message=message)  # fmt: skip
+    if any(name.endswith("thread::~thread") for name in names):
+        return cause("abort", f"std::thread destroyed while it still ran{by}",
+                     reason="joinable-thread", message=message)  # fmt: skip
+    if any(name in ("__cxa_call_terminate", "__clang_call_terminate") for name in names):
+        victim = _after(frames, names, ("__cxa_call_terminate", "__clang_call_terminate"))
+        where = f": {frame_words(victim)}" if victim else ""
+        return cause("abort", f"C++ exception left a function that may not throw{where}", lost,
+                     reason="noexcept", message=message)  # fmt: skip
+    caller = _after(frames, names, terminate)
+    where = f", called by {frame_words(caller)}" if caller else ""
+    return cause("abort", f"std::terminate(){where}", lost,
+                 reason="terminate", message=message)  # fmt: skip
+
+
+def _known(
+    frames: Sequence[Frame], names: Sequence[str], first: str, by: str, message: str | None
+) -> Cause | None:
+    for function, reason, words in _CALLERS:
+        if function in names:
+            caller = _after(frames, names, (function,))
+            where = f", called by {frame_words(caller)}" if caller else ""
+            text = f": {first}" if first else ""
+            return cause("abort", f"{words}{where}{text}", reason=reason, message=message)
+    return None

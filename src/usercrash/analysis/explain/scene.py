@@ -1,0 +1,95 @@
+"""What the cause is found from: the crashing thread and its surroundings, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ...elf.arch import Arch
+from ...report import Cause, Fold, Frame
+from ..core.places import Places
+from ..facts.signals import SigInfo
+from ..instructions.disassembly import Decoded
+
+
+@dataclass(frozen=True, slots=True)
+class Handled:
+    """A signal whose handler was running: what it was, and the registers that it interrupted.
+    `frame` is the index of the interrupted frame in the crashing thread's stack."""
+
+    info: SigInfo
+    registers: Mapping[str, int]
+    frame: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """The moment of the crash. `info` is None for a live dump.
+
+    `memory(address, size)` gives the known bytes up to the first gap. `own_ids` are the
+    ids of the process and its threads as it sees them itself (those of si_pid); `tcb`
+    the thread control block's address (0: unknown); `limits` the soft limits by name.
+    """
+
+    info: SigInfo | None
+    arch: Arch
+    registers: Mapping[str, int]
+    memory: Callable[[int, int], bytes]
+    executable: Callable[[int], bool]
+    decode: Callable[[Mapping[str, int]], Decoded | None]
+    places: Places
+    frames: Sequence[Frame]
+    folds: Sequence[Fold] = ()
+    frames_total: int = 0
+    own_ids: frozenset[int] = frozenset()
+    main_thread: bool = True
+    tcb: int = 0
+    limits: Mapping[str, str] = field(default_factory=dict)
+    abort_message: str | None = None
+    sender_comm: str = ""
+    handled: Sequence[Handled] = ()
+
+    @property
+    def pc(self) -> int:
+        return self.registers.get(self.arch.pc, 0)
+
+    @property
+    def sp(self) -> int:
+        return self.registers.get(self.arch.sp, 0)
+
+    def word(self, address: int) -> int | None:
+        """The word in memory at the address, None where it is not known."""
+        data = self.memory(address, self.arch.word)
+        return int.from_bytes(data, "little") if len(data) == self.arch.word else None
+
+
+def frame_words(frame: Frame) -> str:
+    """`function+0x1c at file.c:12`, or what is known of it."""
+    name = frame.function
+    if name is None:
+        base = (frame.module or "").rpartition("/")[2]
+        name = f"{base}+{frame.module_offset}" if base and frame.module_offset else frame.pc
+    elif frame.offset is not None and frame.source is None:
+        name += f"+{frame.offset:#x}"
+    if frame.source is not None:
+        name += f" at {frame.source.file.rpartition('/')[2]}:{frame.source.line}"
+    return name
+
+
+def cause(
+    kind: str,
+    summary: str,
+    *details: str,
+    reason: str = "",
+    certainty: str = "certain",
+    message: str | None = None,
+) -> Cause:
+    """A Cause; empty details are left out."""
+    return Cause(
+        kind=kind,
+        summary=summary,
+        reason=reason,
+        certainty=certainty,
+        details=[detail for detail in details if detail],
+        abort_message=message,
+    )

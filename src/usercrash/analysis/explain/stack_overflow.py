@@ -1,0 +1,107 @@
+"""Whether a fault is the end of a stack: of the main thread's or of another's."""
+
+from __future__ import annotations
+
+from ...model.maps import Mapping
+from ...report import Cause
+from ..core.places import count_bytes
+from ..facts.proc_texts import number
+from .scene import Scene, cause
+
+_BOTTOM = 256  # a stack pointer this near to its stack's lowest byte has no room for a call
+_BELOW = 64 << 10  # how far below the stack pointer an overflow touches (red zone, large pushes)
+_FRAME = 64 << 20  # the largest local variables that we believe in
+_GAP = 1 << 20  # the kernel's guard gap below the main stack, as it is by default
+
+
+def stack_overflow(scene: Scene, address: int) -> Cause | None:
+    """The cause if the address lies below a stack that has no room left, else None.
+
+    A thread has run out of stack when its stack pointer is at the very end of the stack or
+    below it, and the address is near the stack pointer: in the guard, or unmapped.
+    """
+    place = scene.places.find(address)
+    if place is not None and not _is_guard(place):
+        return None
+    stack = _stack_above(scene, address, place)
+    if stack is None or not _out_of_room(scene.sp, address, stack):
+        return None
+    own = _is_own(scene, stack)
+    size = count_bytes(stack.size)
+    recursion = _recursion(scene)
+    whose = "the main thread's stack" if scene.main_thread else "this thread's stack"
+    below = f"{count_bytes(stack.start - address)} below the stack"
+    certain = own or bool(recursion)
+    if not own:
+        whose = "a stack"
+    return cause(
+        "stack-overflow",
+        f"stack overflow: {whose} of {size} is used up" + (f", {recursion}" if recursion else ""),
+        f"It touched {address:#x}, {below}"
+        + (", in the guard that the stack ends with." if place is not None else "."),
+        _limit_words(scene, stack),
+        reason="recursion" if recursion else "no-room",
+        certainty="certain" if certain else "likely",
+    )
+
+
+def _stack_above(scene: Scene, address: int, place: Mapping | None) -> Mapping | None:
+    """The writable mapping above the address, with nothing but a guard between."""
+    above = scene.places.above(address)
+    reach = _FRAME
+    if place is not None:
+        if above is None or above.start != place.end:
+            return None
+    elif above is not None and _is_guard(above):
+        guard, above = above, scene.places.above(above.start)
+        if above is None or above.start != guard.end:
+            return None
+    if above is None or not above.writable or above.start - address > reach:
+        return None
+    return above
+
+
+def _is_guard(place: Mapping) -> bool:
+    """Anonymous memory that cannot be written (gdb's cores call it readable)."""
+    return not place.writable and not place.path and not place.executable
+
+
+def _out_of_room(sp: int, address: int, stack: Mapping) -> bool:
+    if not stack.start - _FRAME <= sp <= stack.start + _BOTTOM:
+        return False
+    return sp - _BELOW <= address < max(stack.start, sp)
+
+
+def _is_own(scene: Scene, stack: Mapping) -> bool:
+    if scene.main_thread:
+        return stack.path == b"[stack]"
+    return stack.start <= scene.tcb < stack.end
+
+
+def _recursion(scene: Scene) -> str:
+    """`by 34,921 calls of f` or `by f and g calling each other 12 times`."""
+    folds = [fold for fold in scene.folds if fold.times >= 10]
+    if not folds:
+        return ""
+    fold = max(folds, key=lambda one: one.times * one.length)
+    names = []
+    for frame in scene.frames:
+        if fold.start <= frame.index < fold.start + fold.length and not frame.inline:
+            name = (frame.function or frame.pc).partition("(")[0]
+            if name not in names:
+                names.append(name)
+    if len(names) == 1:
+        return f"by {fold.times:,} calls of {names[0]}"
+    if 2 <= len(names) <= 3:
+        return f"by {fold.times:,} rounds of {', '.join(names)}"
+    return f"by a recursion {fold.times:,} deep"
+
+
+def _limit_words(scene: Scene, stack: Mapping) -> str:
+    soft = scene.limits.get("Max stack size", "")
+    limit = number(soft.encode("ascii", "replace"))
+    if not scene.main_thread or limit is None or stack.path != b"[stack]":
+        return ""
+    if stack.size + _GAP + _BELOW >= limit:
+        return f"The limit is {count_bytes(limit)} (ulimit -s)."
+    return f"The limit is {count_bytes(limit)}; another mapping was in the way."

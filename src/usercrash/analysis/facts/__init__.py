@@ -1,0 +1,1 @@
+"""The process's own facts, from /proc and siginfo, parsed with suspicion."""

@@ -1,0 +1,1 @@
+"""Machine code: its text, what its patterns say, where it leads."""

@@ -1,0 +1,244 @@
+"""Machine instructions near the pc, by capstone: the adapter to an untyped library.
+
+capstone takes 40 ms to import, so it is imported when it is first needed; a parent
+that forks for each analysis calls `preload` once. Whatever goes wrong in it, there is
+only no disassembly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from ...elf.arch import Arch
+
+MAX_INSTRUCTION = 15  # bytes, x86
+_WORDS = ("r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15")
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """A memory operand of an instruction: [address, address + size) is read or written
+    (`kind` "read", "write", "read and write"), computed as `text` from `registers`."""
+
+    kind: str
+    address: int
+    size: int
+    text: str
+    registers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """One instruction. `operand` is the (unsigned) value of the first operand, None if
+    unknown, `operand_text` how it is written; `bits` its width."""
+
+    address: int
+    data: bytes
+    mnemonic: str
+    text: str
+    accesses: tuple[Access, ...] = ()
+    privileged: bool = False
+    operand: int | None = None
+    operand_text: str = ""
+    bits: int = 0
+
+
+def preload() -> None:
+    """Imports and sets up what later calls need (40 ms)."""
+    _engine("x86_64", False)
+    _engine("x86_64", True)
+
+
+@cache
+def _engine(name: str, detail: bool) -> Any:
+    """A capstone engine for an architecture's name, None where capstone or it is missing."""
+    if name != "x86_64":
+        return None
+    try:
+        import capstone
+    except (ImportError, OSError):
+        return None
+    engine = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+    engine.detail = detail
+    return engine
+
+
+def available(arch: Arch) -> bool:
+    """Whether instructions of this architecture can be decoded."""
+    return _engine(arch.name, False) is not None
+
+
+def decode(arch: Arch, data: bytes, registers: dict[str, int]) -> Decoded | None:
+    """The instruction at the pc, with its memory operands by the registers' values before it
+    ran; None if the bytes are no instruction (or are too few, or there is no capstone)."""
+    engine = _engine(arch.name, True)
+    if engine is None or not data:
+        return None
+    pc = registers[arch.pc]
+    for instruction in engine.disasm(data[:MAX_INSTRUCTION], pc, 1):
+        return _decoded(instruction, registers)
+    return None
+
+
+def _decoded(instruction: Any, registers: dict[str, int]) -> Decoded:
+    import capstone
+
+    accesses = _implicit(instruction, registers)
+    operand, operand_text, bits = None, "", 0
+    mnemonic = str(instruction.mnemonic)
+    touches = not mnemonic.startswith(("lea", "nop", "prefetch", "endbr"))
+    for number, op in enumerate(instruction.operands):
+        access = None
+        if op.type == capstone.x86.X86_OP_MEM and touches:
+            access = _memory_operand(instruction, op, registers)
+            if access is not None:
+                accesses.append(access)
+        if number == 0:
+            bits = op.size * 8
+            if op.type == capstone.x86.X86_OP_REG:
+                operand_text = instruction.reg_name(op.reg)
+                operand = register_value(operand_text, registers)
+            elif access is not None:
+                operand_text = access.text
+    text = f"{mnemonic} {instruction.op_str}".strip()
+    return Decoded(
+        int(instruction.address),
+        bytes(instruction.bytes),
+        mnemonic,
+        text,
+        tuple(accesses),
+        capstone.CS_GRP_PRIVILEGE in instruction.groups or mnemonic in ("hlt", "in", "out"),
+        operand,
+        operand_text,
+        bits,
+    )
+
+
+def _implicit(instruction: Any, registers: dict[str, int]) -> list[Access]:
+    """The stack word that push, call, pop, ret and leave touch."""
+    mnemonic = str(instruction.mnemonic)
+    sp = registers.get("rsp", 0)
+    if mnemonic.startswith(("push", "call", "lcall", "enter")):
+        return [Access("write", (sp - 8) % (1 << 64), 8, "rsp - 8", ("rsp",))]
+    if mnemonic.startswith(("pop", "ret")) and not mnemonic.startswith("popcnt"):
+        return [Access("read", sp, 8, "rsp", ("rsp",))]
+    if mnemonic == "leave":
+        return [Access("read", registers.get("rbp", 0), 8, "rbp", ("rbp",))]
+    return []
+
+
+def _memory_operand(instruction: Any, op: Any, registers: dict[str, int]) -> Access | None:
+    import capstone
+
+    parts = []
+    address = int(op.mem.disp)
+    for reg, scale in ((op.mem.base, 1), (op.mem.index, op.mem.scale)):
+        if not reg:
+            continue
+        name = str(instruction.reg_name(reg))
+        if name == "rip":
+            address += instruction.address + instruction.size
+            continue
+        value = register_value(name, registers)
+        if value is None:
+            return None  # a vector register: many addresses at once
+        address += value * int(scale)
+        parts.append(name)
+    if op.mem.segment:
+        segment = str(instruction.reg_name(op.mem.segment))
+        if segment in ("fs", "gs"):
+            address += registers.get(segment + "_base", 0)
+            parts.append(segment)
+    kinds = {capstone.CS_AC_READ: "read", capstone.CS_AC_WRITE: "write"}
+    kind = kinds.get(op.access, "read and write")
+    text = str(instruction.op_str)
+    opening, closing = text.find("["), text.find("]")
+    inner = text[opening + 1 : closing] if 0 <= opening < closing else text
+    return Access(kind, address % (1 << 64), int(op.size), inner, tuple(parts))
+
+
+@cache
+def _sub_registers() -> dict[str, tuple[str, int, int]]:
+    """x86-64 register name to (its 64-bit register, shift, bits)."""
+    table: dict[str, tuple[str, int, int]] = {}
+    for letter in "abcd":
+        whole = f"r{letter}x"
+        table |= {
+            whole: (whole, 0, 64),
+            f"e{letter}x": (whole, 0, 32),
+            f"{letter}x": (whole, 0, 16),
+            f"{letter}l": (whole, 0, 8),
+            f"{letter}h": (whole, 8, 8),
+        }
+    for name in ("si", "di", "bp", "sp"):
+        whole = "r" + name
+        table |= {
+            whole: (whole, 0, 64),
+            "e" + name: (whole, 0, 32),
+            name: (whole, 0, 16),
+            name + "l": (whole, 0, 8),
+        }
+    for whole in _WORDS:
+        table |= {
+            whole: (whole, 0, 64),
+            whole + "d": (whole, 0, 32),
+            whole + "w": (whole, 0, 16),
+            whole + "b": (whole, 0, 8),
+        }
+    return table
+
+
+def register_value(name: str, registers: dict[str, int]) -> int | None:
+    """The value of a register or of a part of one (`eax`, `r8d`); None for others."""
+    whole, shift, bits = _sub_registers().get(name, (name, 0, 64))
+    value = registers.get(whole)
+    return None if value is None else value >> shift & (1 << bits) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a listing; `text` is empty for bytes that are no instruction."""
+
+    address: int
+    data: bytes
+    text: str
+
+
+def listing(
+    arch: Arch, data: bytes, start: int, pc: int, function: int | None, before: int, after: int
+) -> list[Line]:
+    """At most `before` instructions in front of the pc, the one at it and `after` behind it.
+
+    `data` are the bytes from `start` on. x86 cannot be decoded backwards: begin at the
+    function's start where it is known and within the data, else at the nearest byte
+    from which the instructions meet the pc.
+    """
+    engine = _engine(arch.name, False)
+    if engine is None or not start <= pc < start + len(data):
+        return []
+    behind = _run(engine, data[pc - start :], pc, after + 1)
+    if not behind:
+        return [Line(pc, data[pc - start : pc - start + 1], "")]
+    front: list[Line] = []
+    if before and pc > start:
+        candidates = [] if function is None else [function]
+        # 16 instructions are rarely longer than 80 bytes: those starts that meet the
+        # pc nearly always agree on the last few instructions.
+        candidates += range(max(start, pc - 10 * before), pc)
+        for origin in candidates:
+            if not start <= origin < pc:
+                continue
+            lines = _run(engine, data[origin - start : pc - start], origin, 1 << 16)
+            if lines and lines[-1].address + len(lines[-1].data) == pc:
+                front = lines[-before:]
+                break
+    return front + behind
+
+
+def _run(engine: Any, data: bytes, address: int, count: int) -> list[Line]:
+    return [
+        Line(at, data[at - address : at - address + size], f"{mnemonic} {operands}".strip())
+        for at, size, mnemonic, operands in engine.disasm_lite(data, address, count)
+    ]

@@ -1,0 +1,1 @@
+"""Parts of the report that are made of addresses: stacks, memory, modules, mappings."""

@@ -1,0 +1,131 @@
+"""The report's longer lists — modules, mappings — and small parts of its threads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ... import report
+from ...elf.arch import Arch
+from ...model.maps import Mapping
+from ...model.notes import NoteLog
+from ..core.modules import ModuleTable
+from ..facts import proc_texts as f
+from ..facts.texts import Texts, json_cost
+from ..symbols.symbolizer import Symbolizer
+from .memory import fault_marks
+from .stacks import safe
+
+MAX_MODULES = 4000
+MAX_MODULES_COST = 2 << 20
+MAX_MAPS = 10_000
+MAX_MAPS_COST = 4 << 20
+_MAPS_AROUND_FAULT = 200  # mappings kept on each side of the fault address
+_MAPS_AT_END = 500
+
+
+def modules(
+    table: ModuleTable, symbolizer: Symbolizer, texts: Texts, notes: NoteLog
+) -> list[report.Module]:
+    """The modules in address order."""
+    result: list[report.Module] = []
+    budget = MAX_MODULES_COST
+    for module in table:
+        number = len(result)
+        path = texts.text(module.path, f"/modules/{number}/path")
+        soname = texts.text(module.soname, f"/modules/{number}/soname", 256)
+        budget -= 2 * json_cost(path) + json_cost(soname) + 400
+        if number >= MAX_MODULES or budget < 0:
+            notes.add("report", f"{len(table) - number:,} further modules", "too many")
+            break
+        result.append(
+            report.Module(
+                path=path,
+                start=f"{module.start:#x}",
+                end=f"{module.end:#x}",
+                build_id=module.build_id.hex() if module.build_id else None,
+                deleted=module.deleted,
+                file=module.how,
+                symbols=safe(symbolizer.source_of(module), 512),
+                soname=soname,
+            )
+        )
+    return result
+
+
+def maps(
+    mappings: Sequence[Mapping], fault: int | None, texts: Texts, notes: NoteLog
+) -> list[report.Map]:
+    """The memory map. Of a very long one the first, the last and those around the fault."""
+    marked = fault_marks([m.start for m in mappings], [m.end for m in mappings], fault)
+    numbers = _kept(mappings, fault)
+    result: list[report.Map] = []
+    budget = MAX_MAPS_COST
+    for number in numbers:
+        mapping = mappings[number]
+        path = texts.text(mapping.path, f"/maps/{len(result)}/path")
+        budget -= json_cost(path) + 250
+        if budget < 0:
+            break
+        result.append(
+            report.Map(
+                start=f"{mapping.start:#x}",
+                end=f"{mapping.end:#x}",
+                permissions=_plain(mapping.perms, 8),
+                offset=f"{mapping.offset:#x}",
+                path=path,
+                device=_plain(mapping.device, 16),
+                inode=mapping.inode if 0 <= mapping.inode < 1 << 63 else 0,
+                deleted=mapping.deleted,
+                fault=number == marked,
+            )
+        )
+    if len(result) < len(mappings):
+        left = len(mappings) - len(result)
+        notes.add("report", f"{left:,} of {len(mappings):,} mappings", "too many")
+    return result
+
+
+def _kept(mappings: Sequence[Mapping], fault: int | None) -> Sequence[int]:
+    count = len(mappings)
+    if count <= MAX_MAPS:
+        return range(count)
+    kept = set(range(count - _MAPS_AT_END, count))
+    if fault is not None:
+        near = sum(1 for mapping in mappings if mapping.start <= fault)
+        kept.update(range(max(0, near - _MAPS_AROUND_FAULT), min(count, near + _MAPS_AROUND_FAULT)))
+    kept.update(range(MAX_MAPS - len(kept)))
+    return sorted(kept)
+
+
+def _plain(data: bytes, limit: int) -> str:
+    return data[:limit].decode("ascii", "backslashreplace")
+
+
+def registers(arch: Arch, values: dict[str, int]) -> dict[str, str]:
+    """The registers, those that hold addresses first, as hex strings."""
+    names = [name for name in arch.pointer_registers if name in values]
+    names += [name for name in values if name not in arch.pointer_registers]
+    return {name: f"{values[name]:#x}" for name in names}
+
+
+def kernel_stack(facts: dict[bytes, bytes], tid: int, texts: Texts, pointer: str) -> list[str]:
+    """The functions of the kernel that the thread was in, innermost first."""
+    lines = f.kernel_stack(facts.get(b"task/%d/stack" % tid, b""))
+    return [
+        texts.text(line, f"{pointer}/kernel_stack/{number}", 200)
+        for number, line in enumerate(lines)
+    ]
+
+
+def thread_state(facts: dict[bytes, bytes], tid: int) -> str:
+    """The letter of proc_pid_stat(5), empty where not known."""
+    stat = f.parse_stat(facts.get(b"task/%d/stat" % tid, b""))
+    state = stat.state if stat else b""
+    return state.decode("ascii") if len(state) == 1 and state.isalpha() else ""
+
+
+def soft_limits(facts: dict[bytes, bytes]) -> dict[str, str]:
+    """The soft limits by their names in /proc/PID/limits."""
+    rows = f.parse_limits(facts.get(b"limits", b""))[:64]
+    return {name.decode("ascii", "replace"): soft.decode("ascii", "replace")
+            for name, soft, _, _ in rows}  # fmt: skip

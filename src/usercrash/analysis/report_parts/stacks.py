@@ -1,0 +1,237 @@
+"""From the unwinder's frames to the report's: names, inlined functions, folds, limits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ... import report
+from ..core.modules import Module, ModuleTable
+from ..facts.texts import Texts, json_cost
+from ..symbols.symbolizer import Location, Symbolizer
+from ..unwinding.unwind import RawFrame, Stack
+
+MAX_PERIOD = 64  # frames in one cycle of a recursion
+_MIN_TIMES = 3
+_MIN_FOLDED = 6  # frames that a fold must cover to be worth a line
+MAX_NAME = 2000
+_FRAME_COST = 420  # bytes of JSON and text beside the names
+
+
+@dataclass(frozen=True, slots=True)
+class Cycle:
+    """Raw frames [start, start + length × times) are `times` times the same `length`."""
+
+    start: int
+    length: int
+    times: int
+
+
+def find_cycles(pcs: Sequence[int]) -> list[Cycle]:
+    """The repetitions in a stack, in order, without overlaps; linear in the stack's depth."""
+    cycles = []
+    last: dict[int, int] = {}
+    at, count = 0, len(pcs)
+    while at < count:
+        pc = pcs[at]
+        before = last.get(pc)
+        last[pc] = at
+        period = at - before if before is not None else 0
+        if not 0 < period <= MAX_PERIOD:
+            at += 1
+            continue
+        run = at
+        while run < count and pcs[run] == pcs[run - period]:
+            run += 1
+        times = (run - at + period) // period
+        if times >= _MIN_TIMES and times * period >= _MIN_FOLDED:
+            cycles.append(Cycle(at - period, period, times))
+            at = at - period + times * period
+            last.clear()
+        else:
+            at += 1
+    return cycles
+
+
+def _through_the_middle(cycles: list[Cycle], pcs: Sequence[int], stack: Stack) -> list[Cycle]:
+    """The last cycle prolonged over the frames that the unwinder only counted, if what it
+    kept behind them goes on in the same cycle."""
+    if not cycles or not stack.tail:
+        return cycles
+    last = cycles[-1]
+    if last.start + last.length * (last.times + 1) <= len(pcs):
+        return cycles  # it ended before
+    first = stack.total - len(stack.tail)
+    same = 0
+    for number, frame in enumerate(stack.tail):
+        if frame.pc != pcs[last.start + (first + number - last.start) % last.length]:
+            break
+        same += 1
+    if same < min(2 * last.length, len(stack.tail) // 2):
+        return cycles
+    times = (first + same - last.start) // last.length
+    return [*cycles[:-1], Cycle(last.start, last.length, times)]
+
+
+@dataclass(slots=True)
+class Named:
+    """A stack for the report. `indexes` are the report indexes of the kept raw frames
+    (`raw`), whose real function (not those inlined in it) is meant."""
+
+    frames: list[report.Frame]
+    total: int
+    folds: list[report.Fold]
+    raw: list[RawFrame]
+    indexes: list[int]
+
+
+class StackNamer:
+    """Names the frames of all threads of one crash; each address once."""
+
+    def __init__(
+        self, modules: ModuleTable, symbolizer: Symbolizer, texts: Texts, budget: int
+    ) -> None:
+        """`budget`: bytes of JSON and text that all frames together may take."""
+        self._modules = modules
+        self._symbolizer = symbolizer
+        self._texts = texts
+        self._paths: dict[int, tuple[str, str | None]] = {}
+        self._found: dict[tuple[int, int], tuple[Module | None, list[Location]]] = {}
+        self.budget = budget
+        self.cut = 0  # frames that the budget left out
+
+    def name(self, stack: Stack, first: int, last: int) -> Named:
+        """The innermost `first` and the outermost `last` frames of the stack."""
+        pcs = [frame.pc for frame in stack.frames]
+        kept = list(enumerate(stack.frames[:first]))
+        outer = stack.tail if stack.tail else stack.frames
+        outer_at = stack.total - len(outer)
+        rest = [(outer_at + at, frame) for at, frame in enumerate(outer)][-last:] if last else []
+        kept += [(at, frame) for at, frame in rest if at >= len(kept)]
+        named = {at: self.locate(frame) for at, frame in kept}
+        places = _Indexes(stack, pcs, {f.pc: len(named[at][1]) for at, f in kept})
+        result = Named([], places.total, [], [], [])
+        for at, frame in kept:
+            if not self._add(result, frame, *named[at], places.of(at)):
+                self.cut += 1
+        for cycle in _through_the_middle(find_cycles(pcs), pcs, stack):
+            begin = places.of(cycle.start)
+            length = places.of(cycle.start + cycle.length) - begin
+            result.folds.append(report.Fold(start=begin, length=length, times=cycle.times))
+        return result
+
+    def locate(self, frame: RawFrame) -> tuple[Module | None, list[Location]]:
+        """The module of a frame and its functions, innermost first."""
+        key = (frame.pc, frame.lookup_pc)
+        found = self._found.get(key)
+        if found is None:
+            module = self._modules.find(frame.lookup_pc)
+            locations = self._symbolizer.symbolize(module, frame.lookup_pc, frame.pc)
+            found = self._found[key] = (module, locations)
+        return found
+
+    def _add(
+        self, result: Named, frame: RawFrame, module: Module | None, locations: list[Location],
+        index: int,
+    ) -> bool:  # fmt: skip
+        path, build_id = self._module(module)
+        rows = []
+        cost = 0
+        for number, location in enumerate(locations):
+            row = self._frame(frame, module, path, build_id, location, index + number)
+            cost += _FRAME_COST + json_cost(path) + json_cost(row.function or "")
+            cost += json_cost(row.linkage_name or "")
+            cost += json_cost(row.source.file) if row.source else 0
+            rows.append(row)
+        if cost > self.budget:
+            return False
+        self.budget -= cost
+        result.frames += rows
+        result.raw.append(frame)
+        result.indexes.append(index + len(rows) - 1)
+        return True
+
+    def _frame(
+        self, frame: RawFrame, module: Module | None, path: str, build_id: str | None,
+        location: Location, index: int,
+    ) -> report.Frame:  # fmt: skip
+        source = None
+        if location.file and location.line and 0 < location.line < 1 << 32:
+            source = report.Source(file=safe(location.file, 1024), line=location.line)
+        return report.Frame(
+            index=index,
+            pc=f"{frame.pc:#x}",
+            function=safe(location.function) if location.function else None,
+            linkage_name=safe(location.linkage_name) if location.linkage_name else None,
+            offset=location.offset,
+            module=path or None,
+            module_offset=f"{frame.pc - module.bias:#x}" if module else None,
+            build_id=build_id,
+            source=source,
+            inline=location.inline,
+            trust=str(frame.trust),
+            signal_frame=frame.signal_frame,
+            sp=f"{frame.sp:#x}",
+        )
+
+    def _module(self, module: Module | None) -> tuple[str, str | None]:
+        if module is None:
+            return "", None
+        key = id(module)
+        if key not in self._paths:
+            # The module list has the exact bytes; a frame only repeats the text.
+            path = module.path.decode("utf-8", "backslashreplace")[:1024]
+            self._paths[key] = path, module.build_id.hex() if module.build_id else None
+        return self._paths[key]
+
+    def code_name(self, address: int) -> str:
+        """`function+0x1c (libc.so.6)` for a code address in a module whose symbols are already
+        loaded, else `libc.so.6+0x1234`; empty outside of modules."""
+        module = self._modules.find(address)
+        if module is None:
+            return ""
+        base = safe(module.path.rpartition(b"/")[2].decode("utf-8", "backslashreplace"), 80)
+        if self._symbolizer.source_of(module):
+            location = self._symbolizer.symbolize(module, address, address)[-1]
+            if location.offset != 0:  # no function's entry: a return address, rather
+                location = self._symbolizer.symbolize(module, address - 1, address)[-1]
+            if location.function:
+                offset = f"+{location.offset:#x}" if location.offset is not None else ""
+                return f"{safe(location.function, 200)}{offset} ({base})"
+        return f"{base}+{address - module.bias:#x}"
+
+
+class _Indexes:
+    """Raw frame numbers to report indexes, where inlined functions count, too. Frames whose
+    functions were not looked up count as one."""
+
+    def __init__(self, stack: Stack, pcs: Sequence[int], counts: dict[int, int]) -> None:
+        self._total = stack.total
+        self._extra = [0]
+        extra = 0
+        if any(count > 1 for count in counts.values()):
+            for pc in pcs:
+                extra += counts.get(pc, 1) - 1
+                self._extra.append(extra)
+        self._tail: list[int] = []
+        for frame in stack.tail:
+            self._tail.append(extra)
+            extra += counts.get(frame.pc, 1) - 1
+        self.total = stack.total + extra
+        self._last = extra
+
+    def of(self, raw: int) -> int:
+        """The report index of the raw frame's innermost function."""
+        tail_at = raw - (self._total - len(self._tail))
+        if 0 <= tail_at < len(self._tail):
+            return raw + self._tail[tail_at]
+        if raw >= self._total:
+            return raw + self._last
+        return raw + self._extra[min(raw, len(self._extra) - 1)]
+
+
+def safe(text: str, limit: int = MAX_NAME) -> str:
+    """Text that JSON can hold (no lone surrogates), at most `limit` characters, then `…`."""
+    if not text.isascii():
+        text = text.encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= limit else text[:limit] + "…"

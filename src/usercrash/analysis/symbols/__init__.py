@@ -1,0 +1,1 @@
+"""Names and source lines for addresses: symbol tables, debug files, the cache."""

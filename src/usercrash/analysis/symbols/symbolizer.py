@@ -1,0 +1,173 @@
+"""Names and source lines for addresses: inlined functions first, as they stood on the stack."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from ...model.notes import NoteLog
+from ..binary.elf_file import ElfFile
+from ..core.modules import Module
+from . import symcache
+from .debug_files import DEBUG_ROOT, open_debug_file
+from .demangle import demangle
+from .line_tables import Line
+from .symcache import FileSymbols
+
+_STAGE = "symbols"
+_ASSEMBLER = (".S", ".s", ".asm")
+_NO_ADDRESS = 0xFFFFFFFF  # symbolic's word for a function whose begin it does not know
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """One function at an address.
+
+    `function` is its name for people (demangled, with arguments for C++), `linkage_name` the
+    linker's; `offset` is the address − the function's begin, None for an inlined function and
+    where that is not known. `line` is that of the code in the innermost function, of the
+    call in those around it.
+    """
+
+    function: str | None
+    linkage_name: str | None
+    offset: int | None
+    file: str | None
+    line: int | None
+    inline: bool = False
+
+
+UNKNOWN = Location(None, None, None, None, None)
+
+
+class Symbolizer:
+    """Names addresses of modules, for one analysis.
+
+    `cache_dir` (None: none) is only read. `wanted` lists the modules whose symbols were made for
+    this crash alone and may be shared: have `symcache.make` run for them elsewhere. Without
+    `native`, no library reads names or debug information: symbol tables only, names as they stand.
+    """
+
+    def __init__(
+        self,
+        cache_dir: bytes | str | None,
+        notes: NoteLog,
+        *,
+        owner: int = 0,
+        max_debug_bytes: int = symcache.DEFAULT_MAX_DEBUG_BYTES,
+        debug_root: bytes = DEBUG_ROOT,
+        native: bool = True,
+    ) -> None:
+        self._cache_dir = cache_dir if native else None
+        self._notes = notes
+        self._owner = owner
+        self._max_debug_bytes = max_debug_bytes if native else 0
+        self._demangle = demangle if native else str
+        self._debug_root = debug_root
+        self._files: dict[int, FileSymbols | None] = {}
+        self._known: dict[tuple[int, int], tuple[list[Location], int | None]] = {}
+        self.wanted: list[Module] = []
+
+    def symbolize(
+        self, module: Module | None, lookup_pc: int, pc: int | None = None
+    ) -> list[Location]:
+        """The functions at `lookup_pc` (an address in the process), innermost first; never empty.
+
+        Offsets are those of `pc` where that is given (a frame's pc is one more than its
+        lookup_pc when it is a return address).
+        """
+        if module is None:
+            return [UNKNOWN]
+        key = (id(module), lookup_pc)
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = self._locations(module, lookup_pc - module.bias)
+        locations, start = found
+        if start is None:
+            return locations
+        offset = (lookup_pc if pc is None else pc) - module.bias - start
+        return [*locations[:-1], replace(locations[-1], offset=offset)]
+
+    def source_of(self, module: Module) -> str:
+        """Where a module's names come from, for people; "" if none were asked for."""
+        found = self._files.get(id(module))
+        return found.source if found is not None else ""
+
+    # --- one address ---
+
+    def _locations(self, module: Module, vaddr: int) -> tuple[list[Location], int | None]:
+        """The functions, and the first address of the outermost (the real) one."""
+        symbols = self._symbols(module)
+        if symbols is None:
+            return [UNKNOWN], None
+        lines = symbols.lines.lookup(vaddr - symbols.load_address) if symbols.lines else []
+        lines = [line for line in lines if line.line or line.file]
+        named = symbols.symbols.find(vaddr)
+        if not lines:
+            return self._from_table(named)
+        start: int | None = None
+        if lines[-1].start != _NO_ADDRESS:
+            start = lines[-1].start + symbols.load_address
+        locations = list(_locations_of(lines))
+        if named is not None and named[1] == start:
+            linkage = named[0].decode("utf-8", "backslashreplace")
+            locations[-1] = replace(locations[-1], linkage_name=linkage)
+            if lines[-1].file.endswith(_ASSEMBLER):  # which names one label of several
+                locations[-1] = replace(locations[-1], function=self._demangle(linkage))
+        elif named is not None and (start is None or start > vaddr or named[1] > start):
+            start = named[1]  # a part of the function that lies elsewhere (foo.cold)
+        return locations, start if start is not None and start <= vaddr else None
+
+    def _from_table(self, named: tuple[bytes, int] | None) -> tuple[list[Location], int | None]:
+        if named is None:
+            return [UNKNOWN], None
+        linkage = named[0].decode("utf-8", "backslashreplace")
+        return [Location(self._demangle(linkage), linkage, None, None, None)], named[1]
+
+    # --- one module ---
+
+    def _symbols(self, module: Module) -> FileSymbols | None:
+        key = id(module)
+        if key not in self._files:
+            self._files[key] = self._load(module)
+        return self._files[key]
+
+    def _load(self, module: Module) -> FileSymbols | None:
+        elf = module.elf
+        if elf is None:
+            return None
+        found = self._find(module, elf)
+        if found.limited:
+            name = module.path.decode("utf-8", "backslashreplace")
+            self._notes.add(_STAGE, f"lines of {name}", found.limited)
+        return found
+
+    def _find(self, module: Module, elf: ElfFile) -> FileSymbols:
+        status = os.fstat(module.fd) if module.fd >= 0 else None
+        if status is not None and self._cache_dir is not None:
+            kept = symcache.lookup(
+                self._cache_dir, status, elf, module.path, self._notes, self._debug_root
+            )
+            if kept is not None:
+                return kept
+        debug = None
+        if not elf.debug_info_size:
+            debug = open_debug_file(elf, module.path, elf.build_id, self._notes, self._debug_root)
+        found = symcache.convert(elf, debug, self._max_debug_bytes)
+        if status is not None and symcache.shareable(status, self._owner, module.fd):
+            self.wanted.append(module)
+        return found
+
+
+def _locations_of(lines: list[Line]) -> Iterator[Location]:
+    last = len(lines) - 1
+    for index, line in enumerate(lines):
+        yield Location(
+            demangle(line.name) if line.name else None,
+            line.name or None,
+            None,
+            line.file or None,
+            line.line or None,
+            inline=index < last,
+        )

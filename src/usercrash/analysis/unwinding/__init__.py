@@ -1,0 +1,1 @@
+"""From a thread's registers to the frames on its stack."""

@@ -1,0 +1,80 @@
+"""What unwinding gives: frames, how far each is to be trusted, and why a stack ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from ...elf.arch import Arch
+
+END_OF_STACK = "end of stack"
+
+
+class Trust(StrEnum):
+    """How a frame was found, the best first."""
+
+    CONTEXT = "context"
+    CFI = "cfi"
+    FRAME_POINTER = "frame-pointer"
+    CALL_RECOVERY = "call-recovery"
+    SCAN = "scan"
+
+
+@dataclass(frozen=True, slots=True)
+class UnwindLimits:
+    """`frames` are kept (and the outermost 64 beyond); `total` are counted at most; `seconds`
+    is the time for one stack; `registers` is the number of frames whose registers are kept."""
+
+    frames: int = 50_000
+    total: int = 4_000_000
+    seconds: float = 3.0
+    registers: int = 512
+
+
+class RawFrame(NamedTuple):
+    """One frame. `lookup_pc` is the address to look names up at (pc − 1 for a caller, for a call
+    may be its function's last instruction); `cfa` is 0 where it is not known.
+
+    `signal_frame`: the kernel's trampoline, `<signal handler called>`. `exact`: pc is where the
+    thread really stood (the first frame, one interrupted by a signal).
+    """
+
+    pc: int
+    lookup_pc: int
+    sp: int
+    cfa: int
+    trust: Trust
+    signal_frame: bool
+    values: tuple[int | None, ...]  # by DWARF number, empty where not kept
+    exact: bool = False
+
+    def registers(self, arch: Arch) -> dict[str, int]:
+        """What is known of its registers: all of an exact frame, else those that calls keep."""
+        kept = (*arch.callee_saved, arch.sp, arch.pc)
+        return {
+            name: value
+            for number, name in arch.dwarf_registers.items()
+            if number < len(self.values)
+            and (value := self.values[number]) is not None
+            and (self.exact or name in kept)
+        }
+
+
+@dataclass(slots=True)
+class Stack:
+    """A thread's frames, innermost first, and why there are no more.
+
+    `total` is the number of frames found; where that is more than len(frames), the outermost
+    stand in `tail` and those between are only counted. `complete` means that it ended where
+    stacks end.
+    """
+
+    frames: list[RawFrame]
+    end: str
+    total: int
+    tail: list[RawFrame]
+
+    @property
+    def complete(self) -> bool:
+        return self.end == END_OF_STACK

@@ -1,0 +1,222 @@
+"""To the caller without call frame information, and only on good evidence.
+
+A candidate for a return address counts only if it lies in executable memory right behind a
+call instruction; a direct call whose target is known to be another function does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from ...elf.arch import Arch
+from ..core.modules import Module, ModuleTable
+from ..instructions.machine_code import CodeFacts
+
+_SCAN_WORDS = 512  # how far up the stack the last resort looks
+_MAX_SCANS = 8  # how often in one stack
+_MAX_FUNCTION = 1 << 20  # bytes of one function's code
+_MAX_FRAME = 16 << 20  # bytes between a stack pointer and a frame pointer that is believed
+
+FRAME_POINTER, CALL_RECOVERY, SCAN = "frame-pointer", "call-recovery", "scan"
+
+Registers = list[int | None]
+
+
+class _Reader(Protocol):
+    def read(self, address: int, size: int) -> bytes: ...
+
+    @property
+    def window(self) -> Callable[[int], tuple[int, memoryview] | None]: ...
+
+
+class Recovery:
+    """Finds callers for one stack."""
+
+    def __init__(
+        self, memory: _Reader, modules: ModuleTable, arch: Arch, facts: CodeFacts | None
+    ) -> None:
+        self.memory = memory
+        self.modules = modules
+        self.facts = facts
+        numbers = {name: number for number, name in arch.dwarf_registers.items()}
+        self.pc, self.sp, self.fp = arch.return_column, numbers[arch.sp], numbers[arch.fp]
+        self.word = arch.word
+        self.saved = arch.callee_saved
+        self.numbers = numbers
+        self.names = arch.dwarf_registers
+        self.walk = modules.code_walk if arch.name == "x86_64" else None
+        self.scans = 0
+
+    def caller(
+        self, registers: Registers, exact: bool, executable: bool
+    ) -> tuple[Registers, str] | str:
+        """The caller's registers and how they were found, or why the stack ends here.
+
+        `exact`: the pc is where the thread stood, not a return address; `executable`: it lies
+        in executable memory.
+        """
+        pc, sp, fp = registers[self.pc] or 0, registers[self.sp] or 0, registers[self.fp]
+        if exact and not executable:
+            return self._after_bad_jump(registers, pc, sp)
+        if not exact and self._is_entry(pc):
+            return "end of stack"
+        if exact:
+            found = self._unfinished(registers, pc, sp)
+            if found is not None:
+                return found, CALL_RECOVERY
+        by_frame_pointer = self._by_frame_pointer(registers, sp, fp)
+        if by_frame_pointer is not None and self._makes_frame(by_frame_pointer, pc):
+            return by_frame_pointer, FRAME_POINTER
+        by_code = self._by_code(registers, pc, sp, fp)
+        if by_code is not None:
+            return by_code, CALL_RECOVERY
+        if by_frame_pointer is not None:
+            return by_frame_pointer, FRAME_POINTER
+        if fp == 0 and not exact:
+            return "end of stack"  # the ABI's mark of the outermost frame
+        return self._scan(registers, pc, sp, exact)
+
+    def _by_frame_pointer(self, registers: Registers, sp: int, fp: int | None) -> Registers | None:
+        if fp is None or not sp <= fp < sp + _MAX_FRAME or fp % self.word:
+            return None
+        target = self._return_address(fp + self.word)
+        saved = self._word(fp)  # (no frame pointer if the caller does without)
+        if target is None or saved is None:
+            return None
+        return self._with(registers, target, fp + 2 * self.word, saved)
+
+    def _makes_frame(self, caller: Registers, pc: int) -> bool:
+        """Whether the call before a return address entered a function that makes a frame with
+        the frame pointer and holds `pc`: then the frame pointer is its own."""
+        called = self._call_target(caller[self.pc] or 0)
+        if not called or not called <= pc < called + _MAX_FUNCTION or self.facts is None:
+            return False
+        start = self._function(pc)
+        code = self.memory.read(called, 16)
+        return start in (None, called) and code.startswith(self.facts.frame_makers)
+
+    def _by_code(self, registers: Registers, pc: int, sp: int, fp: int | None) -> Registers | None:
+        """The caller by following the code to its return; None unless the best paths (those past
+        the fewest calls, any of which may never return) agree."""
+        best: Registers | None = None
+        calls = 0
+        for found in (
+            self.walk.returns(self.memory.read, pc, sp, fp) if self.walk is not None else ()
+        ):
+            if best is not None and found.calls > calls:
+                break
+            above = found.registers.get("rsp")
+            target = found.address
+            if above is None or above <= sp or not self._is_return_address(target):
+                continue
+            new = self._with(registers, target, above, fp)
+            for name, value in found.registers.items():
+                if name in self.saved and name != self.names[self.sp]:
+                    new[self.numbers[name]] = value
+            if best is not None and (best[self.pc], best[self.sp]) != (target, above):
+                return None
+            best, calls = new, found.calls
+        return best
+
+    def _after_bad_jump(
+        self, registers: Registers, pc: int, sp: int
+    ) -> tuple[Registers, str] | str:
+        """A call through a bad pointer left the return address on top of the stack."""
+        target = self._return_address(sp)
+        if target is None:
+            return f"pc {pc:#x} is not in executable memory, and no call led there"
+        return self._with(registers, target, sp + self.word, registers[self.fp]), CALL_RECOVERY
+
+    def _unfinished(self, registers: Registers, pc: int, sp: int) -> Registers | None:
+        """A function that has not made its frame yet (or is a leaf without one)."""
+        if self.facts is None:
+            return None
+        before = self.memory.read(pc - 8 & -1, 8)
+        rule = self.facts.prologue(before, self.memory.read(pc, 16))
+        if rule is not None:
+            distance, saved = rule
+            target = self._return_address(sp + distance)
+            if target is not None:
+                fp = registers[self.fp] if saved is None else self._word(sp + saved)
+                return self._with(registers, target, sp + distance + self.word, fp)
+        start = self._function(pc)
+        target = self._return_address(sp)
+        if start is not None and target is not None and self._call_target(target) == start:
+            return self._with(registers, target, sp + self.word, registers[self.fp])
+        return None
+
+    def _scan(
+        self, registers: Registers, pc: int, sp: int, exact: bool
+    ) -> tuple[Registers, str] | str:
+        """The last resort: the nearest return address on the stack whose call may have led here."""
+        module = self.modules.find(pc)
+        name = module.path.decode("utf-8", "backslashreplace") if module else "no module"
+        end = f"no CFI for {pc:#x} in {name}"
+        self.scans += 1
+        if self.scans > _MAX_SCANS:
+            return end
+        start = self._function(pc if exact else pc - 1)
+        for address in range(sp, sp + _SCAN_WORDS * self.word, self.word):
+            value = self._word(address)
+            if value is None:
+                break
+            if not self.modules.executable(value - 1):
+                continue
+            if not self.memory.read(value - 1, 1):
+                break  # it may be the one, but its code is not known: a later one would be a guess
+            target = self._return_address(address)
+            if target is None or not self._may_lead(target, pc, start):
+                continue
+            return self._with(registers, target, address + self.word, registers[self.fp]), SCAN
+        return end
+
+    def _may_lead(self, target: int, pc: int, start: int | None) -> bool:
+        """Whether the call before `target` may have entered the function around `pc`."""
+        called = self._call_target(target)
+        if not called:
+            return True  # indirect: anywhere
+        if start is not None:
+            return called == start or self.modules.find(called) is not self.modules.find(pc)
+        return called <= pc and self.modules.executable(called)
+
+    # --- evidence ---
+
+    def _word(self, address: int) -> int | None:
+        data = self.memory.read(address, self.word)
+        return int.from_bytes(data, "little") if len(data) == self.word else None
+
+    def _return_address(self, address: int) -> int | None:
+        """The word at `address` if it can be a return address."""
+        value = self._word(address)
+        return value if value is not None and self._is_return_address(value) else None
+
+    def _is_return_address(self, value: int) -> bool:
+        return self.modules.executable(value - 1) and self._call_target(value) is not None
+
+    def _call_target(self, address: int) -> int | None:
+        if self.facts is None:
+            return None
+        return self.facts.call_target(self.memory.read(address - 8, 8), address)
+
+    def _function(self, pc: int) -> int | None:
+        """Where the function around `pc` begins, by the symbol table."""
+        module = self.modules.find(pc)
+        if module is None or module.elf is None:
+            return None
+        start = module.elf.symbols.start_of(pc - module.bias)
+        return None if start is None else start + module.bias
+
+    def _is_entry(self, pc: int) -> bool:
+        """Whether a return address lies in the code of a program's entry point."""
+        module: Module | None = self.modules.find(pc)
+        headers = module.headers if module is not None else None
+        if module is None or headers is None or not headers.header.entry:
+            return False
+        entry: int = headers.header.entry
+        return 0 < pc - module.bias - entry <= 64
+
+    def _with(self, registers: Registers, pc: int, sp: int, fp: int | None) -> Registers:
+        new = list(registers)
+        new[self.pc], new[self.sp], new[self.fp] = pc, sp, fp
+        return new

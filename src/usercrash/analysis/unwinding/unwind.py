@@ -1,0 +1,378 @@
+"""From a thread's registers to its stack.
+
+For each frame, in order: call frame information; the signal frame's own layout where that is
+missing; then what `recovery` can do, which trusts an address only if it lies in
+executable memory behind a call instruction. Nothing raises for bad data: a stack ends, and
+says why. A wrong frame is worse than none.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from struct import Struct
+from struct import error as struct_error
+from typing import Protocol
+
+from ...elf.arch import Arch
+from ...errors import FormatError
+from ..core.modules import ModuleTable
+from ..dwarf import cfi
+from ..dwarf.cfi import Row
+from ..dwarf.expression import MissingValue, evaluate
+from ..instructions.machine_code import code_facts
+from .frames import END_OF_STACK, RawFrame, Stack, Trust, UnwindLimits
+from .recovery import Recovery
+
+__all__ = ["RawFrame", "Stack", "Trust", "UnwindLimits", "unwind"]
+
+_MASK = (1 << 64) - 1
+_CHECK_TIME_EVERY = 4096
+_KEPT_TAIL = 64
+_MAX_SWITCHES = 256  # signal frames and changes to another stack
+_MAX_SPAN = 1 << 16  # bytes between the saved registers of one frame
+
+
+class Memory(Protocol):
+    """Reads the process's memory: `read` gives fewer bytes where there is a gap; `window` the whole
+    captured piece that holds an address."""
+
+    def read(self, address: int, size: int) -> bytes: ...
+
+    @property
+    def window(self) -> Callable[[int], tuple[int, memoryview] | None]: ...
+
+
+def unwind(
+    memory: Memory,
+    modules: ModuleTable,
+    arch: Arch,
+    registers: dict[str, int],
+    limits: UnwindLimits | None = None,
+) -> Stack:
+    """The stack of a thread with these registers. Never raises for what the process holds."""
+    return _Walk(memory, modules, arch, registers, limits or UnwindLimits()).run()
+
+
+# A step in the cache: what a row does in the common case, ready to run —
+# (CFA register, CFA offset, offset of the lowest saved word, its unpacker, registers it fills) —
+# or the row itself where it is not common, or None where there is no row.
+_FastStep = tuple[int, int, int, Callable[..., tuple[int, ...]], tuple[int, ...]]
+
+
+def compile_row(row: Row, arch: Arch) -> _FastStep | Row:
+    """The fast step of a row, the row itself if it needs more than reads at the CFA."""
+    known = arch.dwarf_registers
+    if row.cfa_expression is not None or row.signal_frame or row.cfa_register not in known:
+        return row
+    if row.return_column != arch.return_column:
+        return row
+    saved = []
+    for register, (kind, value) in row.rules.items():
+        if kind == cfi.SAME or register not in known:
+            continue
+        if kind != cfi.OFFSET or not isinstance(value, int):
+            return row
+        saved.append((value, register))
+    saved.sort()
+    if not saved or row.return_column not in (register for _, register in saved):
+        return row
+    low = at = saved[0][0]
+    layout = "<"
+    for value, _ in saved:
+        gap = value - at
+        if gap < 0 or value - low > _MAX_SPAN:
+            return row
+        layout += f"{gap}xQ" if gap else "Q"
+        at = value + 8
+    unpack = Struct(layout).unpack_from
+    return row.cfa_register, row.cfa_offset, low, unpack, tuple(reg for _, reg in saved)
+
+
+class _Walk:
+    """One stack being walked. `registers` by DWARF number; `end` says why it stopped."""
+
+    def __init__(
+        self,
+        memory: Memory,
+        modules: ModuleTable,
+        arch: Arch,
+        registers: dict[str, int],
+        limits: UnwindLimits,
+    ) -> None:
+        self.memory = memory
+        self.modules = modules
+        self.arch = arch
+        self.limits = limits
+        self.numbers = {name: number for number, name in arch.dwarf_registers.items()}
+        self.ra = arch.return_column
+        self.sp = self.numbers[arch.sp]
+        self.registers: list[int | None] = [None] * (max(arch.dwarf_registers) + 1)
+        for name, value in registers.items():
+            if name in self.numbers:
+                self.registers[self.numbers[name]] = value
+        self.facts = code_facts(arch)
+        self.recovery = Recovery(memory, modules, arch, self.facts)
+        self.frames: list[RawFrame] = []
+        self.tail: list[RawFrame] = []
+        self.total = 0
+        self.end = ""
+        self.exact = True
+        self.trust = Trust.CONTEXT
+        self.last_cfa = 0
+        self.switches: set[tuple[int, int]] = set()
+        self.deadline = time.monotonic() + limits.seconds
+
+    def run(self) -> Stack:
+        """Walk to the end."""
+        if self.registers[self.ra] is None or self.registers[self.sp] is None:
+            return Stack([], "no registers", 0, [])
+        while not self.end:
+            self._fast()
+            if not self.end:
+                self._slow()
+        return Stack(self.frames, self.end, self.total, self.tail)
+
+    # --- the common case ---
+
+    def _fast(self) -> None:
+        """Walk as long as frames are callers with fast steps already cached, their words lie in one
+        piece of memory, and nothing is odd. Leaves everything else to `_slow`."""
+        rows, registers, ra, sp = self.modules.rows, self.registers, self.ra, self.sp
+        if self.exact:
+            return
+        found = self.memory.window(registers[sp] or 0)
+        if found is None:
+            return
+        start, window = found
+        limit = self._chunk()
+        trust = self.trust
+        last_cfa = self.last_cfa
+        frames: list[RawFrame] = []
+        keep_registers = len(self.frames) < self.limits.registers
+        new, make = frames.append, RawFrame
+        empty: tuple[int | None, ...] = ()
+        while len(frames) < limit:
+            pc = registers[ra]
+            step = rows.get(pc - 1)  # type: ignore[operator]
+            if type(step) is not tuple:
+                break
+            register, offset, low, unpack, targets = step
+            base = registers[register]
+            if base is None:
+                break
+            cfa = base + offset
+            at = cfa + low - start
+            if cfa <= last_cfa or at < 0:
+                break
+            try:
+                values = unpack(window, at)
+            except (struct_error, OverflowError):
+                break
+            new(make(pc, pc - 1, registers[sp], cfa, trust, False,  # type: ignore[operator, arg-type]
+                     tuple(registers) if keep_registers else empty))  # fmt: skip
+            for target, value in zip(targets, values):  # noqa: B905
+                registers[target] = value
+            registers[sp] = cfa
+            last_cfa = cfa
+            trust = Trust.CFI
+        self.trust = trust
+        self.last_cfa = last_cfa
+        self._keep(frames)
+
+    def _chunk(self) -> int:
+        """How many frames the fast loop may take before time and numbers are looked at."""
+        if len(self.frames) < self.limits.registers:
+            return self.limits.registers - len(self.frames)
+        return min(_CHECK_TIME_EVERY, max(1, self.limits.total - self.total))
+
+    def _keep(self, frames: list[RawFrame]) -> None:
+        self.total += len(frames)
+        room = self.limits.frames - len(self.frames)
+        if room >= len(frames):
+            self.frames += frames
+        else:
+            if room > 0:
+                self.frames += frames[:room]
+                frames = frames[room:]
+            self.tail = (self.tail + frames)[-_KEPT_TAIL:]
+
+    # --- one frame, with everything checked ---
+
+    def _slow(self) -> None:
+        registers = self.registers
+        pc, sp = registers[self.ra], registers[self.sp]
+        if pc is None or sp is None:
+            self.end = END_OF_STACK
+            return
+        if self._ended(pc):
+            return
+        exact, trust = self.exact, self.trust
+        values = tuple(registers) if len(self.frames) < self.limits.registers else ()
+        lookup = pc if exact else pc - 1
+        executable = self.modules.executable(pc if exact else lookup)
+        step = self._step(lookup) if executable else None
+        row = self._row(lookup) if type(step) is tuple else step
+        cfa, signal = 0, False
+        if isinstance(row, Row):
+            signal = row.signal_frame
+            cfa = self._apply(row)
+        elif executable and self._is_sigreturn(pc):
+            signal = True
+            self._sigreturn(sp)
+            self.trust = Trust.CONTEXT
+        else:
+            self._recover(pc, exact, executable)
+        # a trampoline's name begins at its pc: nothing was called from there
+        lookup = pc if signal else lookup
+        self._keep([RawFrame(pc, lookup, sp, cfa, trust, signal, values, exact)])
+        if not self.end:
+            self._progress(cfa, sp, signal)
+
+    def _ended(self, pc: int) -> bool:
+        """Whether the walk is over before this frame; sets `end`."""
+        if pc == 0 and not self.exact:
+            self.end = END_OF_STACK
+        elif not self.exact and not self.modules.executable(pc - 1):
+            self.end = f"return address {pc:#x} is not in executable memory"
+        elif self.total >= self.limits.total:
+            self.end = "frame limit"
+        elif time.monotonic() > self.deadline:
+            self.end = "time limit"
+        return bool(self.end)
+
+    def _step(self, lookup: int) -> object:
+        rows = self.modules.rows
+        if lookup not in rows:
+            row = self._row(lookup)
+            rows[lookup] = None if row is None else compile_row(row, self.arch)
+        return rows[lookup]
+
+    def _row(self, lookup: int) -> Row | None:
+        module = self.modules.find(lookup)
+        if module is None or module.frames is None:
+            return None
+        return module.frames.row(lookup - module.bias)
+
+    def _apply(self, row: Row) -> int:
+        """Go to the caller by a row; gives the CFA (0 if it is not known) and sets `end` where
+        there is no caller to be had."""
+        registers = self.registers
+        rule = row.rules.get(row.return_column)
+        if rule is not None and rule[0] == cfi.UNDEFINED:
+            self.end = END_OF_STACK
+            return 0
+        try:
+            if row.cfa_expression is not None:
+                cfa = evaluate(row.cfa_expression, registers, self.memory.read)
+            else:
+                base = registers[row.cfa_register] if row.cfa_register < len(registers) else None
+                if base is None:
+                    raise MissingValue(f"register {row.cfa_register}")
+                cfa = base + row.cfa_offset & _MASK
+        except (MissingValue, FormatError) as error:
+            self.end = _why(error)
+            return 0
+        new = list(registers)
+        new[self.sp] = cfa
+        new[self.ra] = None
+        if rule is None:  # the return address is where it was: a row of no use
+            self.end = f"no rule for the return address at {registers[self.ra]:#x}"
+            return cfa
+        for number, rule in row.rules.items():
+            if rule[0] == cfi.SAME:
+                continue
+            target = self.ra if number == row.return_column else number
+            if target < len(new):
+                try:
+                    new[target] = self._rule(rule, cfa)
+                except (MissingValue, FormatError) as error:
+                    new[target] = None
+                    if target == self.ra:
+                        self.end = _why(error)
+        if not self.end:
+            self.registers = new
+        return cfa
+
+    def _rule(self, rule: cfi.Rule, cfa: int) -> int | None:
+        kind, value = rule
+        registers = self.registers
+        if isinstance(value, bytes):
+            result = evaluate(value, registers, self.memory.read, (cfa,))
+            return self._word(result) if kind == cfi.EXPRESSION else result
+        if kind == cfi.OFFSET:
+            return self._word(cfa + value & _MASK)
+        if kind == cfi.VAL_OFFSET:
+            return cfa + value & _MASK
+        if kind == cfi.REGISTER:
+            return registers[value] if value < len(registers) else None
+        return None  # undefined
+
+    def _word(self, address: int) -> int:
+        data = self.memory.read(address, 8)
+        if len(data) < 8:
+            raise MissingValue(f"memory at {address + len(data):#x}")
+        return int.from_bytes(data, "little")
+
+    # --- signal frames ---
+
+    def _is_sigreturn(self, pc: int) -> bool:
+        if self.facts is None:
+            return False
+        longest = max(map(len, self.facts.sigreturn), default=0)
+        return self.memory.read(pc, longest).startswith(self.facts.sigreturn)
+
+    def _sigreturn(self, sp: int) -> None:
+        """To the interrupted frame, by the kernel's signal frame at the stack pointer."""
+        new: list[int | None] = [None] * len(self.registers)
+        for name, distance in self.facts.sigcontext if self.facts else ():
+            try:
+                new[self.numbers[name]] = self._word(sp + distance & _MASK)
+            except MissingValue as error:
+                self.end = _why(error)
+                return
+        self.registers = new
+
+    # --- without call frame information ---
+
+    def _recover(self, pc: int, exact: bool, executable: bool) -> None:
+        found = self.recovery.caller(self.registers, exact, executable)
+        if isinstance(found, str):
+            self.end = found
+            return
+        self.registers, kind = found
+        self.trust = Trust(kind)
+
+    # --- between two frames ---
+
+    def _progress(self, cfa: int, old_sp: int, signal: bool) -> None:
+        """Stacks grow down: a caller's frame lies higher, except above a signal frame and where
+        code changes to another stack; these may happen a bounded number of times."""
+        pc, sp = self.registers[self.ra], self.registers[self.sp]
+        if pc is None or sp is None:
+            self.end = self.end or END_OF_STACK
+            return
+        self.exact = signal
+        if cfa:
+            self.trust = Trust.CFI
+        if not signal and sp > max(self.last_cfa, old_sp):
+            self.last_cfa = sp
+            return
+        if not signal and self._same_stack(sp, old_sp):
+            self.end = "loop"
+            return
+        if (pc, sp) in self.switches or len(self.switches) >= _MAX_SWITCHES:
+            self.end = "loop"
+            return
+        self.switches.add((pc, sp))
+        self.last_cfa = 0 if signal else sp
+
+    def _same_stack(self, sp: int, old_sp: int) -> bool:
+        """Whether two stack pointers lie in one piece of memory (or one lies in none)."""
+        one, other = self.memory.window(sp), self.memory.window(old_sp)
+        return one is None or other is None or one[0] == other[0]
+
+
+def _why(error: MissingValue | FormatError) -> str:
+    text = error.what if isinstance(error, MissingValue) else error.message
+    return f"no {text}" if isinstance(error, MissingValue) else text
