@@ -61,6 +61,15 @@ def test_the_minicore_goes_first_then_the_json(small_disk: Path) -> None:
     filler.unlink()
 
 
+def test_a_minicore_that_just_fits_makes_room_for_the_text(small_disk: Path) -> None:
+    store = Store(str(small_disk / "reports"), create=True)
+    fill(small_disk, 110_592)
+    number = store.publish("a" * 32, b"1" * 16, b"text\n" * 4_000, b"{}", os.urandom(102_000))
+    assert store.read_text(number).startswith(b"text\n" * 4_000)
+    assert b"core.zst was not kept" in store.read_text(number)
+    assert store.read_core(number) is None and store.read_json(number) == b"{}"
+
+
 def test_no_room_for_the_text_leaves_nothing_and_the_next_is_published(small_disk: Path) -> None:
     store = Store(str(small_disk / "reports"), create=True)
     store.publish("a" * 32, b"1" * 16, b"first\n", b"{}", None)

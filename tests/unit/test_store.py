@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import stat
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -210,3 +212,67 @@ def test_spool_files_come_and_go(store: Store) -> None:
     assert store.spooled() == []
     with pytest.raises(FileNotFoundError):
         store.open_spool(crash_id)
+
+
+def _publish_when_all_are_ready(path: str, crash_id: str, key: bytes, ready: Barrier) -> None:
+    mine = Store(path, 50)
+    ready.wait()
+    with contextlib.suppress(AlreadyPublishedError):
+        mine.publish(crash_id, key, b"text\n" * 20_000, b'{"a":1}' * 20_000, b"c" * 2_000_000)
+
+
+def test_two_collectors_of_one_crash_do_not_disturb_each_other(tmp_path: Path) -> None:
+    """A job that outlived its server, and the next server's job, have the same id."""
+    store = Store(str(tmp_path / "reports"), 50, create=True)
+    for _ in range(10):
+        crash_id, key, ready = new_id(), os.urandom(16), multiprocessing.Barrier(2)
+        both = [
+            multiprocessing.Process(
+                target=_publish_when_all_are_ready, args=(store.path, crash_id, key, ready)
+            )
+            for _ in range(2)
+        ]
+        for process in both:
+            process.start()
+        for process in both:
+            process.join(30)
+            assert process.exitcode == 0
+        [entry] = [entry for entry in store.entries() if entry.id == crash_id]
+        assert store.read_text(entry.number) == b"text\n" * 20_000
+        assert store.read_json(entry.number) == b'{"a":1}' * 20_000
+        assert store.read_core(entry.number) == b"c" * 2_000_000
+    assert not [name for name in os.listdir(f"{store.path}/.data") if name.endswith(".part")]
+
+
+def test_whoever_died_before_the_rename_has_not_published(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crash_id, key = new_id(), os.urandom(16)
+    child = os.fork()
+    if child == 0:
+        monkeypatch.setattr(Store, "_rename_to_next", lambda *_: os.kill(os.getpid(), 9))
+        store.publish(crash_id, key, b"first\n", None, None)
+    os.waitpid(child, 0)
+    assert not store.claimed(key)
+    assert store.publish(crash_id, key, b"second\n", None, None) == 0
+    assert store.claimed(key)
+    with pytest.raises(AlreadyPublishedError):
+        store.publish(crash_id, key, b"third\n", None, None)
+
+
+def test_odd_files_among_the_spool_are_no_crashes(store: Store) -> None:
+    Path(store.path, ".data/backup.report").write_text("")
+    Path(store.path, ".data/x.mini").mkdir()
+    store.create_spool("a" * 32).close()
+    assert store.spooled() == ["a" * 32]
+
+
+def test_files_that_go_while_they_are_listed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(store)
+    store.create_spool("a" * 32).close()
+    listed = {place: list(os.scandir(place)) for place in (store.dir, store.data)}
+    store.remove_spool("a" * 32)
+    os.unlink(f"{store.path}/usercrash_00")
+    monkeypatch.setattr(os, "scandir", lambda place: iter(listed.get(place, [])))
+    assert store.entries() == [] and store.spooled() == []
+    store.collect_garbage(set())

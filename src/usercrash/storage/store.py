@@ -5,9 +5,9 @@
     .data/ID.core.zst     its minicore
     .data/ID.report       being collected: what the client writes (spool)
     .data/ID.mini         being collected: the raw minicore (spool)
-    .data/ID.part         a report just before its rename to usercrash_NN, the one commit point
+    .data/ID.XXXXXXXX.part  a report just before its rename to usercrash_NN, the one commit point
     .data/last            the number of the slot that was written last
-    .data/claims/KEY      who published the crash with this claim key
+    .data/claims/KEY      the name of the .part that published the crash with this claim key
 
 Every name is made here; nothing follows a symbolic link. Numbers are taken, and
 slots replaced, under a lock on the reports directory itself.
@@ -22,7 +22,7 @@ import re
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from ..errors import UsercrashError
@@ -37,7 +37,10 @@ MAX_READ = 64 << 20
 
 _SLOT = re.compile(r"usercrash_([0-9]{2,4})\Z")
 _ID_LINE = re.compile(rb"(?:^|\n)report-id: ([0-9a-f]{32})\n\Z")
-_COMPANION = re.compile(r"([0-9a-f]{32})\.(json|core\.zst|part|json\.part|core\.zst\.part)\Z")
+_COMPANION = re.compile(r"([0-9a-f]{32})\.(?:json|core\.zst)\Z")
+_PART = re.compile(r"([0-9a-f]{32})\.(?:(?:json|core\.zst)\.)?(?:[0-9a-f]{8}\.)?part\Z")
+_SPOOL = re.compile(r"([0-9a-f]{32})\.(?:report|mini)\Z")
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -160,8 +163,10 @@ class Store:
         """The ids of all crashes that have spool files, oldest first."""
         found = []
         for entry in os.scandir(self.data):
-            if entry.name.endswith((".report", ".mini")):
-                found.append((entry.stat(follow_symlinks=False).st_mtime_ns, entry.name[:32]))
+            match = _SPOOL.match(entry.name)
+            state = _state(entry) if match else None
+            if match and state:
+                found.append((state.st_mtime_ns, match[1]))
         return list(dict.fromkeys(crash_id for _, crash_id in sorted(found)))
 
     def remove_spool(self, crash_id: str) -> None:
@@ -180,38 +185,52 @@ class Store:
         the minicore is given up first, then the JSON, and the report says so.
         UsercrashError if not even the text could be written; nothing is visible then.
         """
-        companions = {"core.zst": core, "json": json}
-        written: list[str] = []
-        note = b""
-        for suffix, content in companions.items():
-            if content is None:
-                continue
-            try:
-                self._write_new(f"{crash_id}.{suffix}.part", f"{crash_id}.{suffix}", content)
-                written.append(f"{crash_id}.{suffix}")
-            except OSError as error:
-                note += f"note: store: {suffix} was not kept: {error.strerror}\n".encode()
-        part = f"{crash_id}.part"
-        body = text + (b"" if text.endswith(b"\n") else b"\n") + note
+        # Names of our own: another collector may be publishing the same crash at this moment.
+        token = os.urandom(4).hex()
+        part = f"{crash_id}.{token}.part"
+        companions: dict[str, str] = {}  # what is written to what it will be called
+        body = text + (b"" if text.endswith(b"\n") else b"\n")
         try:
-            try:
-                self._write_new(part, None, body + f"report-id: {crash_id}\n".encode())
-                return self._commit(crash_id, key, part)
-            except OSError as error:
-                raise UsercrashError(
-                    f"report of crash {crash_id} in {self.path}: {error.strerror}"
-                ) from error
-        except BaseException:
-            for name in (part, *written):
-                self._unlink(name)
-            raise
+            for suffix, content in (("core.zst", core), ("json", json)):
+                if content is None:
+                    continue
+                try:
+                    self._write_new(f"{crash_id}.{suffix}.{token}.part", content)
+                except OSError as error:
+                    body += _not_kept(suffix, error)
+                else:
+                    companions[f"{crash_id}.{suffix}.{token}.part"] = f"{crash_id}.{suffix}"
+            while True:
+                try:
+                    self._write_new(part, body + f"report-id: {crash_id}\n".encode())
+                    return self._commit(key, part, companions)
+                except OSError as error:
+                    if error.errno not in _NO_ROOM or not companions:
+                        raise
+                    first = next(iter(companions))
+                    self._unlink(first)
+                    self._unlink(part)
+                    body += _not_kept(companions.pop(first).partition(".")[2], error)
+        except OSError as error:
+            raise UsercrashError(
+                f"report of crash {crash_id} in {self.path}: {error.strerror}"
+            ) from error
+        finally:
+            for name in (part, *companions):
+                self._unlink(name)  # there only if it was not published
 
-    def _commit(self, crash_id: str, key: bytes, part: str) -> int:
+    def _commit(self, key: bytes, part: str, companions: dict[str, str]) -> int:
         with self.lock():
-            self._claim(key, crash_id)
+            self._claim(key, part)
+            renamed = []
             try:
+                for written, name in companions.items():
+                    os.rename(written, name, src_dir_fd=self.data, dst_dir_fd=self.data)
+                    renamed.append((name, written))
                 number = self._rename_to_next(part)
             except BaseException:
+                for name, written in renamed:
+                    os.rename(name, written, src_dir_fd=self.data, dst_dir_fd=self.data)
                 self._unlink(f"{CLAIMS}/{key.hex()}")
                 raise
         return number
@@ -240,21 +259,38 @@ class Store:
             return number
         raise failure or OSError(errno.EIO, os.strerror(errno.EIO))
 
-    def _claim(self, key: bytes, crash_id: str) -> None:
+    def _claim(self, key: bytes, part: str) -> None:
+        """Under the lock. AlreadyPublishedError if somebody else has published it."""
+        if self.claimed(key):
+            raise AlreadyPublishedError
         name = f"{CLAIMS}/{key.hex()}"
+        self._unlink(name)  # of somebody who died before the rename
+        fd = os.open(name, _CREATE, 0o600, dir_fd=self.data)
         try:
-            fd = os.open(name, _CREATE, 0o600, dir_fd=self.data)
-        except FileExistsError as error:
-            raise AlreadyPublishedError from error
-        try:
-            os.write(fd, crash_id.encode())
+            os.write(fd, part.encode())
+        except OSError:
+            self._unlink(name)
+            raise
         finally:
             os.close(fd)
 
     def claimed(self, key: bytes) -> bool:
-        """Whether the crash with this claim key was published by anybody."""
+        """Whether the crash with this claim key was published by anybody.
+
+        A claim whose .part is still there is of somebody who was killed before the rename,
+        or, without the lock, of somebody who is just about to do it.
+        """
         try:
-            os.stat(f"{CLAIMS}/{key.hex()}", dir_fd=self.data, follow_symlinks=False)
+            part = os.fsdecode(self._read(f"{CLAIMS}/{key.hex()}", self.data, 256))
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True  # something odd in its place
+        return not _PART.match(part) or not self._is_there(part)
+
+    def _is_there(self, name: str) -> bool:
+        try:
+            os.stat(name, dir_fd=self.data, follow_symlinks=False)
         except FileNotFoundError:
             return False
         return True
@@ -300,19 +336,21 @@ class Store:
 
     def collect_garbage(self, keep: set[str]) -> None:
         """Remove companions that no slot refers to, and claims that are of no use any more."""
-        used = {entry.id for entry in self.entries()} | keep
+        used = {entry.id for entry in self.entries()}
         now = time.time()
         with self.lock():
             for entry in os.scandir(self.data):
-                found = _COMPANION.match(entry.name)
-                if found and found[1] not in used:
-                    age = now - entry.stat(follow_symlinks=False).st_mtime
-                    if age > ORPHAN_SECONDS:
-                        self._unlink(entry.name)
+                found = _PART.match(entry.name) or _COMPANION.match(entry.name)
+                if not found or found[1] in keep:
+                    continue
+                if found[1] in used and not entry.name.endswith(".part"):
+                    continue
+                if (state := _state(entry)) and now - state.st_mtime > ORPHAN_SECONDS:
+                    self._unlink(entry.name)
             claims = os.open(CLAIMS, os.O_RDONLY | os.O_DIRECTORY, dir_fd=self.data)
             try:
                 for entry in os.scandir(claims):
-                    if now - entry.stat(follow_symlinks=False).st_mtime > CLAIM_SECONDS:
+                    if (state := _state(entry)) and now - state.st_mtime > CLAIM_SECONDS:
                         self._unlink(f"{CLAIMS}/{entry.name}")
             finally:
                 os.close(claims)
@@ -326,8 +364,8 @@ class Store:
             match = _SLOT.match(item.name)
             if not match:
                 continue
-            state = item.stat(follow_symlinks=False)
-            if stat.S_ISREG(state.st_mode):
+            state = _state(item)
+            if state and stat.S_ISREG(state.st_mode):
                 found.append(
                     Entry(int(match[1]), item.name, self._id_in(item.name), state.st_mtime,
                           state.st_size)
@@ -391,9 +429,8 @@ class Store:
                 raise OSError(errno.EINVAL, "not a regular file")
             return file.read(limit)
 
-    def _write_new(self, part: str, name: str | None, content: bytes) -> None:
-        """Write `content` to a new file, flushed to disk, and rename it to `name`."""
-        self._unlink(part)
+    def _write_new(self, part: str, content: bytes) -> None:
+        """Write `content` to a new file, flushed to disk; nothing is left if that fails."""
         fd = os.open(part, _CREATE, 0o600, dir_fd=self.data)
         try:
             view = memoryview(content)
@@ -405,14 +442,23 @@ class Store:
             raise
         finally:
             os.close(fd)
-        if name is not None:
-            os.rename(part, name, src_dir_fd=self.data, dst_dir_fd=self.data)
 
     def _sync(self, fd: int) -> None:
         os.fsync(fd)
 
     def _unlink(self, name: str) -> None:
-        try:
+        """Remove a file of .data; what cannot be removed now goes with the garbage."""
+        with suppress(OSError):
             os.unlink(name, dir_fd=self.data)
-        except FileNotFoundError:
-            return
+
+
+def _state(entry: os.DirEntry[str]) -> os.stat_result | None:
+    """The state of what a directory listed, None if it is gone meanwhile."""
+    try:
+        return entry.stat(follow_symlinks=False)
+    except OSError:
+        return None
+
+
+def _not_kept(suffix: str, error: OSError) -> bytes:
+    return f"note: store: {suffix} was not kept: {error.strerror}\n".encode()
