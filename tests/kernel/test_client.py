@@ -33,7 +33,7 @@ BEFORE_RELEASE = {
     "usercrash.elf.arch.x86_64", "usercrash.elf.headers", "usercrash.errors",
     "usercrash.model", "usercrash.model.event", "usercrash.model.maps",
     "usercrash.model.minicore", "usercrash.model.notes", "usercrash.model.snapshot",
-    "usercrash.model.types", "usercrash.protocol",
+    "gc", "usercrash.model.types", "usercrash.protocol",
 }  # fmt: skip
 
 
