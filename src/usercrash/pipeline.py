@@ -211,7 +211,7 @@ def complete(config: Config, store: Store, log: EventLog, crash: Crash, *, analy
     """Analyse (unless told not to), publish, close the event, clean up; gives the outcome.
 
     The outcome is a word of events.*. Without analysis, or where it fails, what the collector
-    wrote is published with a note. OSError only if the event log cannot be written.
+    wrote is published with a note.
     """
     analysed = Analysed(failure="not analysed: an earlier attempt did not come to an end")
     if crash.core < 0:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 from pathlib import Path
+
+import pytest
 
 from usercrash.model.event import SOURCE_PIPE, CrashEvent
 from usercrash.model.types import Pid, Tid
@@ -15,7 +19,7 @@ def an_event(pid: int) -> CrashEvent:
 
 
 def test_what_is_not_closed_is_pending(tmp_path: Path) -> None:
-    log = EventLog(str(tmp_path / "state"))
+    log = EventLog(str(tmp_path / "state"), print)
     for number in range(4):
         log.announced(f"{number:032x}", bytes([number]) * 16, an_event(100 + number))
     log.closed(f"{1:032x}", PUBLISHED, 7)
@@ -29,7 +33,7 @@ def test_what_is_not_closed_is_pending(tmp_path: Path) -> None:
 
 
 def test_damage_costs_only_its_own_line(tmp_path: Path) -> None:
-    log = EventLog(str(tmp_path))
+    log = EventLog(str(tmp_path), print)
     log.announced("a" * 32, b"k" * 16, an_event(1))
     with open(log.path, "ab") as file:
         file.write(b'{"what": "announced", "id": "cut sho\n\xff\xfe\n[1,2]\n"text"\n\n')
@@ -39,7 +43,7 @@ def test_damage_costs_only_its_own_line(tmp_path: Path) -> None:
 
 
 def test_the_log_is_bounded(tmp_path: Path) -> None:
-    log = EventLog(str(tmp_path))
+    log = EventLog(str(tmp_path), print)
     size, events.MAX_BYTES = events.MAX_BYTES, 2000
     try:
         for number in range(40):
@@ -55,10 +59,55 @@ def test_the_log_is_bounded(tmp_path: Path) -> None:
 def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
     canary = tmp_path / "canary"
     canary.write_text("")
-    log = EventLog(str(tmp_path / "state"))
+    log = EventLog(str(tmp_path / "state"), print)
     Path(log.path).symlink_to(canary)
-    try:
-        log.closed("a" * 32, PUBLISHED)
-    except OSError:
-        pass
-    assert canary.read_text() == ""
+    log.closed("a" * 32, PUBLISHED)
+    assert canary.read_text() == "" and list(log.lines()) == []
+
+
+@pytest.mark.parametrize("kind", ["directory", "fifo", "no directory", "full"])
+def test_a_log_that_cannot_be_written_stops_nobody(tmp_path: Path, kind: str) -> None:
+    heard: list[str] = []
+    state = tmp_path / "state"
+    if kind == "no directory":
+        state.write_text("")
+    log = EventLog(str(state), heard.append)
+    if kind == "directory":
+        Path(log.path).mkdir()
+    elif kind == "fifo":
+        os.mkfifo(log.path)
+    elif kind == "full":
+        Path(log.path).symlink_to("/dev/full")
+    log.announced("a" * 32, b"k" * 16, an_event(1))
+    log.closed("a" * 32, PUBLISHED)
+    assert log.pending() == []
+    assert len(heard) >= 3 and all(line.startswith("event log") for line in heard)
+
+
+def test_a_line_after_one_that_was_cut_short(tmp_path: Path) -> None:
+    log = EventLog(str(tmp_path), print)
+    Path(log.path).write_bytes(b'{"what": "announced", "id": "cut sho')
+    log.announced("b" * 32, b"l" * 16, an_event(2))
+    assert [one.event.pid for one in log.pending()] == [2]
+
+
+def _write_many(place: str, first: int) -> None:
+    log = EventLog(place, print)
+    for number in range(first, first + 200):
+        log.announced(f"{number:032x}", b"k" * 16, an_event(number))
+
+
+def test_many_writers_make_it_go_round_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "MAX_BYTES", 300_000)  # all lines are about 380 kB
+    writers = [
+        multiprocessing.Process(target=_write_many, args=(str(tmp_path), 200 * n)) for n in range(6)
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+        assert writer.exitcode == 0
+    log = EventLog(str(tmp_path), print)
+    assert sorted(one.event.pid for one in log.pending()) == list(range(1200))

@@ -73,7 +73,7 @@ def test_hostile_names_cost_only_the_names(
 
 def a_crash(config: Config, core: Path, text: bytes) -> tuple[Store, EventLog, Crash]:
     store = Store(config.paths.reports, config.reports.slots, create=True)
-    log = EventLog(config.paths.state)
+    log = EventLog(config.paths.state, print)
     spool = store.create_spool("b" * 32)
     os.write(spool.report, text)
     os.write(spool.core, core.read_bytes())

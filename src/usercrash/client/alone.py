@@ -48,7 +48,7 @@ def _complete(
     config = load_effective(link.run, config_path)
     preload()
     crash_id = link.id or os.urandom(16).hex()
-    log = EventLog(config.paths.state)
+    log = EventLog(config.paths.state, complain)
     store = Store(config.paths.reports, config.reports.slots, create=True)
     if not link.id:
         log.announced(crash_id, link.key, event)

@@ -50,32 +50,18 @@ def reports_writable(path: str) -> bool:
 def _into_store(config: Config, crash_id: str, event: CrashEvent, analysed: Analysed) -> str:
     key = os.urandom(16)
     with closing(Store(config.paths.reports, config.reports.slots, create=True)) as store:
-        log = _log(config.paths.state)
-        if log is not None:
-            log.announced(crash_id, key, event)
+        log = EventLog(config.paths.state, say)
+        log.announced(crash_id, key, event)
         try:
             number = store.publish(
                 crash_id, key, analysed.text, analysed.json or None, analysed.core or None
             )
         except UsercrashError as error:
-            if log is not None:
-                log.closed(crash_id, LOST, why=str(error))
+            log.closed(crash_id, LOST, why=str(error))
             raise
-        if log is not None:
-            outcome = INCOMPLETE if analysed.failure else PUBLISHED
-            log.closed(crash_id, outcome, number, analysed.failure)
+        outcome = INCOMPLETE if analysed.failure else PUBLISHED
+        log.closed(crash_id, outcome, number, analysed.failure)
     return os.path.join(store.path, slot_name(number))
-
-
-def _log(state: str) -> EventLog | None:
-    """The event log; None, with a line, where it cannot be written: the report matters more."""
-    try:
-        log = EventLog(state)
-        os.close(os.open(log.path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600))
-    except OSError as error:
-        say(f"event log in {state}: {error.strerror}")
-        return None
-    return log
 
 
 def into_directory(directory: str, slots: int, text: bytes, companions: dict[str, bytes]) -> str:

@@ -106,10 +106,7 @@ class Incident:
             self._say(f"cannot make the files of a crash in {self._store.path}: {error.strerror}")
             return self._refuse(f"{self._store.path}: {error.strerror}")
         self.crash = Crash(name, packet.key, packet.event, spool.report, spool.core)
-        try:
-            self._log.announced(name, packet.key, packet.event)
-        except OSError as error:  # the crash matters more than its line in the log
-            self._say(f"event log {self._log.path}: {error.strerror}")
+        self._log.announced(name, packet.key, packet.event)
         self.state = State.COLLECTING
         self.deadline = time.monotonic() + self._config.server.capture_seconds
         capture = self._config.capture

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -87,7 +86,7 @@ class Pool:
             complete(self._config, self._store, self._log, crash, analyse=job.analyse)
             code = 0
         except BaseException as error:  # the parent repeats it, or counts it as lost
-            print(f"usercrash_s: crash {job.crash.id}: {error!r}", file=sys.stderr, flush=True)
+            self._say(f"crash {job.crash.id}: {error!r}")
         finally:
             os._exit(code)
 
@@ -109,10 +108,7 @@ class Pool:
         close_all(fd for fd in (crash.report, crash.core, *crash.files) if fd >= 0)
         if status != 0:
             self._say(f"crash {crash.id} is lost: it could not be published")
-            try:
-                self._log.closed(crash.id, LOST, why="it could not be published")
-            except OSError as error:
-                self._say(f"event log: {error}")
+            self._log.closed(crash.id, LOST, why="it could not be published")
 
     def expire(self, now: float) -> None:
         """Kill the jobs that are past their deadlines; they are reaped like any other."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 import fcntl
 import gc
 import os
+import select
 import selectors
 import signal
 import socket
 import stat
 import struct
-import sys
 import time
 from collections.abc import Callable
 
@@ -39,7 +39,7 @@ class Server:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._store = Store(config.paths.reports, config.reports.slots, create=True)
-        self._log = EventLog(config.paths.state)
+        self._log = EventLog(config.paths.state, say)
         self._pool = Pool(config, self._store, self._log, say)
         self._recovery = Recovery(config, self._store, self._log, self._pool.submit)
         self._selector = selectors.DefaultSelector()
@@ -59,7 +59,10 @@ class Server:
         self._selector.register(self._wake, selectors.EVENT_READ, self._woken)
         self._recovery.find()
         self._store.collect_garbage(self._pool.known() | self._recovery.ids())
-        save_effective(self._config)
+        try:
+            save_effective(self._config)
+        except OSError as error:  # no room: clients without us use the configuration's file
+            say(f"cannot leave the configuration in {self._config.paths.run}: {error.strerror}")
         gc.freeze()  # what every child shares stays shared
         notify("READY=1")
         while not self._stopping:
@@ -204,5 +207,10 @@ def notify(state: str, *, wanted: bool = True) -> None:
 
 
 def say(text: str) -> None:
-    """A line for the journal."""
-    print(f"usercrash_s: {text}", file=sys.stderr, flush=True)
+    """A line for the journal. Nothing where that is full, gone or hangs: we go on all the same."""
+    line = f"usercrash_s: {text}"[:2000].encode("utf-8", "backslashreplace") + b"\n"
+    try:
+        if select.select((), (2,), (), 0)[1]:
+            os.write(2, line)
+    except (OSError, ValueError):
+        return

@@ -36,7 +36,7 @@ class Recovery:
         self._open: dict[str, Pending] = {}
 
     def find(self) -> None:
-        """Read the event log and the spool. OSError if they cannot be read."""
+        """Read the event log and the spool. OSError if that cannot be read."""
         for pending in self._log.pending():
             self._open[pending.id] = pending
         for crash_id in self._store.spooled():

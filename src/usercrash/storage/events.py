@@ -7,16 +7,21 @@ finds it here. Writers append with one write(2) to an O_APPEND descriptor.
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
+import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from ..model.event import CrashEvent
 
 NAME = "events.jsonl"
 MAX_BYTES = 8 << 20  # then it becomes events.jsonl.1, and the older one goes
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_APPEND = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 # How a crash was closed.
 PUBLISHED = "published"  # a complete report stands in a slot
@@ -34,14 +39,22 @@ class Pending(NamedTuple):
 
 
 class EventLog:
-    """Appends to and reads the event log in the directory `state` (made with mode 0700)."""
+    """Appends to and reads the event log in the directory `state` (made with mode 0700).
 
-    def __init__(self, state: str) -> None:
+    Nothing here raises OSError: a crash matters more than its line in the log. `say` hears
+    of it.
+    """
+
+    def __init__(self, state: str, say: Callable[[str], None]) -> None:
         self.path = os.path.join(state, NAME)
-        os.makedirs(state, mode=0o700, exist_ok=True)
+        self._say = say
+        try:
+            os.makedirs(state, mode=0o700, exist_ok=True)
+        except OSError as error:
+            say(f"event log in {state}: {error.strerror}")
 
     def announced(self, crash_id: str, key: bytes, event: CrashEvent) -> None:
-        """A crash has begun to be collected; OSError if that cannot be written."""
+        """A crash has begun to be collected."""
         fields = {
             name.decode(): value.decode("utf-8", "backslashreplace")
             for name, value in event.to_fields().items()
@@ -49,7 +62,7 @@ class EventLog:
         self._append({"what": "announced", "id": crash_id, "key": key.hex(), **fields})
 
     def closed(self, crash_id: str, outcome: str, slot: int | None = None, why: str = "") -> None:
-        """A crash has come to its end; OSError if that cannot be written."""
+        """A crash has come to its end."""
         line: dict[str, object] = {"what": "closed", "id": crash_id, "outcome": outcome}
         if slot is not None:
             line["slot"] = slot
@@ -59,32 +72,44 @@ class EventLog:
 
     def _append(self, line: dict[str, object]) -> None:
         data = json.dumps({"at": time.time_ns(), **line}).encode() + b"\n"
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(self.path, flags | os.O_NONBLOCK, 0o600)
         try:
-            if os.fstat(fd).st_size > MAX_BYTES:
+            fd = os.open(self.path, _APPEND, 0o600)
+            try:
+                self._write(fd, data)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            self._say(f"event log {self.path}: {error.strerror}")
+
+    def _write(self, fd: int, data: bytes) -> None:
+        state = os.fstat(fd)
+        _refuse_special(state)
+        if state.st_size > MAX_BYTES:
+            self._rotate(fd)
+        # A line that was cut short by a full disk must not swallow this one.
+        if state.st_size and os.pread(fd, 1, state.st_size - 1) != b"\n":
+            data = b"\n" + data
+        if os.write(fd, data) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _rotate(self, fd: int) -> None:
+        """One of those who find it too long moves it away, and nobody moves a new one."""
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(fd), os.lstat(self.path)):
                 os.replace(self.path, self.path + ".1")
-            # A line that was cut short by a full disk must not swallow this one.
-            if os.write(fd, data) != len(data):
-                os.write(fd, b"\n")
-                raise OSError(28, os.strerror(28), self.path)
-        finally:
-            os.close(fd)
+        except (BlockingIOError, FileNotFoundError):
+            return  # another one is at it
 
     def lines(self) -> Iterator[dict[str, object]]:
         """All whole lines, the older file's first; what is no JSON object is passed over."""
         for path in (self.path + ".1", self.path):
             try:
-                with open(path, "rb") as file:
-                    for raw in file:
-                        try:
-                            line = json.loads(raw)
-                        except ValueError:
-                            continue
-                        if isinstance(line, dict):
-                            yield line
+                yield from _objects(path)
             except FileNotFoundError:
                 continue
+            except OSError as error:
+                self._say(f"event log {path}: {error.strerror}")
 
     def pending(self) -> list[Pending]:
         """The crashes that were announced and not closed, in their order."""
@@ -105,3 +130,20 @@ class EventLog:
             elif line.get("what") == "closed":
                 waiting.pop(crash_id, None)
         return list(waiting.values())
+
+
+def _refuse_special(state: os.stat_result) -> None:
+    if not stat.S_ISREG(state.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file")
+
+
+def _objects(path: str) -> Iterator[dict[str, object]]:
+    with open(os.open(path, _READ), "rb") as file:
+        _refuse_special(os.fstat(file.fileno()))
+        for raw in file:
+            try:
+                line = json.loads(raw)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(line, dict):
+                yield line
