@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 
 from .analysis.sandbox import SandboxLimits, Send, run_isolated
 from .config import Config
+from .descriptors import write_all
 from .elf.corewriter import write_core
 from .errors import UsercrashError
 from .model.event import CrashEvent
@@ -317,9 +318,7 @@ def snapshot_core(snapshot: Snapshot) -> int:
     """A descriptor of an unnamed file in memory that holds the raw minicore."""
     fd = os.memfd_create("minicore", os.MFD_CLOEXEC)
     for chunk in write_core(snapshot):
-        view = memoryview(chunk)
-        while view:
-            view = view[os.write(fd, view) :]
+        write_all(fd, chunk)
     return fd
 
 

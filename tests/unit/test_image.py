@@ -14,8 +14,8 @@ from tests.support.build import build, programs
 from tests.support.coremaker import Segment, file_note, make_core, prstatus, siginfo
 from tests.support.gcore import core_of
 
+from usercrash.analysis.core.elf_notes import FileRow, parse_auxv, parse_file_note
 from usercrash.analysis.core.image import UNKNOWN_PERMISSIONS, CoreImage
-from usercrash.analysis.core.notes import FileRow, parse_auxv, parse_file_note
 from usercrash.elf.headers import (
     EHDR64,
     NT_AUXV,

@@ -13,7 +13,7 @@ from tests.support import sample_reports
 
 from usercrash.render.frames import short_functions
 from usercrash.render.layout import Paper, clean, columns, duration, moment, size, wrap
-from usercrash.render.screen import print_report, render_screen
+from usercrash.render.screen import render_screen
 from usercrash.render.text import render_stacks, render_text
 from usercrash.report import Report, to_json
 
@@ -101,22 +101,6 @@ def test_colours_change_no_word(name: str, part: str) -> None:
     assert "\x1b[1;31m" in coloured or part == "stacks"
     lines = _ANSI.sub("", coloured).split("\n")
     assert [line.rstrip() for line in lines] == plain.split("\n")
-
-
-def test_console() -> None:
-    from io import StringIO
-
-    from rich.console import Console
-
-    target = StringIO()
-    report = sample_reports.null_pointer()
-    print_report(report, Console(file=target, width=80), first_screen_only=True)
-    text = target.getvalue()
-    assert text == render_text(report, first_screen_only=True)
-    target = StringIO()
-    console = Console(file=target, width=80, force_terminal=True, no_color=True)
-    print_report(report, console, first_screen_only=True)
-    assert "\x1b[31" not in target.getvalue() and ";31m" not in target.getvalue()
 
 
 def test_clean() -> None:

@@ -21,13 +21,14 @@ from .explain.handled import handled_signals
 from .explain.last_words import abort_message
 from .explain.scene import Handled, Scene
 from .facts.open_files import open_files
+from .facts.proc_texts import AT_ENTRY, AT_EXECFN, AT_PHDR
 from .facts.process import Identity, build_event, build_process, build_system, thread_name
 from .facts.signals import SigInfo, decode_siginfo, to_report
-from .facts.texts import Texts, json_cost
+from .facts.texts import Texts, json_cost, safe
 from .instructions import disassembly
 from .report_parts import lists
 from .report_parts.memory import code, memory_blocks, stack_words
-from .report_parts.stacks import Named, StackNamer, safe
+from .report_parts.stacks import Named, StackNamer
 from .symbols.symbolizer import Symbolizer
 from .unwinding.unwind import UnwindLimits, unwind
 
@@ -367,13 +368,13 @@ def _identity(image: CoreImage) -> Identity:
     tid = event.tid if event and event.tid > 0 else first.host_tid or first.tid
     auxv = image.auxv
     places = Places(image.mappings)
-    program = places.find(auxv.get(3, 0)) or places.find(auxv.get(9, 0))  # AT_PHDR, AT_ENTRY
+    program = places.find(auxv.get(AT_PHDR, 0)) or places.find(auxv.get(AT_ENTRY, 0))
     return Identity(
         pid=pid,
         tid=tid,
         comm=psinfo.comm if psinfo else b"",
         args=psinfo.args if psinfo else b"",
         exe=program.path if program and program.path[:1] == b"/" else b"",
-        execfn=image.read(auxv.get(31, 0), 4096).partition(b"\0")[0],  # AT_EXECFN
+        execfn=image.read(auxv.get(AT_EXECFN, 0), 4096).partition(b"\0")[0],
         auxv=auxv,
     )

@@ -19,6 +19,8 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from ..descriptors import write_all
+
 # <linux/prctl.h>
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
 
@@ -161,8 +163,8 @@ def _child(
     """Never returns."""
 
     def send(name: bytes, content: bytes) -> None:
-        _write(writer, _FRAME.pack(name, len(content)))
-        _write(writer, content)
+        write_all(writer, _FRAME.pack(name, len(content)))
+        write_all(writer, content)
 
     code = 1
     try:
@@ -177,12 +179,6 @@ def _child(
             code = 2  # the parent is gone or has closed the pipe: there is nobody to tell
     finally:
         os._exit(code)
-
-
-def _write(fd: int, content: bytes) -> None:
-    view = memoryview(content)
-    while view:
-        view = view[os.write(fd, view) :]
 
 
 def _confine(

@@ -60,15 +60,6 @@ class Evidence:
         """Whether /proc's auxv is the core's (for 32-bit processes the kernel's is longer)."""
         return len(self.auxv) >= 16 and auxv.startswith(self.auxv)
 
-    def proves(self, thread: int) -> bool:
-        """Whether the directory of a thread is that of the crashing one."""
-        try:
-            return self.is_thread(read_at(thread, b"status")) and self.is_memory(
-                read_at(thread, b"auxv", 65536)
-            )
-        except OSError:
-            return False  # it is gone, so it is not the one
-
     def same_registers(self, thread: int) -> bool:
         """Whether the kernel shows this thread's sp and pc (fields 29 and 30) as in the core."""
         try:

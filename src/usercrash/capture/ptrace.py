@@ -21,7 +21,7 @@ from ..errors import UsercrashError
 
 SEIZE, INTERRUPT, LISTEN = 0x4206, 0x4207, 0x4208
 CONT, DETACH = 7, 17
-SETOPTIONS, GETEVENTMSG, GETSIGINFO, GETREGSET, GETSIGMASK = 0x4200, 0x4201, 0x4202, 0x4204, 0x420A
+GETEVENTMSG, GETSIGINFO, GETREGSET, GETSIGMASK = 0x4201, 0x4202, 0x4204, 0x420A
 
 O_TRACEFORK, O_TRACEVFORK, O_TRACECLONE, O_TRACEEXEC, O_TRACEEXIT = 0x2, 0x4, 0x8, 0x10, 0x40
 
@@ -34,7 +34,7 @@ _POLL_SECONDS = 0.01  # longest sleep where a SIGCHLD might have been lost
 
 _NAMES = {
     SEIZE: "PTRACE_SEIZE", INTERRUPT: "PTRACE_INTERRUPT", LISTEN: "PTRACE_LISTEN",
-    CONT: "PTRACE_CONT", DETACH: "PTRACE_DETACH", SETOPTIONS: "PTRACE_SETOPTIONS",
+    CONT: "PTRACE_CONT", DETACH: "PTRACE_DETACH",
     GETEVENTMSG: "PTRACE_GETEVENTMSG", GETSIGINFO: "PTRACE_GETSIGINFO",
     GETREGSET: "PTRACE_GETREGSET", GETSIGMASK: "PTRACE_GETSIGMASK",
 }  # fmt: skip
@@ -100,11 +100,6 @@ def listen(tid: int) -> None:
 def detach(tid: int, signal_number: int = 0) -> None:
     """Let a stopped thread go for good, delivering `signal_number` (0: none)."""
     _call(DETACH, tid, 0, signal_number)
-
-
-def set_options(tid: int, options: int) -> None:
-    """Set the O_TRACE… options of a stopped thread."""
-    _call(SETOPTIONS, tid, 0, options)
 
 
 def event_message(tid: int) -> int:

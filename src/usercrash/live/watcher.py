@@ -18,6 +18,7 @@ from ..capture.live_process import printable
 from ..capture.ptrace import PtraceError
 from ..capture.tracer import Tracer, signal_name
 from ..config import Config
+from ..descriptors import write_all
 from ..errors import UsercrashError
 from ..model.snapshot import Snapshot
 from .holding import limits_of, snapshot_of
@@ -153,10 +154,8 @@ def _report(snapshot: Snapshot, config: Config, wishes: Wishes) -> None:
 
 
 def _write(text: bytes) -> None:
-    view = memoryview(text)
     try:
-        while view:
-            view = view[os.write(2, view) :]
+        write_all(2, text)
     except OSError:
         return  # nobody reads it
 

@@ -26,17 +26,6 @@ _STYLES = {
 }
 
 
-def print_report(report: Report, console: Console, first_screen_only: bool = False) -> None:
-    """Print the report on a rich console: coloured if that is a terminal and NO_COLOR is not
-    set, otherwise plain, in the console's width."""
-    _print(report_paper(report, first_screen_only=first_screen_only, width=console.width), console)
-
-
-def print_stacks(report: Report, console: Console) -> None:
-    """Print the stacks of all threads on a rich console."""
-    _print(stacks_paper(report, width=console.width), console)
-
-
 def render_screen(
     report: Report, *, part: str = "full", color: bool = False, width: int = 80
 ) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from types import TracebackType
 
+from ..descriptors import write_all
 from ..errors import UsercrashError
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -92,9 +93,7 @@ class NewFile:
         """Write the content, still under no name that anybody looks for."""
         try:
             for chunk in chunks:
-                view = memoryview(chunk)
-                while view:
-                    view = view[os.write(self._fd, view) :]
+                write_all(self._fd, chunk)
         except OSError as error:
             raise self._error(_reason(error)) from error
 

@@ -25,6 +25,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+from ..descriptors import write_all
 from ..errors import UsercrashError
 
 DATA = ".data"
@@ -433,9 +434,7 @@ class Store:
         """Write `content` to a new file, flushed to disk; nothing is left if that fails."""
         fd = os.open(part, _CREATE, 0o600, dir_fd=self.data)
         try:
-            view = memoryview(content)
-            while view:
-                view = view[os.write(fd, view) :]
+            write_all(fd, content)
             self._sync(fd)
         except OSError:
             self._unlink(part)

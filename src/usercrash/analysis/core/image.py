@@ -38,7 +38,7 @@ from ...model.event import CrashEvent
 from ...model.maps import Mapping, parse_maps
 from ...model.notes import NoteLog
 from ...model.snapshot import ElfNote, MappedFile
-from .notes import FileRow, PsInfo, parse_auxv, parse_file_note, parse_psinfo
+from .elf_notes import FileRow, PsInfo, parse_auxv, parse_file_note, parse_psinfo
 
 MAX_SEGMENTS = 1 << 20
 MAX_THREADS = 100_000

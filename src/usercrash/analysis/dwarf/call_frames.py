@@ -54,19 +54,6 @@ class CallFrames:
                 return row
         return None
 
-    def function_start(self, pc: int) -> int | None:
-        """Where the FDE that covers a link-time pc begins."""
-        if self._tables is None:
-            self._tables = self._load()
-        for table in self._tables:
-            try:
-                fde = table.find(pc)
-            except FormatError:
-                continue  # (`row` has told)
-            if fde is not None:
-                return fde.start
-        return None
-
     def _problem(self, text: str) -> None:
         if len(self.problems) < 20:
             self.problems.append(text)

@@ -128,19 +128,9 @@ def _without_address(scene: Scene, info: SigInfo, instruction: Decoded | None) -
                 _operand_words(scene, access),
                 reason="non-canonical",
             )
-    if instruction.mnemonic.lstrip("v").startswith(_ALIGNED):
-        for access in instruction.accesses:
-            if access.size and access.address % access.size:
-                return cause(
-                    kind,
-                    f"misaligned operand: {instruction.mnemonic} needs a multiple of "
-                    f"{access.size}, not {access.address:#x}",
-                    _operand_words(scene, access),
-                    "The stack pointer was not aligned to 16 bytes at a call."
-                    if access.registers and set(access.registers) <= {"rsp", "rbp"}
-                    else "",
-                    reason="misaligned",
-                )
+    misaligned = _misaligned(scene, kind, instruction)
+    if misaligned is not None:
+        return misaligned
     if instruction.privileged:
         return cause(
             "illegal-instruction",
@@ -159,6 +149,25 @@ def _without_address(scene: Scene, info: SigInfo, instruction: Decoded | None) -
         else "",
         certainty="possible",
     )
+
+
+def _misaligned(scene: Scene, kind: str, instruction: Decoded) -> Cause | None:
+    """A vector instruction whose operand must be, and is not, a multiple of its size."""
+    if not instruction.mnemonic.lstrip("v").startswith(_ALIGNED):
+        return None
+    for access in instruction.accesses:
+        if access.size and access.address % access.size:
+            return cause(
+                kind,
+                f"misaligned operand: {instruction.mnemonic} needs a multiple of "
+                f"{access.size}, not {access.address:#x}",
+                _operand_words(scene, access),
+                "The stack pointer was not aligned to 16 bytes at a call."
+                if access.registers and set(access.registers) <= {"rsp", "rbp"}
+                else "",
+                reason="misaligned",
+            )
+    return None
 
 
 def _bad_target(scene: Scene, instruction: Decoded) -> Cause | None:

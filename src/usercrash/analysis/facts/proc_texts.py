@@ -106,14 +106,6 @@ def parse_limits(data: bytes) -> list[tuple[bytes, bytes, bytes, bytes]]:
     return rows
 
 
-def stack_limit(data: bytes) -> int | None:
-    """The soft limit of the main thread's stack in bytes; None if unlimited or unknown."""
-    for name, soft, _, _ in parse_limits(data):
-        if name == b"Max stack size":
-            return number(soft)
-    return None
-
-
 def parse_cgroup(data: bytes) -> list[bytes]:
     """The lines of /proc/PID/cgroup."""
     return [line for line in data.split(b"\n") if line]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from ... import report
-from ...model.event import DUMP_MODE_ROOT, DUMP_MODE_USER, CrashEvent
+from ...model.event import DUMP_MODE_ROOT, DUMP_MODE_USER, SOURCE_CORE, CrashEvent
 from ...model.notes import NoteLog
 from . import proc_texts as f
 from .secrets import mask_cmdline, mask_environment
@@ -48,7 +48,7 @@ def build_event(event: CrashEvent | None, zone: tzinfo = UTC) -> report.Event:
     time = event_time(event, zone)
     return report.Event(
         time=time.isoformat(timespec="microseconds") if time else "",
-        source=event.source if event and event.source else "core_file",
+        source=event.source if event and event.source else SOURCE_CORE,
         dump_mode=_DUMP_MODES.get(event.dump_mode, "unknown") if event else "unknown",
     )
 

@@ -8,6 +8,7 @@ from ...model.notes import NoteLog
 
 # A path may have 4,096 bytes; nothing that a report shows needs more.
 MAX_TEXT = 4096
+MAX_NAME = 2000
 MAX_RAW_BYTES = 512 << 10  # of all bytes kept beside their texts
 
 
@@ -61,3 +62,10 @@ def json_cost(text: str) -> int:
     if text.isascii() and text.isprintable():
         return 2 * len(text)
     return 12 * len(text)
+
+
+def safe(text: str, limit: int = MAX_NAME) -> str:
+    """Text that JSON can hold (no lone surrogates), at most `limit` characters, then `…`."""
+    if not text.isascii():
+        text = text.encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= limit else text[:limit] + "…"

@@ -65,11 +65,6 @@ def _engine(name: str, detail: bool) -> Any:
     return engine
 
 
-def available(arch: Arch) -> bool:
-    """Whether instructions of this architecture can be decoded."""
-    return _engine(arch.name, False) is not None
-
-
 def decode(arch: Arch, data: bytes, registers: dict[str, int]) -> Decoded | None:
     """The instruction at the pc, with its memory operands by the registers' values before it
     ran; None if the bytes are no instruction (or are too few, or there is no capstone)."""

@@ -10,10 +10,9 @@ from ...model.maps import Mapping
 from ...model.notes import NoteLog
 from ..core.modules import ModuleTable
 from ..facts import proc_texts as f
-from ..facts.texts import Texts, json_cost
+from ..facts.texts import Texts, json_cost, safe
 from ..symbols.symbolizer import Symbolizer
 from .memory import fault_marks
-from .stacks import safe
 
 MAX_MODULES = 4000
 MAX_MODULES_COST = 2 << 20

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 
 from ... import report
 from ..core.modules import Module, ModuleTable
-from ..facts.texts import Texts, json_cost
+from ..facts.texts import Texts, json_cost, safe
 from ..symbols.symbolizer import Location, Symbolizer
 from ..unwinding.unwind import RawFrame, Stack
 
 MAX_PERIOD = 64  # frames in one cycle of a recursion
 _MIN_TIMES = 3
 _MIN_FOLDED = 6  # frames that a fold must cover to be worth a line
-MAX_NAME = 2000
 _FRAME_COST = 420  # bytes of JSON and text beside the names
 
 
@@ -228,10 +227,3 @@ class _Indexes:
         if raw >= self._total:
             return raw + self._last
         return raw + self._extra[min(raw, len(self._extra) - 1)]
-
-
-def safe(text: str, limit: int = MAX_NAME) -> str:
-    """Text that JSON can hold (no lone surrogates), at most `limit` characters, then `…`."""
-    if not text.isascii():
-        text = text.encode("utf-8", "backslashreplace").decode()
-    return text if len(text) <= limit else text[:limit] + "…"

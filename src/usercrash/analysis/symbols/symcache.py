@@ -22,6 +22,7 @@ import zlib
 from dataclasses import dataclass
 from mmap import mmap
 
+from ...descriptors import write_all
 from ...errors import FormatError
 from ...model.notes import NoteLog
 from ..binary.elf_file import ElfFile
@@ -220,9 +221,7 @@ def publish(
     fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     try:
         try:
-            view = memoryview(container)
-            while view:
-                view = view[os.write(fd, view) :]
+            write_all(fd, container)
         finally:
             os.close(fd)
         os.rename(part, target)

@@ -1,14 +1,25 @@
-"""What unwinding gives: frames, how far each is to be trusted, and why a stack ended."""
+"""What unwinding needs, memory; and gives: frames, how far to trust each, why a stack ended."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from ...elf.arch import Arch
 
 END_OF_STACK = "end of stack"
+
+
+class Memory(Protocol):
+    """Reads the process's memory: `read` gives fewer bytes where there is a gap; `window` the whole
+    captured piece that holds an address."""
+
+    def read(self, address: int, size: int) -> bytes: ...
+
+    @property
+    def window(self) -> Callable[[int], tuple[int, memoryview] | None]: ...
 
 
 class Trust(StrEnum):

@@ -6,12 +6,10 @@ call instruction; a direct call whose target is known to be another function doe
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
-
 from ...elf.arch import Arch
 from ..core.modules import Module, ModuleTable
 from ..instructions.machine_code import CodeFacts
+from .frames import END_OF_STACK, Memory
 
 _SCAN_WORDS = 512  # how far up the stack the last resort looks
 _MAX_SCANS = 8  # how often in one stack
@@ -23,18 +21,11 @@ FRAME_POINTER, CALL_RECOVERY, SCAN = "frame-pointer", "call-recovery", "scan"
 Registers = list[int | None]
 
 
-class _Reader(Protocol):
-    def read(self, address: int, size: int) -> bytes: ...
-
-    @property
-    def window(self) -> Callable[[int], tuple[int, memoryview] | None]: ...
-
-
 class Recovery:
     """Finds callers for one stack."""
 
     def __init__(
-        self, memory: _Reader, modules: ModuleTable, arch: Arch, facts: CodeFacts | None
+        self, memory: Memory, modules: ModuleTable, arch: Arch, facts: CodeFacts | None
     ) -> None:
         self.memory = memory
         self.modules = modules
@@ -60,7 +51,7 @@ class Recovery:
         if exact and not executable:
             return self._after_bad_jump(registers, pc, sp)
         if not exact and self._is_entry(pc):
-            return "end of stack"
+            return END_OF_STACK
         if exact:
             found = self._unfinished(registers, pc, sp)
             if found is not None:
@@ -74,7 +65,7 @@ class Recovery:
         if by_frame_pointer is not None:
             return by_frame_pointer, FRAME_POINTER
         if fp == 0 and not exact:
-            return "end of stack"  # the ABI's mark of the outermost frame
+            return END_OF_STACK  # the ABI's mark of the outermost frame
         return self._scan(registers, pc, sp, exact)
 
     def _by_frame_pointer(self, registers: Registers, sp: int, fp: int | None) -> Registers | None:

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from struct import Struct
 from struct import error as struct_error
-from typing import Protocol
 
 from ...elf.arch import Arch
 from ...errors import FormatError
@@ -21,7 +20,7 @@ from ..dwarf import cfi
 from ..dwarf.cfi import Row
 from ..dwarf.expression import MissingValue, evaluate
 from ..instructions.machine_code import code_facts
-from .frames import END_OF_STACK, RawFrame, Stack, Trust, UnwindLimits
+from .frames import END_OF_STACK, Memory, RawFrame, Stack, Trust, UnwindLimits
 from .recovery import Recovery
 
 __all__ = ["RawFrame", "Stack", "Trust", "UnwindLimits", "unwind"]
@@ -31,16 +30,6 @@ _CHECK_TIME_EVERY = 4096
 _KEPT_TAIL = 64
 _MAX_SWITCHES = 256  # signal frames and changes to another stack
 _MAX_SPAN = 1 << 16  # bytes between the saved registers of one frame
-
-
-class Memory(Protocol):
-    """Reads the process's memory: `read` gives fewer bytes where there is a gap; `window` the whole
-    captured piece that holds an address."""
-
-    def read(self, address: int, size: int) -> bytes: ...
-
-    @property
-    def window(self) -> Callable[[int], tuple[int, memoryview] | None]: ...
 
 
 def unwind(
