@@ -15,7 +15,7 @@ import pytest
 
 from usercrash.cli import VERBS, run_program
 from usercrash.report import Cause, Event, Process, Report, Signal, System, to_json
-from usercrash.storage.store import Store
+from usercrash.storage.store import Entry, Store
 
 PROGRAM = [sys.executable, "-c", "from usercrash.cli import main; main()"]
 
@@ -113,6 +113,26 @@ def test_list_json(reports: Reports, capsys: pytest.CaptureFixture[str]) -> None
     assert own["number"] == 0 and own["id"] == ids(1)
     assert own["process"]["comm"] == "worker" and own["cause"]["kind"] == "null-pointer"
     assert foreign["id"] is None and foreign["text"] == "pid: 5, \\x1b[31mcomm"
+
+
+def test_what_cannot_be_read_costs_its_own_line(
+    reports: Reports, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reports.add(report("a" * 32))
+    os.mkfifo(reports.path / ".data" / f"{'b' * 32}.json")
+    (reports.path / "usercrash_03").write_text(f"a FIFO for JSON\nreport-id: {'b' * 32}\n")
+    (reports.path / "usercrash_04").write_text("gone meanwhile\n")
+    entries = Store.entries
+
+    def then_one_goes(store: Store) -> list[Entry]:
+        found = entries(store)
+        (reports.path / "usercrash_04").unlink(missing_ok=True)
+        return found
+
+    monkeypatch.setattr(Store, "entries", then_one_goes)
+    assert run_program(["--config", str(reports.config), "list"]) == 0
+    out = capsys.readouterr().out
+    assert "worker[7]" in out and "a FIFO for JSON" in out and "No such file" in out
 
 
 def test_files_of_others_are_listed_as_text(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from ..errors import UsercrashError
 from .common import Settings, colored, printable
 
 if TYPE_CHECKING:
@@ -104,7 +105,11 @@ def _object(store: Store, entry: Entry) -> dict[str, object]:
 
 def _foreign(store: Store, entry: Entry) -> str:
     """The first line with letters of a file that has no JSON."""
-    for line in store.read_text(entry.number)[:_FOREIGN_BYTES].splitlines():
+    try:
+        head = store.read_text(entry.number, _FOREIGN_BYTES)
+    except UsercrashError as error:  # gone meanwhile, or not for us: the others are
+        return printable(str(error))
+    for line in head.splitlines():
         text = printable(line.decode("utf-8", "backslashreplace").strip())
         if any(char.isalpha() for char in text):
             return text

@@ -379,10 +379,10 @@ class Store:
         last = self.last_slot()
         return next((entry for entry in self.entries() if entry.number == last), None)
 
-    def read_text(self, number: int) -> bytes:
+    def read_text(self, number: int, limit: int = MAX_READ) -> bytes:
         """The report's text without the line that names its id; UsercrashError if absent."""
         try:
-            text = self._read(slot_name(number), self.dir, MAX_READ)
+            text = self._read(slot_name(number), self.dir, limit)
         except OSError as error:
             raise UsercrashError(
                 f"{self.path}/{slot_name(number)}: {error.strerror}", "see: usercrash list"
@@ -403,8 +403,8 @@ class Store:
             return None
         try:
             return self._read(f"{crash_id}.{suffix}", self.data, 4 * MAX_READ)
-        except FileNotFoundError:
-            return None
+        except OSError:
+            return None  # not kept, or something odd in its place
 
     # -- names and bytes --------------------------------------------------------------
 
