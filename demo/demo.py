@@ -27,7 +27,8 @@ from pathlib import Path
 
 from usercrash.errors import UsercrashError
 from usercrash.report import from_json
-from usercrash.storage.store import Entry, Store
+from usercrash.storage.reports import Entry
+from usercrash.storage.store import Store
 from usercrash.system import sysctl
 from usercrash.system.core_pattern import core_pattern_guard, is_held
 

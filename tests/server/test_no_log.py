@@ -12,7 +12,7 @@ import pytest
 
 from tests.server.test_misbehaviour import client, core, until
 from tests.support.kernel import SERVER, SOURCES, Installation
-from usercrash.storage.store import DATA, slot_name
+from usercrash.storage.reports import DATA, slot_name
 
 __all__ = ["core"]
 

@@ -27,7 +27,8 @@ import zstandard
 
 import usercrash
 from usercrash.report import Report, from_json
-from usercrash.storage.store import DATA, Store
+from usercrash.storage.reports import DATA
+from usercrash.storage.store import Store
 from usercrash.system.core_pattern import core_pattern_guard
 
 from .build import Built

@@ -15,7 +15,8 @@ import pytest
 
 from usercrash.cli import VERBS, run_program
 from usercrash.report import Cause, Event, Process, Report, Signal, System, to_json
-from usercrash.storage.store import Entry, Store
+from usercrash.storage.reports import Entry
+from usercrash.storage.store import Store
 
 PROGRAM = [sys.executable, "-c", "from usercrash.cli import main; main()"]
 

@@ -32,7 +32,7 @@ from .live_process import (
     thread_ids,
     why_refused,
 )  # fmt: skip
-from .procfs import PAGE, MapTable, namespace_ids, read_at, status_field
+from .procfs import PAGE, MapTable, namespace_ids, read_at, reason, status_field
 
 # How long a thread may take to stop before it is left out. One in an uninterruptible
 # system call (vfork's parent, a dead disk) does not stop at all.
@@ -288,7 +288,7 @@ class LiveTarget:
         try:
             return read_at(self.proc, name, _MAX_FACT)
         except OSError as error:
-            self.notes.add("process", name.decode(), error.strerror or "")
+            self.notes.add("process", name.decode(), reason(error))
             return b""
 
     def threads(self) -> list[ThreadState]:
@@ -316,7 +316,7 @@ class LiveTarget:
                 size -= len(part)
         except OSError as error:
             if error.errno not in (errno.EIO, errno.EFAULT):
-                self.notes.add("memory", f"at {address:#x}", error.strerror or "")
+                self.notes.add("memory", f"at {address:#x}", reason(error))
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     # -- letting go -------------------------------------------------------------------

@@ -15,7 +15,8 @@ from ..errors import UsercrashError
 from .common import Settings, colored, printable
 
 if TYPE_CHECKING:
-    from ..storage.store import Entry, Store
+    from ..storage.reports import Entry
+    from ..storage.store import Store
 
 _FOREIGN_BYTES = 4096  # of another program's file, to find a line that says something
 _HEAD = ("NO", "TIME", "PROCESS", "SIGNAL", "CAUSE")

@@ -12,7 +12,8 @@ from ..model.event import CrashEvent
 from ..pipeline import Analysed
 from ..storage.events import INCOMPLETE, LOST, PUBLISHED, EventLog
 from ..storage.newfile import NewFile
-from ..storage.store import Store, slot_name
+from ..storage.reports import slot_name
+from ..storage.store import Store
 from .watcher import Wishes, say
 
 

@@ -21,7 +21,7 @@ from ..storage.events import EventLog
 from ..storage.store import Store
 
 _SO_PEERPIDFD = 77  # <asm-generic/socket.h>, Linux 6.5
-# A client that goes on alone ends itself after ALONE_SECONDS (client.py).
+# A client that goes on alone ends itself earlier (client/program.py).
 ALONE_SECONDS = 130.0
 
 

@@ -49,6 +49,12 @@ class FileProvider(Protocol):
         ...
 
 
+def reason(error: OSError | ValueError) -> str:
+    """Why a file could not be opened or mapped, for a note that names it already."""
+    told = error.strerror if isinstance(error, OSError) else ""
+    return told or str(error) or type(error).__name__
+
+
 def map_file(fd: int) -> mmap | None:
     """The contents of a regular, not empty file (read only); None for anything else.
 
@@ -78,7 +84,7 @@ class DescriptorFiles:
             data = map_file(file.fd)
         except (OSError, ValueError) as error:
             if self._notes is not None:
-                self._notes.add(_STAGE, _text(path), str(error))
+                self._notes.add(_STAGE, _text(path), reason(error))
             return
         if data is not None:
             yield Opened(data, file.fd, "descriptor", path, owned=False)
@@ -109,8 +115,7 @@ class PathFiles:
             if fd >= 0:
                 os.close(fd)
             if self._notes is not None:
-                why = error.strerror if isinstance(error, OSError) else str(error)
-                self._notes.add(_STAGE, _text(name), why or str(error))
+                self._notes.add(_STAGE, _text(name), reason(error))
             return
         if data is None:
             os.close(fd)

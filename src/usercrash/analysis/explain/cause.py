@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ...report import Cause
-from ..cause_guess import guess_fault
 from ..core.places import count_bytes
 from ..facts.proc_texts import number
 from ..facts.signals import (
@@ -34,6 +33,7 @@ from ..facts.signals import (
 )
 from ..facts.syscalls import syscall_name
 from .cause_abort import explain_abort
+from .cause_guess import guess_fault
 from .cause_memory import explain_fault
 from .scene import Handled, Scene, cause, frame_words
 

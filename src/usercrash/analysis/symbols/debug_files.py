@@ -16,7 +16,7 @@ from mmap import mmap
 from ...errors import FormatError
 from ...model.notes import NoteLog
 from ..binary.elf_file import ElfFile
-from ..core.module_files import map_file
+from ..core.module_files import map_file, reason
 
 DEBUG_ROOT = b"/usr/lib/debug"
 _STAGE = "symbols"
@@ -90,13 +90,13 @@ def _open(name: bytes, notes: NoteLog) -> tuple[mmap, os.stat_result] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
-        notes.add(_STAGE, _text(name), str(error))
+        notes.add(_STAGE, _text(name), reason(error))
         return None
     try:
         data = map_file(fd)
         return None if data is None else (data, os.fstat(fd))
     except (OSError, ValueError) as error:
-        notes.add(_STAGE, _text(name), str(error))
+        notes.add(_STAGE, _text(name), reason(error))
         return None
     finally:
         os.close(fd)

@@ -27,7 +27,7 @@ from ...errors import FormatError
 from ...model.notes import NoteLog
 from ..binary.elf_file import ElfFile
 from ..binary.symbol_table import SymbolTable
-from ..core.module_files import map_file
+from ..core.module_files import map_file, reason
 from .debug_files import DEBUG_ROOT, DebugFile, debug_status, open_debug_file
 from .line_tables import FORMAT, LineTable
 
@@ -248,12 +248,12 @@ def lookup(
     except FileNotFoundError:
         return None
     except OSError as error:
-        notes.add(_STAGE, os.fsdecode(name), error.strerror or str(error))
+        notes.add(_STAGE, os.fsdecode(name), reason(error))
         return None
     try:
         data = map_file(fd)
     except (OSError, ValueError) as error:
-        notes.add(_STAGE, os.fsdecode(name), str(error))
+        notes.add(_STAGE, os.fsdecode(name), reason(error))
         return None
     finally:
         os.close(fd)

@@ -3,9 +3,8 @@ in a core without siginfo, and after a handler that caught the fault and sent it
 
 from __future__ import annotations
 
-from .core.places import is_canonical
-from .explain.scene import Scene
-from .facts.signals import (
+from ..core.places import is_canonical
+from ..facts.signals import (
     FPE_INTDIV,
     SEGV_ACCERR,
     SEGV_MAPERR,
@@ -16,7 +15,8 @@ from .facts.signals import (
     SIGSEGV,
     SigInfo,
 )
-from .instructions.disassembly import Decoded
+from ..instructions.disassembly import Decoded
+from .scene import Scene
 
 _SYSCALL = b"\x0f\x05"
 _UD2 = b"\x0f\x0b"
