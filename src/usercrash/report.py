@@ -257,6 +257,13 @@ class OpenFile(msgspec.Struct, frozen=True, kw_only=True):
     position: int | None = None
 
 
+class LogLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A line that was logged about the process; `source` is "kernel" or "journal"."""
+
+    source: str
+    text: str
+
+
 class NoteEntry(msgspec.Struct, frozen=True, kw_only=True):
     stage: str
     what: str
@@ -282,6 +289,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     open_files: list[OpenFile]
     notes: list[NoteEntry]
     code: list[Instruction] = []
+    log: list[LogLine] = []
     stack_memory: list[StackWord] = []
     handled_signals: list[HandledSignal] = []
     raw_bytes: dict[str, str] = {}

@@ -179,6 +179,10 @@ def null_pointer() -> r.Report:
                        flags="write, append", position=1234),
         ],
         notes=[r.NoteEntry(stage="open files", what="fdinfo of 5", why="No such process")],
+        log=[
+            r.LogLine(source="kernel", text="[12.000345] shelfd[4711]: segfault at 10 ip 55d0"),
+            r.LogLine(source="journal", text="2026-03-01T04:05:06+0000 shelfd[4711]: sorting"),
+        ],
         code=[
             r.Instruction(address="0x55d0c0a01230", data="4889e5", text="mov rbp, rsp"),
             r.Instruction(address="0x55d0c0a01234", data="488b4010", current=True,
@@ -289,6 +293,7 @@ def hostile() -> r.Report:
         maps=[r.Map(start="0x1000", end="0x2000", permissions="rwxp", offset="0x0", path=spaces)],
         open_files=[r.OpenFile(fd=1, target=FAKE, kind="socket", detail=spaces, flags=FAKE)],
         notes=[r.NoteEntry(stage=FAKE, what=FAKE, why=spaces)],
+        log=[r.LogLine(source="journal", text=FAKE), r.LogLine(source="kernel", text=spaces)],
         code=[r.Instruction(address="0x1000", data="90", text=FAKE, current=True)],
         stack_memory=[r.StackWord(address="0x1000", value="0x1", note=FAKE)],
     )  # fmt: skip

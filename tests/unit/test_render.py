@@ -22,7 +22,7 @@ _OURS = re.compile(
     r"\s|$|=+$|-+$|#\d+( |$)|Crash of |State of |Stacks of |Stack of thread |Report |"
     r"\d+ threads with the same stack|Thread|[0-9a-f]+-[0-9a-f]+|--->( |$)|note: |"
     r"(Why|Signal|Program|Command|Unit|When|User|Note)( |$)|Cause$|Registers of |Code around |"
-    r"Memory near |Stack memory|Other threads|Kernel stacks|Process$|Arguments$|Limits \(|"
+    r"Kernel log, |Journal, |Memory near |Stack memory|Other threads|Kernel stacks|Process$|Arguments$|Limits \(|"
     r"Environment$|Auxiliary vector|Open files|Modules|Memory map|Notes: |"
     r"(Name|Ids|Executable|Directory|Root|Users|Groups|Capabilities|Security|Started|Ran|State|"
     r"Threads|Memory|OOM score|Container|Traced by|Noticed|Host|Kernel|Boot|Host ran|Cgroup)( |$)"

@@ -131,6 +131,7 @@ class _Assembly:
                 for one in self.handled
             ],
             notes=[],
+            log=guard("log", "the log", lambda: lists.log_lines(self.facts, self.texts), []),
         )
         return self._finish(built)
 

@@ -143,6 +143,10 @@ def collect_crash(arguments: Arguments) -> int:
     held = time.monotonic_ns() - started
     # The process is gone on its way. From here on only the report waits.
     _watchdog(ALONE_SECONDS)
+    if snapshot is not None:
+        from ..capture.log_tail import add_log_tail
+
+        add_log_tail(snapshot)
     if link.deliver(event, snapshot, notes, held):
         return 0
     from .alone import complete_alone

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..capture.collect import Limits, collect
 from ..capture.live import LiveTarget
+from ..capture.log_tail import add_log_tail
 from ..config import Config
 from ..elf.corewriter import write_core
 from ..model.snapshot import Snapshot
@@ -43,6 +44,7 @@ def snapshot_of(target: LiveTarget, limits: Limits, *, lives: bool) -> Snapshot:
     finally:
         target.close()
     snapshot.facts[b"@stop_ns"] = b"%d" % target.pause_ns
+    add_log_tail(snapshot)
     return snapshot
 
 

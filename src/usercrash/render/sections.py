@@ -257,6 +257,16 @@ def _memory_words(who: Process) -> str:
     return ", ".join(f"{label} {size(value)}" for label, value in pairs if value)
 
 
+def log(paper: Paper, report: Report) -> None:
+    """What was logged about it last."""
+    for source, title in (("kernel", "Kernel log"), ("journal", "Journal")):
+        lines = [line for line in report.log if line.source == source]
+        if lines:
+            paper.heading(f"{title}, the last lines about it")
+            for line in lines:
+                paper.line(f"  {clean(line.text)}", indent=6)
+
+
 def open_files(paper: Paper, report: Report) -> None:
     """Open descriptors, each with what it is."""
     if not report.open_files:
@@ -367,6 +377,7 @@ ALL: Sequence[Callable[[Paper, Report], None]] = (
     stack_memory,
     threads,
     kernel_stacks,
+    log,
     process,
     open_files,
     modules,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping as Mapping_
 from collections.abc import Sequence
 
 from ... import report
@@ -18,6 +19,8 @@ MAX_MODULES = 4000
 MAX_MODULES_COST = 2 << 20
 MAX_MAPS = 10_000
 MAX_MAPS_COST = 4 << 20
+MAX_LOG_LINES = 50
+MAX_LOG_TEXT = 1000
 _MAPS_AROUND_FAULT = 200  # mappings kept on each side of the fault address
 _MAPS_AT_END = 500
 
@@ -48,6 +51,18 @@ def modules(
                 soname=soname,
             )
         )
+    return result
+
+
+def log_lines(facts: Mapping_[bytes, bytes], texts: Texts) -> list[report.LogLine]:
+    """The last lines of the kernel's log and of the journal about the process."""
+    result: list[report.LogLine] = []
+    for source in ("kernel", "journal"):
+        lines = facts.get(b"@log/" + source.encode(), b"").split(b"\n")
+        for line in lines[-MAX_LOG_LINES:]:
+            if line:
+                text = texts.text(line, f"/log/{len(result)}/text", MAX_LOG_TEXT)
+                result.append(report.LogLine(source=source, text=text))
     return result
 
 
