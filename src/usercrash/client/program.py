@@ -143,7 +143,7 @@ def collect_crash(arguments: Arguments) -> int:
     held = time.monotonic_ns() - started
     # The process is gone on its way. From here on only the report waits.
     _watchdog(ALONE_SECONDS)
-    if snapshot is not None:
+    if snapshot is not None and b"status" in snapshot.facts:  # proved to be that process
         from ..capture.log_tail import add_log_tail
 
         add_log_tail(snapshot)
