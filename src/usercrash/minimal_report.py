@@ -55,6 +55,9 @@ def _notes(event: CrashEvent, why: str) -> list[NoteEntry]:
     if event.name:
         told = "taken from core_pattern's %e, where other characters may stand for some"
         notes.append(NoteEntry(stage="process", what="its own word for its name", why=told))
+    if event.pid and not event.tid:  # %p %e %s, and nothing came that could prove it
+        told = f"{event.pid} is its number in its own pid namespace, which may not be ours"
+        notes.append(NoteEntry(stage="process", what="its process id here", why=told))
     return notes
 
 

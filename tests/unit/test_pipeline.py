@@ -14,6 +14,7 @@ from usercrash import pipeline
 from usercrash.analysis import assemble
 from usercrash.analysis.symbols import symbolizer as symbols
 from usercrash.config import Analysis, Config, Paths, Reports
+from usercrash.minimal_report import minimal_report
 from usercrash.model.event import SOURCE_PIPE, CrashEvent
 from usercrash.model.types import Pid, Tid
 from usercrash.pipeline import Crash, Material, View, analyse_isolated, complete
@@ -141,3 +142,12 @@ def test_symbol_caches_are_shared_and_used(core: Path, config: Config) -> None:
         pipeline.share_symcaches([0], [other], config)
         os.close(other)
         assert list(Path(config.paths.cache).iterdir()) == [kept]
+
+
+def test_a_number_that_nothing_proved_is_not_believed() -> None:
+    event = CrashEvent(SOURCE_PIPE, 10**18, Pid(1), Tid(0), 11, name=b"prog")
+    report = minimal_report("a" * 32, event, "the client died")
+    assert any("may not be ours" in note.why for note in report.notes)
+    proved = CrashEvent(SOURCE_PIPE, 10**18, Pid(1), Tid(1), 11)
+    report = minimal_report("a" * 32, proved, "the client died")
+    assert not any("may not be ours" in note.why for note in report.notes)
