@@ -227,7 +227,8 @@ def complete(config: Config, store: Store, log: EventLog, crash: Crash, *, analy
     try:
         slot = store.publish(crash.id, crash.key, text, json, _core_of(crash, analysed))
     except AlreadyPublishedError:
-        log.closed(crash.id, DUPLICATE)
+        if log.is_open(crash.id):  # else a job that outlived its server has closed it
+            log.closed(crash.id, DUPLICATE)
         outcome = DUPLICATE
     except UsercrashError as error:
         log.closed(crash.id, LOST, why=str(error))

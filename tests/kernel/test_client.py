@@ -247,6 +247,11 @@ def test_ten_crashes_while_the_server_is_killed_and_restarted(
         assert time.monotonic() < deadline, (place.events(), place.server_log)
         time.sleep(0.05)
     assert sorted(item.report.process.pid for item in found) == sorted(pids)
+    time.sleep(0.6)  # whoever closes an event a second time has done it by then
+    events = place.events()
+    for word in ("announced", "closed"):
+        named = [line["id"] for line in events if line["what"] == word]
+        assert len(named) == len(set(named)) == 10, events
     store = Store(str(place.reports))
     assert len(store.entries()) == 10
     assert Path(place.reports, "usercrash_09").exists()

@@ -34,6 +34,7 @@ class Recovery:
         self._log = log
         self._submit = submit
         self._open: dict[str, Pending] = {}
+        self._published: set[str] = set()  # seen in the store, and whoever did it may close it
 
     def find(self) -> None:
         """Read the event log and the spool. OSError if that cannot be read."""
@@ -53,18 +54,24 @@ class Recovery:
         """Settle every crash that can be settled now."""
         published = {entry.id: entry.number for entry in self._store.entries()}
         for pending in list(self._open.values()):
-            if self._settled(pending, published):
+            if pending.id in published or self._store.claimed(pending.key):
+                settled = self._closed(pending.id, published.get(pending.id))
+            else:
+                settled = self._settled(pending)
+            if settled:
                 del self._open[pending.id]
 
-    def _settled(self, pending: Pending, published: dict[str, int]) -> bool:
-        if pending.id in published:
-            self._log.closed(pending.id, PUBLISHED, published[pending.id])
-            self._store.remove_spool(pending.id)
-            return True
-        if self._store.claimed(pending.key):
-            self._log.closed(pending.id, DUPLICATE)
-            self._store.remove_spool(pending.id)
-            return True
+    def _closed(self, crash_id: str, slot: int | None) -> bool:
+        """Close what was published, unless whoever did it lives to close it: at the next look."""
+        if crash_id not in self._published:
+            self._published.add(crash_id)
+            return False
+        if self._log.is_open(crash_id):
+            self._log.closed(crash_id, DUPLICATE if slot is None else PUBLISHED, slot)
+        self._store.remove_spool(crash_id)
+        return True
+
+    def _settled(self, pending: Pending) -> bool:
         crash = Crash(pending.id, pending.key, pending.event, by_path=True)
         try:
             spool = self._store.open_spool(pending.id)

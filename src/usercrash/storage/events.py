@@ -111,6 +111,10 @@ class EventLog:
             except OSError as error:
                 self._say(f"event log {path}: {error.strerror}")
 
+    def is_open(self, crash_id: str) -> bool:
+        """Whether the crash was announced here and nobody has closed it."""
+        return any(pending.id == crash_id for pending in self.pending())
+
     def pending(self) -> list[Pending]:
         """The crashes that were announced and not closed, in their order."""
         waiting: dict[str, Pending] = {}
