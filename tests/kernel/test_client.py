@@ -255,3 +255,34 @@ def test_ten_crashes_while_the_server_is_killed_and_restarted(
     store = Store(str(place.reports))
     assert len(store.entries()) == 10
     assert Path(place.reports, "usercrash_09").exists()
+
+
+@pytest.mark.parametrize("limit", [0, 1])
+def test_any_pipe_limit(place: Installation, crasher: Built, limit: int) -> None:
+    """0: the kernel waits only until the head of the core is read, which is all that we need."""
+    place.start_server()
+    with place.receiving(pipe_limit=limit):
+        published = place.crash(crasher)
+    assert published.report.complete and published.report.notes == []
+    assert published.report.maps and published.report.threads[0].frames[0].function
+
+
+def test_links_in_the_run_directory_are_not_followed(place: Installation, crasher: Built) -> None:
+    canary = place.place / "canary"
+    canary.write_text("secret")
+    place.run.mkdir(mode=0o700)
+    for name in ("server.lock", "effective.json", "effective.json.part", "crash.sock"):
+        (place.run / name).symlink_to(canary)
+    done = subprocess.run(
+        [sys.executable, "-c", "from usercrash.server import main; main()", "--config",
+         str(place.config)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    (place.run / "server.lock").unlink()
+    (place.run / "effective.json.part").unlink()
+    place.start_server()
+    with place.receiving():
+        place.crash(crasher)
+    assert canary.read_text() == "secret"
