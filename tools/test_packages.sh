@@ -21,6 +21,8 @@ need busybox busybox-static
 need objcopy binutils
 need unshare util-linux
 need groff groff-base
+need musl-gcc musl-tools
+need systemd-analyze systemd
 [ -e /usr/include/stdio.h ] || missing="$missing libc6-dev"
 [ -d /usr/lib/postgresql ] || missing="$missing postgresql"
 [ -d /usr/lib/debug/.build-id ] || missing="$missing libc6-dbg"
