@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from ..descriptors import write_all
+from ..errors import UsercrashError
 
 # <linux/prctl.h>
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
@@ -174,7 +175,8 @@ def _child(
         code = 0
     except BaseException as error:  # whatever it was, the parent hears of it
         try:
-            send(_FAIL, f"{type(error).__name__}: {error}".encode("utf-8", "backslashreplace"))
+            words = "" if isinstance(error, UsercrashError) else f"{type(error).__name__}: "
+            send(_FAIL, f"{words}{error}".encode("utf-8", "backslashreplace"))
         except OSError:
             code = 2  # the parent is gone or has closed the pipe: there is nobody to tell
     finally:
