@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from usercrash.capture import filesystems
 from usercrash.capture.filesystems import FileSystems, parse_mountinfo
 from usercrash.capture.procfs import (
     MapTable,
@@ -111,6 +113,18 @@ def test_file_systems_of_this_process() -> None:
         assert not systems.opens(b"ff:ff") and systems.type_of(b"ff:ff") == b""
     finally:
         os.close(proc)
+
+
+def test_file_system_outside_of_a_chroot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table of a process in a chroot ends at its root directory; init's does not."""
+    tables = {
+        b"mountinfo": b"2 1 0:5 / /proc rw - proc proc rw\n",
+        b"/proc/1/mountinfo": b"1 0 254:0 / / rw - ext4 /dev/vda rw\n",
+    }
+    monkeypatch.setattr(filesystems, "read_at", lambda fd, name, limit: tables.get(name, b""))
+    systems = FileSystems(-1)
+    assert systems.opens(b"fe:00") and systems.pages_answer(b"fe:00")
+    assert systems.type_of(b"00:05") == b"proc" and not systems.opens(b"00:05")
 
 
 def test_own_sockets_only() -> None:

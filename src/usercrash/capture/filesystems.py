@@ -17,6 +17,9 @@ _ON_DISK = frozenset((
 ))  # fmt: skip
 _IN_MEMORY = frozenset((b"tmpfs", b"ramfs", b"rootfs", b"devtmpfs", b"hugetlbfs"))
 _MOUNTINFO_LIMIT = 4 << 20
+# The process's mounts; ours; and init's: a table ends at its reader's root directory, so that a
+# process in a chroot that is no mount point does not see the file system on which it lives.
+_TABLES = (b"mountinfo", b"/proc/self/mountinfo", b"/proc/1/mountinfo")
 
 
 def parse_mountinfo(text: bytes) -> dict[bytes, bytes]:
@@ -39,31 +42,30 @@ def parse_mountinfo(text: bytes) -> dict[bytes, bytes]:
 class FileSystems:
     """The file systems that a process sees, looked up when first asked for.
 
-    A device is trusted only if it is mounted in the process's mount namespace or in ours. An
+    A device is trusted only if it is mounted where the process, we or init can see it. An
     overlay is trusted only if the process lives in our user namespace: anybody can
     mount an overlay over FUSE in a user namespace of his own.
     """
 
-    __slots__ = ("_host", "_own", "_proc", "_shm", "_trust_overlay")
+    __slots__ = ("_proc", "_shm", "_tables", "_trust_overlay")
 
     def __init__(self, proc: int) -> None:
         self._proc = proc
-        self._own: dict[bytes, bytes] | None = None
-        self._host: dict[bytes, bytes] | None = None
+        self._tables: dict[bytes, dict[bytes, bytes]] = {}
         self._trust_overlay = False
         self._shm = b""
 
     def type_of(self, device: bytes) -> bytes:
         """The type of a mounted device, b"" if it is mounted nowhere that we can see."""
-        if self._own is None:
-            self._own = self._table(self._proc, b"mountinfo")
+        if not self._tables:
             self._trust_overlay = _same_user_namespace(self._proc)
-        found = self._own.get(device)
-        if found is None:
-            if self._host is None:
-                self._host = self._table(None, b"/proc/self/mountinfo")
-            found = self._host.get(device, b"")
-        return found
+        for name in _TABLES:
+            if name not in self._tables:
+                self._tables[name] = self._read(name)
+            found = self._tables[name].get(device)
+            if found is not None:
+                return found
+        return b""
 
     def pages_answer(self, device: bytes) -> bool:
         """Whether a page that is not in memory may be read. Not so for files in memory:
@@ -79,10 +81,9 @@ class FileSystems:
             or device == self._memory_device()
         )
 
-    @staticmethod
-    def _table(dir_fd: int | None, name: bytes) -> dict[bytes, bytes]:
+    def _read(self, name: bytes) -> dict[bytes, bytes]:
         try:
-            return parse_mountinfo(read_at(dir_fd, name, _MOUNTINFO_LIMIT))
+            return parse_mountinfo(read_at(self._proc, name, _MOUNTINFO_LIMIT))
         except OSError:
             return {}  # nothing is trusted then, and every file not opened has its note
 
