@@ -29,7 +29,7 @@ from usercrash.errors import UsercrashError
 from usercrash.report import from_json
 from usercrash.storage.reports import Entry
 from usercrash.storage.store import Store
-from usercrash.system import sysctl
+from usercrash.system import host, sysctl
 from usercrash.system.core_pattern import core_pattern_guard, is_held
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -67,7 +67,10 @@ def say(text: str) -> None:
 
 def write_config(kept: Path, run: str) -> Path:
     """The configuration of the demo, kept for `usercrash show`."""
-    kept.mkdir(mode=0o700, exist_ok=True)
+    try:
+        kept.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise UsercrashError(f"{kept}: {error.strerror}", "name another one with --dir") from error
     if not os.access(kept, os.W_OK | os.X_OK):
         raise UsercrashError(f"{kept} belongs to another user", "remove it")
     path = kept / "usercrash.toml"
@@ -241,6 +244,15 @@ def short(path: Path) -> str:
     return str(path) if relative.startswith("..") else relative
 
 
+def why_without_kernel() -> str:
+    """What stands in the way of the kernel's core_pattern here; "" if nothing does."""
+    if not sysctl.writable():
+        return "core_pattern cannot be set here (that takes root)"
+    if host.in_chroot():
+        return "this is a chroot, and the kernel starts programs from outside of it"
+    return ""
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="A real crash, reported.")
     parser.add_argument("--dir", type=Path, default=ROOT / ".demo", help="where reports are kept")
@@ -249,9 +261,10 @@ def main() -> int:
     # As an exception, so that everything is undone.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
-        if wishes.without_kernel or not sysctl.writable():
-            if not wishes.without_kernel:
-                say("core_pattern cannot be set here (that takes root), so: usercrash run")
+        obstacle = "" if wishes.without_kernel else why_without_kernel()
+        if wishes.without_kernel or obstacle:
+            if obstacle:
+                say(f"{obstacle}, so: usercrash run")
             through_run(wishes.dir)
             return 0
         try:

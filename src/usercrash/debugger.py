@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from . import __version__
 from .cli import run_program
 from .cli.common import colored, printable
 from .errors import UsageError, UsercrashError
@@ -48,7 +49,8 @@ class Wishes:
 @click.option("--backtrace", is_flag=True, help="The stacks of all threads only.")
 @click.option("-o", "output", metavar="FILE", help="Write the report to FILE.")
 @click.option("--core", metavar="FILE", help="Also write a small core file, for gdb and others.")
-@click.option("--config", metavar="FILE", help="Configuration file.")
+@click.option("--config", metavar="FILE", help="Another configuration file.")
+@click.version_option(__version__, prog_name="debugger")
 def command(
     pid: str, as_json: bool, backtrace: bool, output: str | None, core: str | None,
     config: str | None,

@@ -213,12 +213,39 @@ def test_dry_run_touches_nothing(tree: Tree) -> None:
 
 
 def test_not_root(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever root has installed, and others may not read."""
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(record, "PATH", "/proc/self/cmdline/x")
     assert run_program(["install"]) == 1
     assert run_program(["uninstall"]) == 1
     first, second = capsys.readouterr().err.splitlines()
     assert first == "usercrash: only root can install (or prepare a tree with --root DIR)"
     assert second == "usercrash: only root can uninstall"
+
+
+def test_not_in_a_chroot(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The kernel starts what core_pattern names from init's root directory."""
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1/root").symlink_to("/usr")
+    really = os.stat
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            os, "stat", lambda path, **more: really(str(path).replace("/proc/", f"{tmp_path}/"))
+        )
+        assert host.in_chroot()
+        assert run_program(["install", "--dry-run"]) == 1
+    assert "this is a chroot" in capsys.readouterr().err
+    assert not host.in_chroot()
+
+
+def test_record_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    assert run_program(["install", "--root", f"{tmp_path}/file"]) == 1
+    path = f"{tmp_path}/file{record.PATH}"
+    assert capsys.readouterr().err == f"usercrash: cannot read {path}: Not a directory\n"
 
 
 def test_interpreter_that_others_could_change(tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ def _report(snapshot: Snapshot, config: Config, wishes: Wishes) -> None:
         place = publish(config, wishes, crash_id, snapshot.event, analysed)
     except UsercrashError as error:
         say(f"{error}; the whole report follows")
-        _write(analysed.text)
+        _write(analysed.json.rstrip(b"\n") + b"\n" if wishes.json else analysed.text)
         return
     shown = analysed.json if wishes.json else analysed.screen
     event = snapshot.event

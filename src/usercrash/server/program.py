@@ -16,6 +16,7 @@ from ..pipeline import preload
 from .loop import Server, say
 
 _PR_SET_DUMPABLE = 4  # <linux/prctl.h>
+_EXIT_INTERRUPTED = 128 + 2  # what a shell reports for a program that SIGINT ended
 
 
 def guard_against_ourselves() -> None:
@@ -44,7 +45,12 @@ def command(config_path: str | None) -> None:
 def main() -> None:
     """The program: exit status 0 after SIGTERM, 1 for a failure, 2 for usage."""
     try:
-        command.main(standalone_mode=True)
+        command.main(prog_name="usercrash_s", standalone_mode=False)
+    except click.UsageError as error:
+        say(f"{error.format_message().rstrip('.')} (see: usercrash_s --help)")
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(_EXIT_INTERRUPTED)
     except UsercrashError as error:
         say(str(error))
         sys.exit(error.exit_code)

@@ -69,7 +69,8 @@ class Reports:
         except (FileExistsError, NotADirectoryError) as error:
             raise UsercrashError(f"reports directory {path} is not a directory") from error
         except OSError as error:
-            raise UsercrashError(f"reports directory {path}: {error.strerror}") from error
+            hint = "reports are root's" if isinstance(error, PermissionError) else ""
+            raise UsercrashError(f"reports directory {path}: {error.strerror}", hint) from error
 
     def _refuse_unsafe(self, create: bool) -> None:
         state = os.fstat(self.dir)

@@ -18,6 +18,23 @@ def systemd_runs() -> bool:
     return os.path.isdir("/run/systemd/system") and shutil.which("systemctl") is not None
 
 
+def in_chroot() -> bool:
+    """Whether the kernel starts programs from another root directory than ours.
+
+    It has init's, and its own threads have it, too; init may not be ours to look at.
+    """
+    seen = False
+    for pid in (1, 2):
+        try:
+            root = os.stat(f"/proc/{pid}/root/")
+        except OSError:
+            continue
+        if os.path.samestat(root, os.stat("/")):
+            return False
+        seen = True
+    return seen
+
+
 def run(*command: str) -> None:
     """Run a command of the system; UsercrashError with its last line if it fails."""
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}

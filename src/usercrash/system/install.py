@@ -33,13 +33,18 @@ class Installer:
         self._root = root.rstrip("/")
         self._dry = dry_run
         self._say = say
+        if not self._root and os.geteuid() != 0:
+            raise UsercrashError("only root can install", "or prepare a tree with --root DIR")
+        if not self._root and host.in_chroot():
+            raise UsercrashError(
+                "this is a chroot: the kernel starts programs from outside of it",
+                "install there, or prepare this tree from there with --root DIR",
+            )
         self._record = load_record(self._root) or Record()
         self._kept: set[str] = set()
 
     def install(self) -> None:
         """Do all of it; UsercrashError where it cannot be done."""
-        if not self._root and os.geteuid() != 0:
-            raise UsercrashError("only root can install", "or prepare a tree with --root DIR")
         python = interpreter()
         bundle = collect_bundle()
         directory = f"{files.LIBRARY}/{bundle.name}"

@@ -37,7 +37,9 @@ def load_record(root: str) -> Record | None:
         return msgspec.json.decode(Path(path).read_bytes(), type=Record)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.MsgspecError) as error:
+    except OSError as error:
+        raise UsercrashError(f"cannot read {path}: {error.strerror}") from error
+    except msgspec.MsgspecError as error:
         raise UsercrashError(f"cannot read {path}: {error}") from error
 
 

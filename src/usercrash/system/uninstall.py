@@ -26,12 +26,12 @@ class Uninstaller:
         self._root = root.rstrip("/")
         self._dry = dry_run
         self._say = say
+        if not self._root and os.geteuid() != 0:
+            raise UsercrashError("only root can uninstall")
         self._record = load_record(self._root)
 
     def uninstall(self) -> None:
         """Do all of it; UsercrashError where nothing is installed, or it cannot be done."""
-        if not self._root and os.geteuid() != 0:
-            raise UsercrashError("only root can uninstall")
         if self._record is None:
             where = f" below {self._root}" if self._root else ""
             raise UsercrashError(f"usercrash is not installed{where}")
