@@ -47,6 +47,12 @@ Megabytes = Annotated[
 Kilobytes = Annotated[
     int, Meta(ge=4, le=1 << 20, description="a number of kilobytes from 4 to 1048576")
 ]
+Collectors = Annotated[int, Meta(ge=0, le=64, description="an integer from 0 to 64")]
+MostCollectors = Annotated[int, Meta(ge=1, le=256, description="an integer from 1 to 256")]
+Crashes = Annotated[int, Meta(ge=1, le=100_000, description="an integer from 1 to 100000")]
+Entrance = Annotated[
+    str, Meta(pattern=r"\A(auto|socket|pipe)\Z", description='"auto", "socket" or "pipe"')
+]
 Files = Annotated[int, Meta(ge=1, le=100_000, description="an integer from 1 to 100000")]
 User = Annotated[
     str, Meta(pattern=r"\A[A-Za-z0-9_.][A-Za-z0-9_.-]*\$?\Z", description="the name of an account")
@@ -79,10 +85,24 @@ class Reports(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How long a client may take: for its request, for the capture."""
+    """The entrance from the kernel; how many workers wait behind its socket, how many there
+    may be in a storm; how long a client may take: for its request, for the capture."""
 
+    entrance: Entrance = "auto"
+    workers: Collectors = 2
+    max_workers: MostCollectors = 16
     request_seconds: Seconds = 1.0
     capture_seconds: Seconds = 10.0
+
+
+class Queue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Crashes that wait for their analysis: how many, their bytes on disk, how many ELF files
+    are kept open for them, and how long."""
+
+    crashes: Crashes = 2000
+    megabytes: Megabytes = 1024
+    files: Files = 1000
+    files_seconds: Seconds = 120.0
 
 
 class Analysis(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -110,6 +130,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     paths: Paths = msgspec.field(default_factory=Paths)
     reports: Reports = msgspec.field(default_factory=Reports)
     server: Server = msgspec.field(default_factory=Server)
+    queue: Queue = msgspec.field(default_factory=Queue)
     analysis: Analysis = msgspec.field(default_factory=Analysis)
     capture: Capture = msgspec.field(default_factory=Capture)
 

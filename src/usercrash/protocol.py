@@ -9,6 +9,12 @@ One crash is one connection:
     FILES     ──────────────────►           descriptors of mapped ELF files, ≤ 250 a packet
     COMPLETE  ──────────────────►           everything is written; the connection ends
 
+A worker behind the kernel's socket sends the kernel's connection with its ANNOUNCE, so that the
+server can end the hold if the worker hangs. `usercrash status` connects, too:
+
+    STATUS    ──────────────────►
+              ◄──────────────────  STATE    the server's state as JSON
+
 Every packet starts with `HEADER`; integers are little-endian; a packet of another length than
 its type says, or an unknown type, is a `FormatError`. Standard library only: the
 cold client imports this before the crashed process is released (`_socket`, because
@@ -34,19 +40,25 @@ MAX_NAME = 256
 # SCM_MAX_FD of the kernel is 253 (<net/scm.h>).
 FILES_PER_PACKET = 250
 
-MAGIC = b"UCr1"
-ANNOUNCE, GRANT, REFUSE, FILES, COMPLETE = 1, 2, 3, 4, 5
+MAX_COMM, MAX_EXE = 64, 1024
+
+MAGIC = b"UCr2"
+ANNOUNCE, GRANT, REFUSE, FILES, COMPLETE, STATUS, STATE = 1, 2, 3, 4, 5, 6, 7
+
+# Of GRANT: the queue is full, and the facts of the process are all that is wanted.
+FACTS_ONLY = 1
 
 HEADER = Struct("<4sI")
 # source, pid, tid, signal, dump mode, time_ns, start ticks, boot id (text), claim key,
 # length of the name
 _ANNOUNCE = Struct("<Iiiiiqq36s16sI")
-# id; memory, crashing stack, other stack (bytes); ELF files, reserved; seconds while held
+# id; memory, crashing stack, other stack (bytes); ELF files, flags; seconds while held
 _GRANT = Struct("<16sQQQIId")
 _FILES = Struct("<II")  # index of the first file, how many
-# files sent, flags, bytes of the report, bytes of the minicore, hold in ns
-_COMPLETE = Struct("<IIQQQ")
-assert (_ANNOUNCE.size, _GRANT.size, _COMPLETE.size) == (92, 56, 32)
+# files sent, signal, bytes of the report, bytes of the minicore, hold in ns, tid, uid,
+# lengths of comm and exe
+_COMPLETE = Struct("<IiQQQiqHH")
+assert (_ANNOUNCE.size, _GRANT.size, _COMPLETE.size) == (92, 56, 48)
 
 _SOURCES = {1: SOURCE_PIPE, 2: SOURCE_SOCKET}
 
@@ -65,10 +77,12 @@ class Announce:
 class Grant:
     """The server's answer: the crash's id and the limits that hold for its capture.
 
-    Sizes in bytes, `seconds` for the time while the process is held.
+    Sizes in bytes, `seconds` for the time while the process is held; `flags` of FACTS_ONLY.
     """
 
-    __slots__ = ("id", "max_memory", "crashing_stack", "other_stack", "max_files", "seconds")
+    __slots__ = (
+        "id", "max_memory", "crashing_stack", "other_stack", "max_files", "seconds", "flags",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -78,6 +92,7 @@ class Grant:
         other_stack: int,
         max_files: int,
         seconds: float,
+        flags: int = 0,
     ) -> None:
         self.id = id
         self.max_memory = max_memory
@@ -85,6 +100,7 @@ class Grant:
         self.other_stack = other_stack
         self.max_files = max_files
         self.seconds = seconds
+        self.flags = flags
 
 
 class Refuse:
@@ -108,15 +124,47 @@ class Files:
 
 class Complete:
     """Report and minicore are written (`core_size` 0: there is none); `hold_ns` is how long the
-    client held the process, as far as it knows."""
+    client held the process, as far as it knows. Then what it found out, for the event log:
+    0, -1 (`uid`) or b"" where it did not."""
 
-    __slots__ = ("files", "report_size", "core_size", "hold_ns")
+    __slots__ = (
+        "files", "report_size", "core_size", "hold_ns", "signal", "tid", "uid", "comm", "exe",
+    )  # fmt: skip
 
-    def __init__(self, files: int, report_size: int, core_size: int, hold_ns: int) -> None:
+    def __init__(
+        self,
+        files: int,
+        report_size: int,
+        core_size: int,
+        hold_ns: int,
+        signal: int = 0,
+        tid: int = 0,
+        uid: int = -1,
+        comm: bytes = b"",
+        exe: bytes = b"",
+    ) -> None:
         self.files = files
         self.report_size = report_size
         self.core_size = core_size
         self.hold_ns = hold_ns
+        self.signal = signal
+        self.tid = tid
+        self.uid = uid
+        self.comm = comm
+        self.exe = exe
+
+
+class Status:
+    """Somebody wants to know how the server is."""
+
+
+class State:
+    """How it is, as JSON (server_state.py)."""
+
+    __slots__ = ("json",)
+
+    def __init__(self, json: bytes) -> None:
+        self.json = json
 
 
 def encode_announce(packet: Announce) -> bytes:
@@ -136,7 +184,7 @@ def encode_announce(packet: Announce) -> bytes:
 def encode_grant(packet: Grant) -> bytes:
     return HEADER.pack(MAGIC, GRANT) + _GRANT.pack(
         packet.id, packet.max_memory, packet.crashing_stack, packet.other_stack,
-        packet.max_files, 0, packet.seconds,
+        packet.max_files, packet.flags, packet.seconds,
     )  # fmt: skip
 
 
@@ -149,12 +197,30 @@ def encode_files(packet: Files) -> bytes:
 
 
 def encode_complete(packet: Complete) -> bytes:
-    return HEADER.pack(MAGIC, COMPLETE) + _COMPLETE.pack(
-        packet.files, 0, packet.report_size, packet.core_size, packet.hold_ns
-    )
+    comm, exe = packet.comm[:MAX_COMM], packet.exe[:MAX_EXE]
+    return (
+        HEADER.pack(MAGIC, COMPLETE)
+        + _COMPLETE.pack(
+            packet.files, packet.signal, packet.report_size, packet.core_size, packet.hold_ns,
+            packet.tid, packet.uid, len(comm), len(exe),
+        )
+        + comm
+        + exe
+    )  # fmt: skip
 
 
-def decode(data: bytes) -> Announce | Grant | Refuse | Files | Complete:
+def encode_status() -> bytes:
+    return HEADER.pack(MAGIC, STATUS)
+
+
+def encode_state(packet: State) -> bytes:
+    """FormatError for more JSON than fits into a packet."""
+    if len(packet.json) > MAX_PACKET - HEADER.size:
+        raise FormatError(f"a state of {len(packet.json)} bytes")
+    return HEADER.pack(MAGIC, STATE) + packet.json
+
+
+def decode(data: bytes) -> Announce | Grant | Refuse | Files | Complete | Status | State:
     """The packet that `data` is; FormatError says what is wrong with it."""
     if len(data) < HEADER.size:
         raise FormatError(f"packet of {len(data)} bytes")
@@ -165,15 +231,18 @@ def decode(data: bytes) -> Announce | Grant | Refuse | Files | Complete:
     if kind == ANNOUNCE:
         return _decode_announce(body)
     if kind == GRANT and len(body) == _GRANT.size:
-        crash_id, memory, crashing, other, files, _, seconds = _GRANT.unpack(body)
-        return Grant(crash_id, memory, crashing, other, files, seconds)
+        crash_id, memory, crashing, other, files, flags, seconds = _GRANT.unpack(body)
+        return Grant(crash_id, memory, crashing, other, files, seconds, flags)
     if kind == REFUSE:
         return Refuse(body.decode("utf-8", "backslashreplace"))
     if kind == FILES and len(body) == _FILES.size:
         return Files(*_FILES.unpack(body))
-    if kind == COMPLETE and len(body) == _COMPLETE.size:
-        sent, _, report_size, core_size, hold_ns = _COMPLETE.unpack(body)
-        return Complete(sent, report_size, core_size, hold_ns)
+    if kind == COMPLETE and len(body) >= _COMPLETE.size:
+        return _decode_complete(body)
+    if kind == STATUS and not body:
+        return Status()
+    if kind == STATE:
+        return State(body)
     raise FormatError(f"packet of type {kind} with {len(body)} bytes")
 
 
@@ -193,6 +262,21 @@ def _decode_announce(body: bytes) -> Announce:
         boot_id.rstrip(b"\0"), ticks,
     )  # fmt: skip
     return Announce(event, key)
+
+
+def _decode_complete(body: bytes) -> Complete:
+    (sent, signal, report_size, core_size, hold_ns, tid, uid, comm_size, exe_size) = (
+        _COMPLETE.unpack_from(body)
+    )
+    names = body[_COMPLETE.size :]
+    if len(names) != comm_size + exe_size or comm_size > MAX_COMM or exe_size > MAX_EXE:
+        raise FormatError("completion notice with names of other lengths than it says")
+    if not 0 <= signal <= 64 or tid < 0:
+        raise FormatError("completion notice with impossible numbers")
+    return Complete(
+        sent, report_size, core_size, hold_ns, signal, tid, uid, names[:comm_size],
+        names[comm_size:],
+    )  # fmt: skip
 
 
 def send(sock: _socket.socket, data: bytes, fds: Iterable[int] = ()) -> None:

@@ -36,10 +36,11 @@ _SIGINFO = Struct("<iii")  # si_signo, si_errno, si_code
 
 
 class Limits:
-    """Bounds of one capture: bytes, counts, and seconds while the process is held."""
+    """Bounds of one capture: bytes, counts, and seconds while the process is held. With
+    `facts_only` nothing is taken but registers and who it is."""
 
     __slots__ = (
-        "crashing_stack", "max_fds_listed", "max_files", "max_maps", "max_memory",
+        "crashing_stack", "facts_only", "max_fds_listed", "max_files", "max_maps", "max_memory",
         "max_threads_named", "other_stack", "seconds",
     )  # fmt: skip
 
@@ -54,6 +55,7 @@ class Limits:
         max_fds_listed: int = 5000,
         max_threads_named: int = 5000,
         seconds: float = 5.0,
+        facts_only: bool = False,
     ) -> None:
         self.max_memory = max_memory
         self.crashing_stack = crashing_stack
@@ -63,6 +65,7 @@ class Limits:
         self.max_fds_listed = max_fds_listed
         self.max_threads_named = max_threads_named
         self.seconds = seconds
+        self.facts_only = facts_only
 
 
 def collect(

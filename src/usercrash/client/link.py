@@ -67,6 +67,7 @@ class ServerLink:
         limits.other_stack = grant.other_stack
         limits.max_files = grant.max_files
         limits.seconds = grant.seconds
+        limits.facts_only = bool(grant.flags & protocol.FACTS_ONLY)
         return limits
 
     def deliver(

@@ -27,6 +27,7 @@ _APPEND = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK |
 PUBLISHED = "published"  # a complete report stands in a slot
 INCOMPLETE = "incomplete"  # a report that says what was known stands in a slot
 LOST = "lost"  # no report could be written; `why` says why
+FACTS_ONLY = "facts-only"  # the queue was full: this line is all that is kept of it
 DUPLICATE = "duplicate"  # another collector had published it already
 
 
