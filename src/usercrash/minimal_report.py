@@ -6,7 +6,7 @@ import signal
 from datetime import UTC, datetime
 
 from . import __version__
-from .model.event import DUMP_MODE_ROOT, DUMP_MODE_USER, CrashEvent
+from .model.event import DUMP_MODE_ROOT, DUMP_MODE_USER, SOURCE_PIPE, CrashEvent
 from .report import VERSION, Cause, Event, NoteEntry, Process, Report, Signal, System
 
 _MODES = {DUMP_MODE_USER: "user", DUMP_MODE_ROOT: "root-only"}
@@ -52,6 +52,8 @@ def minimal_report(crash_id: str, event: CrashEvent, why: str) -> Report:
 
 def _notes(event: CrashEvent, why: str) -> list[NoteEntry]:
     notes = [NoteEntry(stage="analysis", what="the complete report", why=why)]
+    if event.source != SOURCE_PIPE:
+        return notes  # the worker's own findings
     if event.name:
         told = "taken from core_pattern's %e, where other characters may stand for some"
         notes.append(NoteEntry(stage="process", what="its own word for its name", why=told))

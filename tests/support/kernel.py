@@ -206,8 +206,9 @@ class Installation:
         log = self.place / "server.log"
         return log.read_text("utf-8", "backslashreplace") if log.exists() else ""
 
-    def start_server(self) -> None:
-        """Start the server and wait for its readiness notification."""
+    def start_server(self, python_path: str = "") -> None:
+        """Start the server and wait for its readiness notification. `python_path` goes before
+        our sources: a test's own sitecustomize."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
             name = self.place / "notify"
             name.unlink(missing_ok=True)
@@ -216,8 +217,8 @@ class Installation:
             with open(self.place / "server.log", "ab") as log:
                 self.server = subprocess.Popen(
                     [sys.executable, "-c", SERVER, "--config", str(self.config)],
-                    env={"PATH": os.environ["PATH"], "PYTHONPATH": str(SOURCES),
-                         "NOTIFY_SOCKET": str(name)},
+                    env={"PATH": os.environ["PATH"], "NOTIFY_SOCKET": str(name),
+                         "PYTHONPATH": f"{python_path}:{SOURCES}".lstrip(":")},
                     stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/",
                 )  # fmt: skip
             server = self.server
@@ -244,10 +245,15 @@ class Installation:
             server.kill()
             return server.wait()
 
+    @property
+    def socket_pattern(self) -> str:
+        return f"@@{self.run}/coredump.sock"
+
     @contextmanager
-    def receiving(self, pipe_limit: int = 1000) -> Iterator[None]:
-        """Inside the `with`, every crash of the machine comes here."""
-        with core_pattern_guard(self.pattern, pipe_limit):
+    def receiving(self, pipe_limit: int = 1000, entrance: str = "pipe") -> Iterator[None]:
+        """Inside the `with`, every crash of the machine comes here, through this entrance."""
+        pattern = self.socket_pattern if entrance == "socket" else self.pattern
+        with core_pattern_guard(pattern, pipe_limit):
             yield
 
     def events(self) -> list[dict[str, object]]:

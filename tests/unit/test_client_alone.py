@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from usercrash.client import alone
+from usercrash.client.collecting import Collected
 from usercrash.client.link import ServerLink
+from usercrash.client.program import configuration
 from usercrash.model.event import SOURCE_PIPE, CrashEvent
 from usercrash.model.notes import NoteLog
 from usercrash.model.types import Pid, Tid
@@ -31,7 +33,8 @@ class Place:
     def crash(self) -> int:
         event = CrashEvent(SOURCE_PIPE, 10**18, Pid(7), Tid(7), 11)
         link = ServerLink(self._run, event)
-        return alone.complete_alone(link, event, None, NoteLog(), str(self.config))
+        found = Collected(event, NoteLog(), None, 0)
+        return alone.complete_alone(link, found, lambda: configuration(self._run, str(self.config)))
 
     def outcomes(self) -> list[tuple[object, object]]:
         lines = EventLog(str(self.state), print).lines()

@@ -43,12 +43,22 @@ def add_log_tail(snapshot: Snapshot) -> None:
         snapshot.notes.add("log", "the kernel's log", reason(error))
     if lines:
         snapshot.facts[KERNEL_FACT] = b"\n".join(lines)
-    if os.path.exists(_JOURNAL_SOCKET) and os.access(_JOURNALCTL, os.X_OK):
+    add_journal(snapshot)
+
+
+def add_journal(snapshot: Snapshot) -> None:
+    """Add what the process wrote to the journal, where one runs."""
+    if has_journal():
         try:
-            if text := journal_text(event.pid):
+            if text := journal_text(snapshot.event.pid):
                 snapshot.facts[JOURNAL_FACT] = text
         except OSError as error:
             snapshot.notes.add("log", "the journal", reason(error))
+
+
+def has_journal() -> bool:
+    """Whether a journal runs here that can be asked."""
+    return os.path.exists(_JOURNAL_SOCKET) and os.access(_JOURNALCTL, os.X_OK)
 
 
 def kernel_records() -> list[bytes]:

@@ -13,6 +13,7 @@ import time
 
 from .. import protocol
 from ..capture.collect import Limits
+from ..capture.procfs import status_field
 from ..errors import FormatError
 from ..model.minicore import files_in_order
 from ..model.types import TYPE_CHECKING
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ..model.event import CrashEvent
     from ..model.notes import NoteLog
     from ..model.snapshot import Snapshot
+    from .collecting import Collected
 
 RUN_DIRECTORY = "/run/usercrash"
 REQUEST_SECONDS = 1.0
@@ -29,31 +31,41 @@ REQUEST_SECONDS = 1.0
 class ServerLink:
     """One crash's connection. `id` (hex) is set once the server has granted it."""
 
-    def __init__(self, run: str, event: CrashEvent) -> None:
+    def __init__(self, run: str, event: CrashEvent, sock: _socket.socket | None = None) -> None:
+        """`sock` is a connection that was made before the crash (`connect`)."""
         self.run = run
         self.key = os.urandom(16)
         self.id = ""
         self._event = event
+        self._prepared = sock
         self._sock: _socket.socket | None = None
         self._deadline = time.monotonic() + REQUEST_SECONDS
         self._grant: protocol.Grant | None = None
         self._report = self._core = -1
         self.why = "no server"  # why the link is of no use, for the note
 
-    def announce(self) -> None:
-        """Connect and tell the server of the crash, without waiting for anything."""
-        sock = _socket.socket(
-            _socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK
-        )
-        try:
-            sock.connect(f"{self.run}/{protocol.SOCKET_NAME}")
-            protocol.send(sock, protocol.encode_announce(protocol.Announce(self._event, self.key)))
-        except OSError as error:
-            sock.close()
-            if not isinstance(error, FileNotFoundError):
-                self.why = f"the server did not take the event: {error.strerror}"
-            return
-        self._sock = sock
+    def announce(self, kernel: int = -1) -> None:
+        """Tell the server of the crash, without waiting for anything; connect before, if need be.
+
+        `kernel` is the kernel's connection, with which the server can end a hold that we cannot.
+        """
+        packet = protocol.encode_announce(protocol.Announce(self._event, self.key))
+        sock, self._prepared = self._prepared, None
+        while self._sock is None:
+            prepared = sock is not None
+            try:
+                sock = sock or connect(self.run)
+                protocol.send(sock, packet, (kernel,) if kernel >= 0 else ())
+                self._sock = sock
+            except OSError as error:
+                if sock is not None:
+                    sock.close()
+                if prepared:  # that was a server before the present one
+                    sock = None
+                    continue
+                if not isinstance(error, FileNotFoundError):
+                    self.why = f"the server did not take the event: {error.strerror}"
+                return
 
     def limits(self) -> Limits | None:
         """The limits of the server's answer if that is here already; never waits."""
@@ -70,9 +82,7 @@ class ServerLink:
         limits.facts_only = bool(grant.flags & protocol.FACTS_ONLY)
         return limits
 
-    def deliver(
-        self, event: CrashEvent, snapshot: Snapshot | None, notes: NoteLog, hold_ns: int
-    ) -> bool:
+    def deliver(self, found: Collected) -> bool:
         """Fill the server's files, hand over the ELF descriptors, notify.
 
         False where the server did not take it: the crash is still the client's to publish.
@@ -83,8 +93,9 @@ class ServerLink:
         if self._sock is None or self._grant is None:
             self.close()
             return False
-        report_size = _write_report(self._report, event, snapshot, notes)
-        core_size = _write_core(self._core, snapshot, notes) if snapshot else 0
+        snapshot = found.snapshot
+        report_size = _write_report(self._report, found)
+        core_size = _write_core(self._core, snapshot, found.notes) if snapshot else 0
         files = [file.fd for file in files_in_order(snapshot) if file.fd >= 0] if snapshot else []
         try:
             self._sock.settimeout(REQUEST_SECONDS)
@@ -93,7 +104,7 @@ class ServerLink:
                 part = files[first : first + step]
                 packet = protocol.encode_files(protocol.Files(first, len(part)))
                 protocol.send(self._sock, packet, part)
-            done = protocol.Complete(len(files), report_size, core_size, hold_ns)
+            done = _completion(found, len(files), report_size, core_size)
             protocol.send(self._sock, protocol.encode_complete(done))
         except OSError as error:
             self.why = f"the server went away: {error.strerror or error}"
@@ -136,22 +147,46 @@ class ServerLink:
         self._report = self._core = -1
 
 
-def collected_text(event: CrashEvent, snapshot: Snapshot | None, notes: NoteLog) -> bytes:
+def connect(run: str) -> _socket.socket:
+    """A connection to the server in `run`; OSError as it comes, never waits."""
+    sock = _socket.socket(
+        _socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK
+    )
+    try:
+        sock.connect(f"{run}/{protocol.SOCKET_NAME}")
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def collected_text(found: Collected) -> bytes:
     """The report without names, of whatever was collected."""
     from ..capture.plain_report import plain_report
     from ..model.snapshot import Snapshot
 
     # Nothing captured: the same report of a snapshot in which all but the event is absent.
-    return plain_report(snapshot or Snapshot(event, 0, 2, [], [], {}, [], notes))
+    empty = Snapshot(found.event, 0, 2, [], [], {}, [], found.notes)
+    return plain_report(found.snapshot or empty)
 
 
-def _write_report(fd: int, event: CrashEvent, snapshot: Snapshot | None, notes: NoteLog) -> int:
+def _completion(found: Collected, files: int, report: int, core: int) -> protocol.Complete:
+    """The completion notice, with what was found out for the event log."""
+    facts = found.snapshot.facts if found.snapshot else {}
+    uids = status_field(facts.get(b"status", b""), b"Uid").split()
+    return protocol.Complete(
+        files, report, core, found.hold_ns, found.event.signal, found.event.tid,
+        int(uids[0]) if uids else -1, facts.get(b"comm", b"").rstrip(b"\n"), facts.get(b"exe", b""),
+    )  # fmt: skip
+
+
+def _write_report(fd: int, found: Collected) -> int:
     """Write that text; gives its size, 0 if it could not be written."""
-    text = collected_text(event, snapshot, notes)
+    text = collected_text(found)
     try:
         _write_at(fd, text, 0)
     except OSError as error:
-        notes.add("client", "the collected report", str(error))
+        found.notes.add("client", "the collected report", str(error))
         return 0
     return len(text)
 

@@ -10,28 +10,19 @@ the top than what capture needs (a test holds the list), and nothing reads confi
 
 from __future__ import annotations
 
-import _signal
 import os
 import sys
 import time
 
-from ..capture.collect import Limits, collect
-from ..capture.kernel_dump import KernelDump
 from ..errors import UsageError, UsercrashError
 from ..model.event import DUMP_MODE_UNKNOWN, SOURCE_PIPE, CrashEvent
 from ..model.notes import NoteLog
 from ..model.types import TYPE_CHECKING, Pid, Tid
+from .collecting import ALONE_SECONDS, capture, complain, watch
 from .link import RUN_DIRECTORY, ServerLink
 
 if TYPE_CHECKING:
-    from types import FrameType
-
-    from ..model.snapshot import Snapshot
-
-# The server gives up a capture after 10 s; a second earlier we give up what hangs and
-# deliver the rest. Alone, everything after the release has to be done in ALONE_SECONDS.
-HELD_SECONDS = 9
-ALONE_SECONDS = 120
+    from ..config import Config
 
 EXPLANATION = """\
 usercrash_c collects a crash. The kernel starts it; people do not.
@@ -131,6 +122,7 @@ def _log_to_kernel() -> None:
 
 def collect_crash(arguments: Arguments) -> int:
     """Collect, let go, deliver; the exit status."""
+    started = time.monotonic_ns()
     event = CrashEvent(
         SOURCE_PIPE, time.time_ns(), Pid(arguments.pid), Tid(arguments.tid), arguments.signal,
         arguments.dump_mode, arguments.name, _boot_id(),
@@ -138,39 +130,25 @@ def collect_crash(arguments: Arguments) -> int:
     link = ServerLink(arguments.run, event)
     link.announce()
     notes = NoteLog()
-    started = time.monotonic_ns()
-    snapshot = _capture(event, arguments.pidfd, notes, link)
-    held = time.monotonic_ns() - started
+    found = capture(0, arguments.pidfd, event, notes, link, _close_core_stream, started)
     # The process is gone on its way. From here on only the report waits.
-    _watchdog(ALONE_SECONDS)
-    if snapshot is not None and b"status" in snapshot.facts:  # proved to be that process
+    watch(ALONE_SECONDS)
+    if found.snapshot is not None and b"status" in found.snapshot.facts:  # proved to be it
         from ..capture.log_tail import add_log_tail
 
-        add_log_tail(snapshot)
-    if link.deliver(event, snapshot, notes, held):
+        add_log_tail(found.snapshot)
+    if link.deliver(found):
         return 0
     from .alone import complete_alone
 
-    return complete_alone(link, event, snapshot, notes, arguments.config)
+    return complete_alone(link, found, lambda: configuration(link.run, arguments.config))
 
 
-def _capture(event: CrashEvent, pidfd: int, notes: NoteLog, link: ServerLink) -> Snapshot | None:
-    """The snapshot, None where there was nothing to take; the process is let go in any case."""
-    _watchdog(HELD_SECONDS)
-    try:
-        target = KernelDump.open(0, event, pidfd, notes)
-        try:
-            return collect(target, link.limits() or Limits())
-        finally:
-            _watchdog(0)
-            target.release()
-    except UsercrashError as error:
-        notes.add("capture", "the process", str(error))
-    except Exception as error:  # a mistake of ours must not cost the event
-        notes.add("capture", "the process", f"{type(error).__name__}: {error}")
-    finally:
-        _close_core_stream()
-    return None
+def configuration(run: str, named: str) -> Config:
+    """The one that is named, else the one that the server in `run` left, else the default."""
+    from ..server_config import load_effective
+
+    return load_effective(run, named)
 
 
 def _close_core_stream() -> None:
@@ -178,17 +156,6 @@ def _close_core_stream() -> None:
     null = os.open("/dev/null", os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
-
-
-def _watchdog(seconds: int) -> None:
-    """Raise TimeoutError in the main thread after `seconds`, and again each second, because
-    it ends only the one call that hangs; 0 ends the watch."""
-    _signal.signal(_signal.SIGALRM, _timed_out)
-    _signal.setitimer(_signal.ITIMER_REAL, seconds, 1.0)
-
-
-def _timed_out(number: int, frame: FrameType | None) -> None:
-    raise TimeoutError("took too long")
 
 
 def _boot_id() -> bytes:
@@ -214,8 +181,3 @@ def main() -> None:
     except Exception as error:  # started by the kernel there is no stderr object for a traceback
         complain(f"the crash of process {argv} is lost: {type(error).__name__}: {error}")
         sys.exit(1)
-
-
-def complain(text: str) -> None:
-    """Say it on standard error, in one line that the kernel's log can take."""
-    os.write(2, f"usercrash_c: {text}"[:800].encode("utf-8", "backslashreplace") + b"\n")

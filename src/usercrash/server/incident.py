@@ -7,18 +7,24 @@ the client has taken it back and publishes it alone; nothing was ever announced.
 from __future__ import annotations
 
 import enum
+import math
 import os
 import select
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 
 from .. import protocol
 from ..config import Config
 from ..errors import FormatError
+from ..model.types import Tid
 from ..pipeline import Crash
 from ..storage.events import EventLog
 from ..storage.store import Store
+from .jobs import Pool
+from .workers import Workers
 
 _SO_PEERPIDFD = 77  # <asm-generic/socket.h>, Linux 6.5
 # A client that goes on alone ends itself earlier (client/program.py).
@@ -34,31 +40,35 @@ class State(enum.Enum):
     DONE = "done"
 
 
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What all incidents work with. `workers` is None where the kernel offers no socket; `say`
+    is for people."""
+
+    config: Config
+    store: Store
+    log: EventLog
+    pool: Pool
+    workers: Workers | None
+    say: Callable[[str], None]
+
+
 class Incident:
-    """A connection with its deadline (monotonic seconds).
+    """A connection with its deadline (monotonic seconds), of the process `pid`."""
 
-    `submit` takes over the crash when it is collected or given up; `say` is for people.
-    """
-
-    def __init__(
-        self,
-        sock: socket.socket,
-        config: Config,
-        store: Store,
-        log: EventLog,
-        submit: Callable[[Crash], None],
-        say: Callable[[str], None],
-    ) -> None:
+    def __init__(self, sock: socket.socket, pid: int, desk: Desk) -> None:
         self.sock = sock
         self.state = State.CONNECTED
-        self.deadline = time.monotonic() + config.server.request_seconds
         self.crash: Crash | None = None
         self.pidfd = _peer_pidfd(sock)
-        self._config = config
-        self._store = store
-        self._log = log
-        self._submit = submit
-        self._say = say
+        self.deadline = time.monotonic() + desk.config.server.request_seconds
+        self._pid = pid
+        self._desk = desk
+        self._kernel = -1  # the kernel's connection, of a worker's crash
+        self._worker = desk.workers is not None and pid in desk.workers
+        if self._worker and desk.workers is not None:
+            self.deadline = math.inf  # it waits for a crash
+            desk.workers.waits(pid)
 
     def on_readable(self) -> None:
         """Take the packets that are there."""
@@ -85,10 +95,11 @@ class Incident:
     def _take(self, packet: object, fds: list[int]) -> None:
         """FormatError, with `fds` still open, for a packet that does not fit here."""
         crash = self.crash
-        if crash is None and isinstance(packet, protocol.Announce) and not fds:
+        if crash is None and isinstance(packet, protocol.Announce) and len(fds) <= self._worker:
+            self._kernel = fds[0] if fds else -1
             self._announced(packet)
         elif crash is not None and isinstance(packet, protocol.Files):
-            room = self._config.capture.max_files - len(crash.files)
+            room = self._desk.config.capture.max_files - len(crash.files)
             if packet.count != len(fds) or packet.first != len(crash.files) or len(fds) > room:
                 raise FormatError("descriptors that do not fit their numbers")
             crash.files.extend(fds)
@@ -98,18 +109,24 @@ class Incident:
             raise FormatError(f"{type(packet).__name__} out of turn")
 
     def _announced(self, packet: protocol.Announce) -> None:
+        desk = self._desk
         crash_id = os.urandom(16)
         name = crash_id.hex()
+        if self._worker and desk.workers is not None:
+            desk.workers.took(self._pid)
         try:
-            spool = self._store.create_spool(name)
+            spool = desk.store.create_spool(name)
         except OSError as error:
-            self._say(f"cannot make the files of a crash in {self._store.path}: {error.strerror}")
-            return self._refuse(f"{self._store.path}: {error.strerror}")
+            desk.say(f"cannot make the files of a crash in {desk.store.path}: {error.strerror}")
+            self._answer(
+                protocol.encode_refuse(protocol.Refuse(f"{desk.store.path}: {error.strerror}"))
+            )
+            return self.close()
         self.crash = Crash(name, packet.key, packet.event, spool.report, spool.core)
-        self._log.announced(name, packet.key, packet.event)
+        desk.log.announced(name, packet.key, packet.event)
         self.state = State.COLLECTING
-        self.deadline = time.monotonic() + self._config.server.capture_seconds
-        capture = self._config.capture
+        self.deadline = time.monotonic() + desk.config.server.capture_seconds
+        capture = desk.config.capture
         grant = protocol.Grant(
             crash_id, capture.max_memory_mb << 20, capture.crashing_stack_mb << 20,
             capture.other_stack_kb << 10, capture.max_files, capture.seconds,
@@ -119,14 +136,16 @@ class Incident:
         except OSError:
             self._hung_up("the client was gone before it had its files")
 
-    def _refuse(self, reason: str) -> None:
+    def _answer(self, packet: bytes) -> None:
         try:
-            protocol.send(self.sock, protocol.encode_refuse(protocol.Refuse(reason)))
+            protocol.send(self.sock, packet)
         except OSError:
-            self._say("a client was gone before it could be refused")
-        self.close()
+            self._desk.say("a client was gone before it had its answer")
 
     def _completed(self, crash: Crash, packet: protocol.Complete) -> None:
+        event = crash.event
+        event.signal = event.signal or packet.signal
+        event.tid = event.tid or Tid(packet.tid)
         if packet.files != len(crash.files):
             crash.interrupted = f"{packet.files - len(crash.files)} ELF files did not arrive"
         elif packet.core_size == 0:
@@ -135,11 +154,20 @@ class Incident:
 
     def give_up(self, why: str) -> None:
         """The deadline is over, or the client makes no sense: publish what is known."""
+        if self._kernel >= 0:
+            self._end_hold()
         if self.crash is None:
-            self._say(f"a connection without a crash: {why}")
+            self._desk.say(f"a connection without a crash: {why}")
             return self.close()
+        if self._worker and self._desk.workers is not None and self.peer_alive():
+            self._desk.workers.kill(self._pid)
         self.crash.interrupted = why
         self._finish(self.crash)
+
+    def _end_hold(self) -> None:
+        """Let the process go that a worker holds and cannot let go any more."""
+        with socket.socket(fileno=os.dup(self._kernel)) as kernel, suppress(OSError):
+            kernel.shutdown(socket.SHUT_RDWR)  # OSError: it was let go
 
     def _hung_up(self, why: str) -> None:
         if self.crash is not None and self.peer_alive():
@@ -148,6 +176,8 @@ class Incident:
             self.state = State.HANDED_BACK
             self.deadline = time.monotonic() + ALONE_SECONDS
             return
+        if self.crash is None and self._worker:
+            return self.close()  # it was told to leave, or it is seen by its wait status
         self.give_up(why)
 
     def settle(self) -> None:
@@ -164,7 +194,7 @@ class Incident:
             crash.interrupted = crash.interrupted or "the minicore is not whole"
         self.crash = None
         self.close()
-        self._submit(crash)
+        self._desk.pool.submit(crash)
 
     def peer_alive(self) -> bool:
         """Whether the client's process still runs (False where the kernel cannot tell)."""
@@ -178,9 +208,8 @@ class Incident:
         """Let go of everything but what the pool has taken over."""
         self.state = State.DONE
         self.sock.close()
-        if self.pidfd >= 0:
-            os.close(self.pidfd)
-            self.pidfd = -1
+        protocol.close_all(fd for fd in (self.pidfd, self._kernel) if fd >= 0)
+        self.pidfd = self._kernel = -1
 
 
 def core_is_whole(core: int) -> bool:

@@ -12,7 +12,6 @@ import click
 from .. import __version__
 from ..config import load_config
 from ..errors import UsercrashError
-from ..pipeline import preload
 from .loop import Server, say
 
 _PR_SET_DUMPABLE = 4  # <linux/prctl.h>
@@ -38,7 +37,6 @@ def command(config_path: str | None) -> None:
     os.umask(0o077)
     guard_against_ourselves()
     config = load_config(config_path)
-    preload()
     Server(config).run()
 
 

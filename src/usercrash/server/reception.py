@@ -1,0 +1,99 @@
+"""Takes the connections of clients and workers, and keeps their deadlines."""
+
+from __future__ import annotations
+
+import math
+import os
+import selectors
+import socket
+import struct
+import time
+
+from .incident import Desk, Incident, State
+
+_UCRED = struct.Struct("3i")  # struct ucred: pid, uid, gid (unix(7))
+
+
+class Reception:
+    """Accepts on the clients' socket; each connection becomes an incident."""
+
+    def __init__(
+        self, listener: socket.socket, selector: selectors.BaseSelector, desk: Desk
+    ) -> None:
+        self._listener = listener
+        self._selector = selector
+        self._desk = desk
+        self._incidents: set[Incident] = set()
+        selector.register(listener, selectors.EVENT_READ, self._accept)
+
+    @property
+    def collecting(self) -> int:
+        """How many crashes are being collected at the moment."""
+        return sum(one.state is State.COLLECTING for one in self._incidents)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, _ = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:  # out of descriptors: those in work will give some back
+                self._desk.say(f"accept: {error.strerror}")
+                time.sleep(0.01)
+                return
+            pid = peer(sock)
+            if pid is None:
+                sock.close()
+                continue
+            sock.setblocking(False)
+            incident = Incident(sock, pid, self._desk)
+            self._incidents.add(incident)
+            self._selector.register(
+                sock, selectors.EVENT_READ, lambda incident=incident: self._progress(incident)
+            )
+            self._progress(incident)  # the announcement is usually there already
+
+    def _progress(self, incident: Incident) -> None:
+        """Let the incident take what came, and see where it stands afterwards."""
+        sock = incident.sock.fileno()
+        incident.on_readable()
+        if incident.state in (State.HANDED_BACK, State.DONE):
+            self._selector.unregister(sock)
+        if incident.state is State.HANDED_BACK:
+            incident.sock.close()
+            self._selector.register(
+                incident.pidfd, selectors.EVENT_READ, lambda: self._settle(incident)
+            )
+        elif incident.state is State.DONE:
+            self._incidents.discard(incident)
+
+    def _settle(self, incident: Incident) -> None:
+        self._selector.unregister(incident.pidfd)
+        self._incidents.discard(incident)
+        incident.settle()
+
+    def next_due(self) -> float | None:
+        """Monotonic seconds of the earliest deadline; None without one."""
+        first = min((incident.deadline for incident in self._incidents), default=math.inf)
+        return None if first == math.inf else first
+
+    def act(self, now: float) -> None:
+        """Give up those that are past their deadlines."""
+        for incident in [one for one in self._incidents if now > one.deadline]:
+            if incident.state is State.HANDED_BACK:
+                self._settle(incident)
+                continue
+            self._selector.unregister(incident.sock)
+            self._incidents.discard(incident)
+            what = "request" if incident.state is State.CONNECTED else "completion notice"
+            incident.give_up(f"no {what} within its time")
+
+
+def peer(sock: socket.socket) -> int | None:
+    """The peer's process id if it is root or has our own uid; None for anybody else."""
+    try:
+        raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    except OSError:
+        return None
+    pid, uid, _ = _UCRED.unpack(raw)
+    return int(pid) if uid in (0, os.geteuid()) else None

@@ -1,0 +1,233 @@
+"""The workers behind the kernel's socket: how many there are, and that one that fails costs
+no more than itself."""
+
+from __future__ import annotations
+
+import gc
+import math
+import os
+import select
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable
+
+from ..analysis.sandbox import close_all_but
+from ..config import Config
+from ..worker.loop import Worker
+from .sockets import Listeners
+
+# A worker that has been at one crash for longer is blocked by something, not busy.
+BLOCKED_SECONDS = 0.05  # … and a crash that waits for longer is not being taken
+# How long one that is not needed any more stays, should another storm come.
+SPARE_SECONDS = 10.0
+# A worker that dies at once is not replaced at once.
+SETTLE_SECONDS = 1.0
+
+
+class _Known:
+    """One worker; times in monotonic seconds."""
+
+    __slots__ = ("born", "busy_since", "connected", "idle_since", "leaving", "pid")
+
+    def __init__(self, pid: int, now: float) -> None:
+        self.pid = pid
+        self.born = now
+        self.connected = False  # it has told us once that it waits
+        self.busy_since = 0.0  # 0: it waits
+        self.idle_since = now
+        self.leaving = False
+
+
+class Workers:
+    """Forks workers and follows what they do.
+
+    As many as configured are kept; one more is started when a crash waits and all the others
+    are blocked, up to the configured most, and leaves when it is not needed.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        listener: socket.socket,
+        listeners: Listeners,
+        selector: selectors.BaseSelector,
+        say: Callable[[str], None],
+    ) -> None:
+        self._config = config
+        self._listener = listener
+        self._look_at = math.inf  # when to see whether a crash still waits
+        self._last_taken = 0.0  # when a worker took one
+        self._listeners = listeners
+        self._say = say
+        self._known: dict[int, _Known] = {}
+        self._not_before = 0.0  # when the next fork may be, after a failure
+        self._stopping = False
+        # With none that wait, as many as can run at once are started without looking further.
+        self._at_once = max(config.server.workers, len(os.sched_getaffinity(0)))
+        self._most = max(config.server.max_workers, self._at_once)
+        # Told once of each connection, without being in the way of those who take it.
+        self._arrivals = select.epoll()
+        self._arrivals.register(listener.fileno(), select.EPOLLIN | select.EPOLLET)
+        selector.register(self._arrivals, selectors.EVENT_READ, self._arrived)
+
+    # -- numbers ----------------------------------------------------------------------
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for a crash (or are about to)."""
+        return sum(not one.busy_since and not one.leaving for one in self._known.values())
+
+    @property
+    def busy(self) -> int:
+        """How many have a crash in hand."""
+        return sum(one.busy_since > 0 for one in self._known.values())
+
+    def __contains__(self, pid: int) -> bool:
+        return pid in self._known
+
+    # -- what they tell ---------------------------------------------------------------
+
+    def took(self, pid: int) -> None:
+        """This worker has announced a crash."""
+        if one := self._known.get(pid):
+            one.busy_since = self._last_taken = time.monotonic()
+
+    def waits(self, pid: int) -> None:
+        """It has connected: it waits for its next crash."""
+        if one := self._known.get(pid):
+            one.connected = True
+            one.busy_since = 0.0
+            one.idle_since = time.monotonic()
+
+    def kill(self, pid: int) -> None:
+        """It hangs. If even this signal does not end it, it is replaced all the same."""
+        if one := self._known.get(pid):
+            self._say(f"worker {pid} hangs: killed")
+            one.leaving = True
+            os.kill(pid, signal.SIGKILL)  # our child, not reaped yet
+
+    def reap(self) -> None:
+        """Take note of workers that have ended."""
+        for pid, one in list(self._known.items()):
+            found, status = os.waitpid(pid, os.WNOHANG)
+            if not found:
+                continue
+            del self._known[pid]
+            if status and not self._stopping and not one.leaving:
+                self._say(f"worker {pid} ended with wait status {status}")
+                if time.monotonic() - one.born < SETTLE_SECONDS:
+                    self._not_before = time.monotonic() + SETTLE_SECONDS
+
+    # -- how many ---------------------------------------------------------------------
+
+    def act(self, now: float) -> None:
+        """Start those that are missing, let those go that are not needed."""
+        if now >= self._look_at:
+            self._look(now)
+        if self._stopping:
+            return
+        for _ in range(self._config.server.workers - len(self._there())):
+            if now < self._not_before or not self._fork():
+                break
+        self._dismiss_spare(now)
+
+    def next_due(self) -> float | None:
+        """Monotonic seconds of when `act` may have to do something; None if nothing is due."""
+        there = self._there()
+        times = [self._look_at]
+        if len(there) > self._config.server.workers:
+            idle = [one.idle_since for one in there if not one.busy_since]
+            times += [min(idle) + SPARE_SECONDS] if idle else []
+        if len(there) < self._config.server.workers and not self._stopping:
+            times.append(self._not_before)
+        first = min(times)
+        return None if first == math.inf else first
+
+    def _arrived(self) -> None:
+        """A crash has come. Usually a worker has it already."""
+        self._arrivals.poll(0)
+        now = time.monotonic()
+        if self._look_at == math.inf:
+            self._look_at = now if not self.waiting else now + BLOCKED_SECONDS
+
+    def _look(self, now: float) -> None:
+        """Start a worker for a crash that nobody takes: none is there, or all are blocked."""
+        poll = select.poll()
+        poll.register(self._listener, select.POLLIN)
+        if not poll.poll(0):
+            self._look_at = math.inf
+            return
+        there = self._there()
+        at_once = not self.waiting and len(there) < self._at_once
+        blocked = now - self._last_taken > BLOCKED_SECONDS and len(there) < self._most
+        if (at_once or blocked) and now >= self._not_before:
+            self._fork()
+        self._look_at = now + BLOCKED_SECONDS
+
+    def _there(self) -> list[_Known]:
+        """Those to count on: one that is to end, but hangs for good, is not among them."""
+        return [one for one in self._known.values() if not one.leaving]
+
+    def _dismiss_spare(self, now: float) -> None:
+        there = self._there()
+        spare = len(there) - self._config.server.workers
+        for one in sorted(there, key=lambda one: one.idle_since):
+            if spare <= 0:
+                return
+            if one.connected and not one.busy_since and now - one.idle_since > SPARE_SECONDS:
+                one.leaving = True
+                os.kill(one.pid, signal.SIGTERM)
+                spare -= 1
+
+    # -- beginning and end ------------------------------------------------------------
+
+    def _fork(self) -> bool:
+        server = os.getpid()
+        # Until the child has put our handlers away, a SIGTERM for it would be lost in them.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            pid = os.fork()
+            if pid == 0:
+                self._child(server)
+        except OSError as error:  # out of processes or memory: later
+            self._say(f"cannot start a worker: {error.strerror}")
+            self._not_before = time.monotonic() + SETTLE_SECONDS
+            return False
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        self._known[pid] = _Known(pid, time.monotonic())
+        return True
+
+    def _child(self, server: int) -> None:
+        """Never returns."""
+        code = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # ^C is the server's
+            for number in (signal.SIGTERM, signal.SIGCHLD):
+                signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+            close_all_but({self._listener.fileno(), self._listeners.lock})
+            gc.freeze()
+            Worker(self._config, self._listener, server, self._listeners.replaced).run()
+            code = 0
+        except BaseException as error:
+            self._say(f"worker: {error!r}")
+        finally:
+            os._exit(code)
+
+    def stop(self) -> None:
+        """Have them finish what they have, and what still waits in the socket, and end."""
+        self._stopping = True
+        for pid in self._known:
+            os.kill(pid, signal.SIGTERM)
+
+    def kill_all(self) -> None:
+        """End those that have not come to an end by themselves."""
+        for pid in self._known:
+            os.kill(pid, signal.SIGKILL)
+
+    def __len__(self) -> int:
+        return len(self._known)

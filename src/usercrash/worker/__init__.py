@@ -1,0 +1,1 @@
+"""A worker: what waits behind the kernel's coredump socket. The client behind another door."""

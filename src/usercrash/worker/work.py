@@ -1,0 +1,146 @@
+"""One crash behind the kernel's socket: who it is, announce, shake hands, collect, deliver."""
+
+from __future__ import annotations
+
+import _socket
+import os
+import socket
+import time
+
+from ..capture.procfs import read_at
+from ..client.collecting import ALONE_SECONDS, Collected, capture, watch
+from ..client.link import ServerLink
+from ..config import Config
+from ..errors import FormatError
+from ..model.event import SOURCE_SOCKET, CrashEvent
+from ..model.notes import NoteLog
+from ..model.types import Pid, Tid
+from .handshake import shake_hands
+from .logs import Logs
+from .peer import Peer, dumping_peer
+from .rehearsal import rehearse
+
+HANDSHAKE_SECONDS = 2.0
+_BOOT_ID = b"/proc/sys/kernel/random/boot_id"
+
+
+def boot_id() -> bytes:
+    """The boot's id, b"" where /proc/sys is hidden."""
+    try:
+        return read_at(None, _BOOT_ID, 64).strip()
+    except OSError:
+        return b""
+
+
+class Work:
+    """What a worker does with one connection after the other."""
+
+    def __init__(self, config: Config, boot: bytes) -> None:
+        self._config = config
+        self._boot = boot
+        self._logs = Logs()
+        self._children: set[int] = set()
+
+    def take(self, conn: socket.socket, prepared: _socket.socket | None, *, busy: bool) -> bool:
+        """Collect the crash whose connection this is; False if it was not the kernel's.
+
+        `prepared` is a connection to the server; `busy` says whether more crashes wait: then
+        what takes long and could be missed is left out.
+        """
+        started = time.monotonic_ns()
+        with conn:
+            peer = dumping_peer(conn)
+            if peer is None:
+                return False
+            event = self._event(peer)
+            link = ServerLink(self._config.paths.run, event, prepared)
+            link.announce(conn.fileno())
+            found = self._collect(conn, peer, event, link, started)
+        self._finish(link, found, busy=busy)
+        return True
+
+    def rehearse(self) -> None:
+        """Go through the motions once, so that the first crash is no slower than the second."""
+
+        def collect(conn: socket.socket, peer: Peer) -> None:
+            event = self._event(peer)
+            link = ServerLink(self._config.paths.run, event)
+            self._let_files_go(self._collect(conn, peer, event, link, time.monotonic_ns()))
+
+        rehearse(collect)
+
+    def _event(self, peer: Peer) -> CrashEvent:
+        return CrashEvent(
+            SOURCE_SOCKET, time.time_ns(), Pid(peer.pid), Tid(0), peer.signal, peer.dump_mode,
+            peer.comm, self._boot,
+        )  # fmt: skip
+
+    def _collect(
+        self, conn: socket.socket, peer: Peer, event: CrashEvent, link: ServerLink, started: int
+    ) -> Collected:
+        """Everything while the process is held; it is free afterwards."""
+        notes = NoteLog()
+
+        def let_go() -> None:
+            # Not only close: the server has the connection, too.
+            try:
+                conn.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                return  # it was killed: the kernel has hung up
+
+        try:
+            waits = shake_hands(conn, HANDSHAKE_SECONDS)
+        except FormatError as error:
+            let_go()
+            os.close(peer.pidfd)
+            notes.add("capture", "the process", error.message)
+            return Collected(event, notes, None, time.monotonic_ns() - started)
+        if not waits:
+            notes.add("capture", "all of it", "this kernel does not wait until it is taken")
+        return capture(os.dup(conn.fileno()), peer.pidfd, event, notes, link, let_go, started)
+
+    def _finish(self, link: ServerLink, found: Collected, *, busy: bool) -> None:
+        """The process is gone on its way. From here on only the report waits."""
+        watch(ALONE_SECONDS)
+        try:
+            if found.snapshot is not None and b"status" in found.snapshot.facts:
+                self._logs.add_tail(found.snapshot, journal=not busy)
+            if not link.deliver(found):
+                self._alone(link, found)
+        finally:
+            watch(0)
+            self._let_files_go(found)
+
+    @staticmethod
+    def _let_files_go(found: Collected) -> None:
+        for file in found.snapshot.files if found.snapshot else ():
+            if file.fd >= 0:
+                os.close(file.fd)
+
+    def _alone(self, link: ServerLink, found: Collected) -> None:
+        """Without a server: a child analyses and publishes, so that the next crash finds us."""
+        from ..client.alone import complete_alone
+
+        self.reap(at_most=_MAX_ALONE - 1)
+        child = os.fork()
+        if child:
+            self._children.add(child)
+            return
+        code = 1
+        try:
+            watch(ALONE_SECONDS)  # a timer is not inherited
+            code = complete_alone(link, found, lambda: self._config)
+        finally:
+            os._exit(code)
+
+    def reap(self, at_most: int = 0, *, wait: bool = True) -> None:
+        """Take note of children that have ended, until no more than `at_most` run."""
+        while self._children:
+            block = wait and len(self._children) > at_most
+            child, _ = os.waitpid(-1, 0 if block else os.WNOHANG)
+            if not child:
+                return
+            self._children.discard(child)
+
+
+_MAX_ALONE = 8

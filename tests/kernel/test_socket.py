@@ -1,0 +1,290 @@
+"""The kernel's own socket: real crashes through it, and all that can go wrong behind it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from tests.support.build import Built, build, programs
+from tests.support.kernel import Installation, run_to_death
+
+from usercrash.capture.identity import ended
+from usercrash.report import Report
+
+T = TypeVar("T")
+
+SHORT = "[server]\ncapture_seconds = 1.5\nworkers = 2\n"
+
+
+@pytest.fixture(scope="module")
+def crasher() -> Built:
+    return build(programs()["worker/debug"])
+
+
+@pytest.fixture
+def place() -> Iterator[Installation]:
+    with Installation(SHORT) as installation:
+        installation.start_server()
+        yield installation
+
+
+def until(look: Callable[[], T | None], seconds: float = 30.0) -> T:
+    deadline = time.monotonic() + seconds
+    while (found := look()) is None:
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.005)
+    return found
+
+
+def children(place: Installation) -> list[int]:
+    """The server's children: workers (and jobs, while an analysis runs)."""
+    assert place.server is not None
+    pid = place.server.pid
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(word) for word in text.split()]
+
+
+def workers(place: Installation, count: int) -> list[int]:
+    """Its workers, once there are so many children and no more."""
+    return until(lambda: found if len(found := children(place)) == count else None)
+
+
+def closed(place: Installation, count: int) -> list[dict[str, object]]:
+    def look() -> list[dict[str, object]] | None:
+        lines = [line for line in place.events() if line["what"] == "closed"]
+        return lines if len(lines) >= count else None
+
+    return until(look)
+
+
+def has_crashed(pid: int) -> bool:
+    """Whether this child of ours is being dumped, or was."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return "\nCoreDumping:\t1" in status or "\nState:\tZ" in status
+
+
+def names(report: Report) -> list[str | None]:
+    """The crashing thread's functions."""
+    return [frame.function for frame in report.threads[0].frames]
+
+
+def test_the_same_report_as_through_the_pipe(place: Installation, crasher: Built) -> None:
+    with place.receiving():
+        pipe = place.crash(crasher)
+    with place.receiving(entrance="socket"):
+        found = place.crash(crasher)
+    assert found.report.complete and found.report.notes == pipe.report.notes
+    assert found.report.event.source == "coredump_socket"
+    assert found.report.event.dump_mode == pipe.report.event.dump_mode == "user"
+    assert found.report.signal == pipe.report.signal
+    assert found.report.cause == pipe.report.cause
+    assert found.report.process.tid != found.report.process.pid
+    assert len(found.report.threads) == len(pipe.report.threads) == 9
+    assert names(found.report) == names(pipe.report)
+    assert len(found.report.open_files) == len(pipe.report.open_files)
+    assert {module.build_id for module in found.report.modules} == {
+        module.build_id for module in pipe.report.modules
+    }
+    assert found.announced["source"] == "coredump_socket"
+    assert found.announced["name"] == crasher.exe.name[:15]
+    assert closed(place, 2)[1]["outcome"] == "published"
+
+
+def test_one_worker_after_the_other_and_none_left_behind(
+    place: Installation, crasher: Built
+) -> None:
+    before = workers(place, 2)
+    with place.receiving(entrance="socket"):
+        for _ in range(5):
+            place.crash(crasher)
+    assert workers(place, 2) == before
+    for pid in before:
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            target = os.readlink(f"/proc/{pid}/fd/{name}")
+            ours = {"server.log", "server.lock", "null", "kmsg"}
+            assert not target.startswith("/") or os.path.basename(target) in ours, target
+
+
+def test_a_plain_client_is_turned_away(place: Installation, crasher: Built) -> None:
+    """Also one of root's, with whatever it says; and one that says nothing holds nobody up."""
+    path = str(place.run / "coredump.sock")
+    assert os.stat(path).st_mode & 0o777 == 0o600
+    silent = [socket.socket(socket.AF_UNIX) for _ in range(20)]
+    for one in silent:
+        one.settimeout(10)
+        one.connect(path)
+    for one in silent:
+        with one:
+            assert one.recv(100) == b""
+    with socket.socket(socket.AF_UNIX) as loud:
+        loud.connect(path)
+        try:
+            loud.sendall(b"\x10\0\0\0" * 10_000)
+        except OSError as error:
+            assert error.errno in (32, 104)
+    assert place.events() == []
+    with place.receiving(entrance="socket"):
+        place.crash(crasher)
+
+
+def test_a_plain_user_does_not_reach_it(place: Installation) -> None:
+    code = (
+        "import os, socket, sys; os.setgid(65534); os.setuid(65534); s = socket.socket(1);"
+        "s.connect(sys.argv[1])"
+    )
+    os.chmod(place.place, 0o755)
+    for name in ("coredump.sock", "crash.sock"):
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(place.run / name)],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert "PermissionError" in done.stderr
+
+
+def test_workers_that_are_killed_are_replaced(place: Installation, crasher: Built) -> None:
+    for pid in workers(place, 2):
+        os.kill(pid, signal.SIGKILL)
+    with place.receiving(entrance="socket"):
+        assert place.crash(crasher).report.complete
+    workers(place, 2)
+    assert "ended with wait status 9" in place.server_log
+
+
+def test_workers_that_hang_while_they_wait(place: Installation, crasher: Built) -> None:
+    """The kernel wakes one of them, which does nothing: another one has to take the crash."""
+    stopped = workers(place, 2)
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        with place.receiving(entrance="socket"):
+            assert place.crash(crasher).report.complete
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+
+
+def hooked(place: Installation, code: str) -> None:
+    """Start the server so that its workers run this first (`Work` is what they do)."""
+    module = place.place / "hook"
+    module.mkdir()
+    (module / "sitecustomize.py").write_text(f"from usercrash.worker.work import Work\n{code}")
+    old = os.environ.get("PYTHONPATH")
+    place.start_server(python_path=str(module))
+    assert os.environ.get("PYTHONPATH") == old
+
+
+HANG = """
+import os, time
+from usercrash.worker import work
+old, marker = work.capture, {marker!r}
+def capture(*rest):
+    if rest[2].name != b"rehearsal" and not os.path.exists(marker):
+        open(marker, "w").close()
+        {what}
+    return old(*rest)
+work.capture = capture
+"""
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        pytest.param("os.kill(os.getpid(), 19)", id="stops"),
+        pytest.param("os.kill(os.getpid(), 9)", id="is killed"),
+        pytest.param("os.kill(os.getpid(), 11)", id="crashes"),
+        pytest.param("raise MemoryError", id="fails"),
+        pytest.param("os._exit(0)", id="ends"),
+    ],
+)
+def test_a_worker_that_fails_with_a_crash_in_hand(crasher: Built, what: str) -> None:
+    """The process is let go, its event is published, the others are not disturbed, and the
+    failing worker's own end is no crash to collect."""
+    with Installation(SHORT) as place:
+        hooked(place, HANG.format(marker=str(place.place / "marker"), what=what))
+        with place.receiving(entrance="socket"):
+            assert run_to_death(crasher, place.place) == -signal.SIGSEGV
+            closed(place, 1)
+            assert place.crash(crasher).report.complete
+        lines = closed(place, 2)
+        assert sorted(str(line["outcome"]) for line in lines) == ["incomplete", "published"]
+        announced = [line for line in place.events() if line["what"] == "announced"]
+        assert [line["name"] for line in announced] == [crasher.exe.name[:15]] * 2
+        workers(place, 2)
+
+
+def test_a_process_killed_while_it_is_held(crasher: Built) -> None:
+    """By the one that waits for it: there is a report of what was read until then."""
+    with Installation(SHORT) as place:
+        kill = "os.kill(rest[2].pid, 9); time.sleep(0.05)"
+        hooked(place, HANG.format(marker=str(place.place / "marker"), what=kill))
+        with place.receiving(entrance="socket"):
+            assert run_to_death(crasher, place.place) in (-signal.SIGKILL, -signal.SIGSEGV)
+            (line,) = closed(place, 1)
+            assert line["outcome"] in ("published", "incomplete")
+            assert place.crash(crasher).report.complete
+
+
+def test_a_worker_alone(place: Installation, crasher: Built) -> None:
+    """The server is killed: its workers go on, until another one has its sockets."""
+    old = workers(place, 2)
+    pidfds = [os.pidfd_open(pid) for pid in old]
+    place.stop_server(signal.SIGKILL)
+    with place.receiving(entrance="socket"):
+        alone = place.crash(crasher)
+        assert alone.report.complete
+        assert any("server" in note.what for note in alone.report.notes)
+        place.start_server()
+        assert place.crash(crasher).report.complete
+    until(lambda: all(map(ended, pidfds)) or None)
+    for pidfd in pidfds:
+        os.close(pidfd)
+    assert len(closed(place, 2)) == 2
+
+
+def test_no_worker_waits(crasher: Built) -> None:
+    """For small machines: a worker is started at the crash, and leaves after a while."""
+    with Installation("[server]\nworkers = 0\n") as place:
+        place.start_server()
+        assert children(place) == []
+        with place.receiving(entrance="socket"):
+            assert place.crash(crasher).report.complete
+            assert place.crash(crasher).report.complete
+        workers(place, 1)
+
+
+def test_two_hundred_at_once(crasher: Built) -> None:
+    """All of them are counted, and none of them waits for an analysis."""
+    with Installation("[reports]\nslots = 300\n[server]\nworkers = 2\n") as place:
+        place.start_server()
+        with place.receiving(entrance="socket"):
+            processes = [
+                subprocess.Popen(crasher.argv, stdin=-3, stdout=-3, stderr=-3) for _ in range(200)
+            ]
+            assert {process.wait(60) for process in processes} == {-signal.SIGSEGV}
+        lines = closed(place, 200)
+        assert {line["outcome"] for line in lines} == {"published"}
+        pids = {int(str(line["pid"])) for line in place.events() if line["what"] == "announced"}
+        assert pids == {process.pid for process in processes}
+
+
+def test_a_stop_in_the_middle_of_a_storm(crasher: Built) -> None:
+    """The server ends in order: what came to its socket is collected, and analysed later."""
+    with Installation("[reports]\nslots = 300\n[server]\nworkers = 2\n") as place:
+        place.start_server()
+        with place.receiving(entrance="socket"):
+            processes = [
+                subprocess.Popen(crasher.argv, stdin=-3, stdout=-3, stderr=-3) for _ in range(40)
+            ]
+            until(lambda: all(has_crashed(process.pid) for process in processes) or None)
+            assert place.stop_server() == 0
+            place.start_server()
+            assert {process.wait(60) for process in processes} == {-signal.SIGSEGV}
+        assert {line["outcome"] for line in closed(place, 40)} <= {"published"}
