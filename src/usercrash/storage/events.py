@@ -71,6 +71,36 @@ class EventLog:
             line["why"] = why
         self._append(line)
 
+    def missed(
+        self,
+        pid: int,
+        comm: bytes,
+        why: str,
+        *,
+        time_ns: int,
+        count: int = 1,
+        boot_id: str = "",
+        seq: int = -1,
+    ) -> None:
+        """`count` crashes never came here: the kernel's log says so in its record `seq`.
+
+        `pid` (in the process's own namespace) is 0 and `comm` empty where that does not say whose.
+        """
+        line: dict[str, object] = {
+            "what": "missed", "pid": str(pid), "comm": comm.decode("utf-8", "backslashreplace"),
+            "why": why, "time_ns": str(time_ns), "count": count, "boot_id": boot_id, "seq": seq,
+        }  # fmt: skip
+        self._append(line)
+
+    def missed_until(self, boot_id: str) -> int:
+        """The last record of this boot's kernel log that has a line of `missed`; -1 for none."""
+        found = -1
+        for line in self.lines():
+            seq = line.get("seq")
+            if line.get("what") == "missed" and line.get("boot_id") == boot_id:
+                found = max(found, seq if isinstance(seq, int) else -1)
+        return found
+
     def _append(self, line: dict[str, object]) -> None:
         data = json.dumps({"at": time.time_ns(), **line}).encode() + b"\n"
         try:
