@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 KERNEL_FACT, JOURNAL_FACT = b"@log/kernel", b"@log/journal"
 LINES = 50
 JOURNAL_SECONDS = 2.0
+CODE_LINE = b"Code: "
 
 _KMSG = "/dev/kmsg"
 _RECORD = 8192  # PRINTK_MESSAGE_MAX is 2048, and the escapes of its bytes
@@ -85,17 +86,29 @@ def kernel_lines(records: Iterable[bytes], numbers: set[int]) -> list[bytes]:
     found: list[bytes] = []
     belongs = False
     for record in records:
-        head, semicolon, rest = record.partition(b";")
-        message = rest.partition(b"\n")[0]
-        fields = head.split(b",")
-        if not semicolon or len(fields) < 3 or not fields[2].isdigit():
+        time_us, message = parse_record(record)
+        if time_us < 0:
             continue
         belongs = any(mark in message for mark in marks) or (
-            belongs and message.startswith(b"Code: ")
+            belongs and message.startswith(CODE_LINE)
         )
         if belongs:
-            found.append(b"[%d.%06d] %s" % (*divmod(int(fields[2]), 1_000_000), message))
+            found.append(shown(time_us, message))
     return found[-LINES:]
+
+
+def parse_record(record: bytes) -> tuple[int, bytes]:
+    """Time since boot in microseconds (-1 for what is no record) and message of a record."""
+    head, semicolon, rest = record.partition(b";")
+    fields = head.split(b",")
+    if not semicolon or len(fields) < 3 or not fields[2].isdigit():
+        return -1, b""
+    return int(fields[2]), rest.partition(b"\n")[0]
+
+
+def shown(time_us: int, message: bytes) -> bytes:
+    """A message as it stands in reports."""
+    return b"[%d.%06d] %s" % (*divmod(time_us, 1_000_000), message)
 
 
 def journal_text(pid: int) -> bytes:

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections import deque
+import re
+from collections import OrderedDict, deque
 
-from ..capture.log_tail import KERNEL_FACT, add_journal, has_journal, kernel_lines
+from ..capture.log_tail import (
+    CODE_LINE,
+    KERNEL_FACT,
+    LINES,
+    add_journal,
+    has_journal,
+    parse_record,
+    shown,
+)
 from ..capture.procfs import reason
 from ..model.snapshot import Snapshot
 
 _KMSG = "/dev/kmsg"
 _RECORD = 8192
-_KEPT = 4000  # records that name a process
+_MAX_PROCESSES = 1000  # of which lines are kept
+_NAMED = re.compile(rb"\[(\d{1,10})\]:")
 _JOURNALCTL = b"journalctl\n"
+
+
+Line = tuple[int, bytes]  # microseconds since boot, and as it stands in reports
 
 
 class Logs:
@@ -21,7 +34,8 @@ class Logs:
     def __init__(self) -> None:
         self._fd = -1
         self._why = ""
-        self._records: deque[bytes] = deque(maxlen=_KEPT)
+        self._lines: OrderedDict[int, deque[Line]] = OrderedDict()  # by process or thread id
+        self._last = 0  # whom the last record named
         try:
             self._fd = os.open(_KMSG, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             self._read()
@@ -34,10 +48,16 @@ class Logs:
         if self._fd < 0:
             snapshot.notes.add("log", "the kernel's log", self._why)
         else:
-            self._read()
-            lines = kernel_lines(self._records, {event.pid, event.tid})
+            try:
+                self._read()
+            except OSError as error:
+                snapshot.notes.add("log", "the kernel's log", reason(error))
+            lines: set[Line] = set()  # one may name both
+            for number in (event.pid, event.tid):
+                lines.update(self._lines.get(number, ()))
             if lines:
-                snapshot.facts[KERNEL_FACT] = b"\n".join(lines)
+                last = sorted(lines, key=lambda line: line[0])[-LINES:]
+                snapshot.facts[KERNEL_FACT] = b"\n".join(text for _, text in last)
         # A journalctl that crashes whenever it is asked must not be asked about itself.
         if snapshot.facts.get(b"comm") == _JOURNALCTL:
             return
@@ -47,7 +67,7 @@ class Logs:
             snapshot.notes.add("log", "the journal", "not asked while other crashes waited")
 
     def _read(self) -> None:
-        """Take the records that are new; those that name no process are of no use."""
+        """Take the records that are new."""
         while True:
             try:
                 record = os.read(self._fd, _RECORD)
@@ -55,5 +75,17 @@ class Logs:
                 return
             except BrokenPipeError:
                 continue  # the next one was overwritten: go on with what follows
-            if b"]: " in record or b";Code: " in record:
-                self._records.append(record)
+            self._keep(*parse_record(record))
+
+    def _keep(self, time_us: int, message: bytes) -> None:
+        """Keep a line that names a process; one of code bytes belongs to the one before it."""
+        numbers = [int(number) for number in _NAMED.findall(message)]
+        if not numbers and message.startswith(CODE_LINE):
+            numbers = [self._last]
+        self._last = numbers[0] if numbers else 0
+        line = (time_us, shown(time_us, message))
+        for number in filter(None, numbers):
+            self._lines.setdefault(number, deque(maxlen=LINES)).append(line)
+            self._lines.move_to_end(number)
+            if len(self._lines) > _MAX_PROCESSES:
+                self._lines.popitem(last=False)
