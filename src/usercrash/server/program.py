@@ -10,8 +10,9 @@ import sys
 import click
 
 from .. import __version__
-from ..config import load_config
+from ..config import Config, load_config
 from ..errors import UsercrashError
+from ..system.entrance import PIPE, Entrance
 from .loop import Server, say
 
 _PR_SET_DUMPABLE = 4  # <linux/prctl.h>
@@ -26,18 +27,35 @@ def guard_against_ourselves() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def leave_socket(config_path: str | None) -> None:
+    """The pipe's pattern again, also where a wrong configuration was what ended the server."""
+    try:
+        config = load_config(config_path)
+    except UsercrashError:
+        config = Config()
+    Entrance(config.paths.run, PIPE, say).close()
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--config", "config_path", metavar="FILE", help="Another configuration file.")
+@click.option("--enter", is_flag=True, help="Only point core_pattern to the server's socket.")
+@click.option("--leave", is_flag=True, help="Only point core_pattern back to usercrash_c.")
 @click.version_option(__version__, prog_name="usercrash_s")
-def command(config_path: str | None) -> None:
+def command(config_path: str | None, enter: bool, leave: bool) -> None:
     """Collect the crashes of this machine, until SIGTERM.
 
     Runs in the foreground, quiet when all is well. `usercrash install` makes it start at boot.
     """
     os.umask(0o077)
     guard_against_ourselves()
+    if leave:
+        leave_socket(config_path)
+        return
     config = load_config(config_path)
-    Server(config).run()
+    if enter:
+        Entrance(config.paths.run, config.server.entrance, say).open()
+    else:
+        Server(config).run()
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ where a pattern of ours stands.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable
 
 from ..errors import UsercrashError
@@ -103,6 +104,14 @@ def shares_paths_with_the_kernel() -> bool:
     return os.readlink("/proc/self/ns/pid") == _INITIAL_PID_NAMESPACE and not host.in_chroot()
 
 
+def _has_own_mounts() -> bool:
+    """Whether our mount namespace is not init's: the kernel takes no `@@` from there (EINVAL)."""
+    try:
+        return os.readlink("/proc/self/ns/mnt") != os.readlink("/proc/1/ns/mnt")
+    except OSError:
+        return False  # not ours to look at: the kernel will tell
+
+
 class Entrance:
     """core_pattern, as the server in `run` moves it. `say` hears what could not be done.
 
@@ -112,6 +121,7 @@ class Entrance:
     def __init__(self, run: str, wish: str, say: Say) -> None:
         self._say = say
         self._wish = wish
+        self._path = f"{run}/{KERNEL_SOCKET}"
         self._socket = socket_pattern(run)
         try:
             chosen = pattern_for(run, wish, say)
@@ -123,13 +133,20 @@ class Entrance:
         self.wanted_socket = chosen == self._socket
 
     def open(self) -> None:
-        """Crashes to the server's socket, on which it listens by now."""
+        """Crashes to the server's socket, on which it listens by now.
+
+        From within a service with mounts of its own this does nothing: its unit has
+        `usercrash_s --enter` for it, which runs outside of them.
+        """
         if not self.wanted_socket:
             self.close()  # a server before us may have wanted it, and been killed
             return
         present = self._present()
         if present == self._pipe:
-            self._set(self._socket)
+            if not self._listens():
+                self._say(f"no server listens at {self._path}: core_pattern stays as it is")
+            elif not _has_own_mounts():
+                self._set(self._socket)
         elif present != self._socket and self._wish == SOCKET:
             self._say(f"core_pattern is not from usercrash, and stays as it is: {present}")
 
@@ -137,6 +154,12 @@ class Entrance:
         """Crashes to the client behind the pipe; to be called while the server still listens."""
         if self._pipe and self._present() == self._socket:
             self._set(self._pipe)
+
+    def _listens(self) -> bool:
+        try:
+            return stat.S_ISSOCK(os.lstat(self._path).st_mode)
+        except OSError:
+            return False
 
     def _present(self) -> str:
         try:
