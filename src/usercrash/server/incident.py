@@ -24,6 +24,7 @@ from ..pipeline import Crash
 from ..storage.events import EventLog
 from ..storage.store import Store
 from .jobs import Pool
+from .tally import Tally
 from .workers import Workers
 
 _SO_PEERPIDFD = 77  # <asm-generic/socket.h>, Linux 6.5
@@ -42,14 +43,16 @@ class State(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What all incidents work with. `workers` is None where the kernel offers no socket; `say`
-    is for people."""
+    """What all incidents work with. `workers` is None where the kernel offers no socket;
+    `describe` gives the server's state as JSON; `say` is for people."""
 
     config: Config
     store: Store
     log: EventLog
     pool: Pool
+    tally: Tally
     workers: Workers | None
+    describe: Callable[[], bytes]
     say: Callable[[str], None]
 
 
@@ -98,6 +101,9 @@ class Incident:
         if crash is None and isinstance(packet, protocol.Announce) and len(fds) <= self._worker:
             self._kernel = fds[0] if fds else -1
             self._announced(packet)
+        elif crash is None and isinstance(packet, protocol.Status) and not fds:
+            self._answer(protocol.encode_state(protocol.State(self._desk.describe())))
+            self.close()
         elif crash is not None and isinstance(packet, protocol.Files):
             room = self._desk.config.capture.max_files - len(crash.files)
             if packet.count != len(fds) or packet.first != len(crash.files) or len(fds) > room:
@@ -124,6 +130,7 @@ class Incident:
             return self.close()
         self.crash = Crash(name, packet.key, packet.event, spool.report, spool.core)
         desk.log.announced(name, packet.key, packet.event)
+        desk.tally.announced(packet.event.pid)
         self.state = State.COLLECTING
         self.deadline = time.monotonic() + desk.config.server.capture_seconds
         capture = desk.config.capture
@@ -146,6 +153,7 @@ class Incident:
         event = crash.event
         event.signal = event.signal or packet.signal
         event.tid = event.tid or Tid(packet.tid)
+        self._desk.tally.held(event.pid, packet.comm or event.name, event.source, packet.hold_ns)
         if packet.files != len(crash.files):
             crash.interrupted = f"{packet.files - len(crash.files)} ELF files did not arrive"
         elif packet.core_size == 0:

@@ -54,6 +54,20 @@ class Pool:
         self._waiting.append(Job(crash, analyse))
         self._start_waiting()
 
+    @property
+    def waiting(self) -> int:
+        """How many crashes wait for their analysis."""
+        return len(self._waiting)
+
+    @property
+    def running(self) -> int:
+        """How many are being analysed."""
+        return len(self._running)
+
+    def full(self) -> bool:
+        """Whether of a further crash only the facts are to be kept."""
+        return len(self._waiting) >= self._config.queue.crashes
+
     def known(self) -> set[str]:
         """The ids of all crashes that wait or run."""
         return {job.crash.id for job in (*self._waiting, *self._running.values())}

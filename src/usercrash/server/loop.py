@@ -15,6 +15,7 @@ import socket
 import time
 from collections.abc import Callable
 
+from .. import server_state
 from ..config import Config
 from ..pipeline import preload
 from ..server_config import save_effective
@@ -23,9 +24,11 @@ from ..storage.store import Store
 from ..system.entrance import Entrance
 from .incident import Desk
 from .jobs import Pool
+from .missed import MissedCrashes
 from .reception import Reception
 from .recovery import Recovery
 from .sockets import open_listeners
+from .tally import Tally
 from .workers import Workers
 
 RECOVERY_SECONDS = 0.25
@@ -43,6 +46,7 @@ class Server:
         self._selector = selectors.DefaultSelector()
         self._store = Store(config.paths.reports, config.reports.slots, create=True)
         self._log = EventLog(config.paths.state, say)
+        self._tally = Tally()
         self._pool = Pool(config, self._store, self._log, say)
         self._recovery = Recovery(config, self._store, self._log, self._pool.submit)
         self._workers: Workers | None = None
@@ -57,6 +61,9 @@ class Server:
             say,
         )
         self._reception = Reception(self._listeners.clients, self._selector, desk)
+        self._missed = MissedCrashes(
+            config.paths.state, self._selector, self._tally, self._log, say
+        )
         self._stopping = False
         self._wake, self._wake_end = socket.socketpair()
 
@@ -105,7 +112,7 @@ class Server:
 
     def _turn(self, latest: float | None = None) -> None:
         """Wait for something to do, until `latest` (monotonic) at most, and do it."""
-        due = [self._pool.next_deadline(), self._reception.next_due()]
+        due = [self._pool.next_deadline(), self._reception.next_due(), self._missed.next_due()]
         due.append(latest)
         if self._workers is not None:
             due.append(self._workers.next_due())
@@ -121,6 +128,7 @@ class Server:
     def _act(self, now: float) -> None:
         self._pool.expire(now)
         self._reception.act(now)
+        self._missed.act(now)
         if self._workers is not None:
             self._workers.act(now)
         if self._recovery.ids():
@@ -139,7 +147,30 @@ class Server:
             self._turn(deadline)
         if self._workers is not None:
             self._workers.kill_all()
+        self._missed.close()
         self._listeners.close()
+
+    def _describe(self) -> bytes:
+        """The server's state as JSON."""
+        server, workers = self._config.server, self._workers
+        state = self._tally.state(
+            listening=workers is not None,
+            workers=server_state.Workers(
+                waiting=workers.waiting if workers else 0,
+                busy=workers.busy if workers else 0,
+                wanted=server.workers,
+            ),
+            queue=server_state.Queue(
+                waiting=self._pool.waiting,
+                running=self._pool.running,
+                crashes=self._config.queue.crashes,
+                megabytes=self._config.queue.megabytes,
+                full=self._pool.full(),
+            ),
+            watching=self._missed.watching,
+            overwritten=self._missed.overwritten,
+        )
+        return server_state.encode(state)
 
 
 def notify(state: str, *, wanted: bool = True) -> None:
