@@ -53,13 +53,9 @@ class Server:
         if kernel := self._listeners.kernel:
             self._workers = Workers(config, kernel, self._listeners, self._selector, say)
         desk = Desk(
-            config,
-            self._store,
-            self._log,
-            self._pool,
-            self._workers,
-            say,
-        )
+            config, self._store, self._log, self._pool, self._tally, self._workers,
+            self._describe, say,
+        )  # fmt: skip
         self._reception = Reception(self._listeners.clients, self._selector, desk)
         self._missed = MissedCrashes(
             config.paths.state, self._selector, self._tally, self._log, say
