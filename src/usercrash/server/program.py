@@ -12,6 +12,7 @@ import click
 from .. import __version__
 from ..config import Config, load_config
 from ..errors import UsercrashError
+from ..system import host
 from ..system.entrance import PIPE, Entrance
 from .loop import Server, say
 
@@ -53,6 +54,8 @@ def command(config_path: str | None, enter: bool, leave: bool) -> None:
         return
     config = load_config(config_path)
     if enter:
+        if host.has_own_mounts():  # a command of the unit
+            host.join_mounts_of_init()
         Entrance(config.paths.run, config.server.entrance, say).open()
     else:
         Server(config).run()

@@ -104,14 +104,6 @@ def shares_paths_with_the_kernel() -> bool:
     return os.readlink("/proc/self/ns/pid") == _INITIAL_PID_NAMESPACE and not host.in_chroot()
 
 
-def _has_own_mounts() -> bool:
-    """Whether our mount namespace is not init's: the kernel takes no `@@` from there (EINVAL)."""
-    try:
-        return os.readlink("/proc/self/ns/mnt") != os.readlink("/proc/1/ns/mnt")
-    except OSError:
-        return False  # not ours to look at: the kernel will tell
-
-
 class Entrance:
     """core_pattern, as the server in `run` moves it. `say` hears what could not be done.
 
@@ -145,7 +137,7 @@ class Entrance:
         if present == self._pipe:
             if not self._listens():
                 self._say(f"no server listens at {self._path}: core_pattern stays as it is")
-            elif not _has_own_mounts():
+            elif not host.has_own_mounts():  # else EINVAL, from Linux 6.16 on
                 self._set(self._socket)
         elif present != self._socket and self._wish == SOCKET:
             self._say(f"core_pattern is not from usercrash, and stays as it is: {present}")

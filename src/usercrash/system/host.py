@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pwd
 import shutil
@@ -11,6 +12,7 @@ from ..errors import UsercrashError
 
 ACCOUNT = "usercrash"
 _SECONDS = 60
+_CLONE_NEWNS = 0x00020000  # <linux/sched.h>
 
 
 def systemd_runs() -> bool:
@@ -33,6 +35,29 @@ def in_chroot() -> bool:
             return False
         seen = True
     return seen
+
+
+def has_own_mounts() -> bool:
+    """Whether our mount namespace is not init's."""
+    try:
+        return os.readlink("/proc/self/ns/mnt") != os.readlink("/proc/1/ns/mnt")
+    except OSError:
+        return False  # not ours to look at
+
+
+def join_mounts_of_init() -> None:
+    """Move this process, which must have one thread, into init's mount namespace.
+
+    UsercrashError if the kernel refuses (without CAP_SYS_ADMIN, or in a container).
+    """
+    try:
+        # (os.setns comes with Python 3.12.)
+        with open("/proc/1/ns/mnt", "rb") as mounts:
+            libc = ctypes.CDLL(None, use_errno=True)
+            if libc.setns(mounts.fileno(), _CLONE_NEWNS) != 0:
+                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    except OSError as error:
+        raise UsercrashError(f"cannot enter init's mount namespace: {error.strerror}") from error
 
 
 def run(*command: str) -> None:
