@@ -27,7 +27,7 @@ from .work import Work, boot_id
 MAX_CRASHES = 500
 MAX_GROWTH = 48 << 20  # bytes of memory since the start
 _LOOK_SECONDS = 1.0  # how often a worker without a server looks for the next one
-_DRAIN_SECONDS = 0.5
+_DRAIN_SECONDS = 0.1  # for those that have read core_pattern and not connected yet
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -109,7 +109,7 @@ class Worker:
 
     def _accept_last(self) -> socket.socket | None:
         """What was on its way to us when we were told to leave."""
-        self._readable(_DRAIN_SECONDS if self._orphan else 0.0)
+        self._readable(_DRAIN_SECONDS)
         return self._accept_now()
 
     def _accept_now(self) -> socket.socket | None:
