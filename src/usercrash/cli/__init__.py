@@ -18,7 +18,7 @@ from .. import __version__
 from ..errors import UsercrashError
 from .common import Settings
 
-VERBS = ("list", "show", "analyze", "run", "install", "uninstall")
+VERBS = ("list", "show", "status", "analyze", "run", "install", "uninstall")
 
 _EXIT_INTERRUPTED = 128 + 2  # what a shell reports for a program that SIGINT ended
 

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 # Styles: what a span is; render.screen gives them colours.
-PLAIN, TITLE, HEADING, LABEL, CAUSE, FUNCTION, PLACE, DIM, BAD, DOUBT = (
-    "", "title", "heading", "label", "cause", "function", "place", "dim", "bad", "doubt",
+PLAIN, TITLE, HEADING, LABEL, CAUSE, FUNCTION, PLACE, DIM, BAD, DOUBT, GOOD = (
+    "", "title", "heading", "label", "cause", "function", "place", "dim", "bad", "doubt", "good",
 )  # fmt: skip
 
 MIN_WIDTH = 40

@@ -6,7 +6,7 @@ import io
 from typing import TYPE_CHECKING
 
 from ..report import Report
-from .layout import BAD, CAUSE, DIM, DOUBT, FUNCTION, HEADING, LABEL, PLACE, TITLE, Paper
+from .layout import BAD, CAUSE, DIM, DOUBT, FUNCTION, GOOD, HEADING, LABEL, PLACE, TITLE, Paper
 from .text import report_paper, stacks_paper
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ _STYLES = {
     DIM: "dim",
     BAD: "bold red",
     DOUBT: "yellow",
+    GOOD: "bold green",
 }
 
 
@@ -30,11 +31,16 @@ def render_screen(
     report: Report, *, part: str = "full", color: bool = False, width: int = 80
 ) -> str:
     """The text for a terminal of `width` columns; `part` is "first" (the first screen), "full"
-    or "stacks"; with `color`, ANSI colours (otherwise plain text, without importing rich)."""
+    or "stacks"."""
     if part == "stacks":
         paper = stacks_paper(report, width=width)
     else:
         paper = report_paper(report, first_screen_only=part == "first", width=width)
+    return paper_text(paper, color=color)
+
+
+def paper_text(paper: Paper, *, color: bool) -> str:
+    """The lines for a terminal; with `color`, ANSI colours (else without importing rich)."""
     if not color:
         return paper.text()
     from rich.console import Console

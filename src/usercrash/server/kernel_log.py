@@ -138,10 +138,11 @@ class KernelLog:
         self._say = say
         self._path = os.path.join(state, PLACE)
         self._fd = -1
-        self._next = 0  # the first sequence number that is not read
+        self._next = -1  # the first sequence number that is not read; -1: whichever comes
         self._kept = -1
         self.overwritten = 0  # records that nobody will read
         self.resumed = False  # whether there was a reader before
+        self.counted_until: int | None = None  # for count_missed: what that one has recorded
         self.boot_id = ""
         try:
             with open(BOOT_ID, encoding="ascii") as file:
@@ -191,15 +192,16 @@ class KernelLog:
             fd = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             with os.fdopen(fd, "rb") as file:
                 boot_id, number = file.read(128).split()
+            here = boot_id.decode() == self.boot_id
             # Of an earlier boot: all that this one has written is new.
-            self._next = int(number) if boot_id.decode() == self.boot_id else 0
+            self._next = int(number) * here
             self.resumed = True
         except (OSError, ValueError):
-            while sum(1 for _ in self._records(told=False)):
+            while sum(1 for _ in self._records()):
                 continue
             self.keep_place()
 
-    def _records(self, told: bool = True) -> Iterator[tuple[int, int, bytes]]:
+    def _records(self) -> Iterator[tuple[int, int, bytes]]:
         """Sequence number, microseconds since boot and message of the kernel's own records."""
         for _ in range(_MAX_RECORDS):
             if self._fd < 0:
@@ -220,7 +222,7 @@ class KernelLog:
             priority, seq, ticks = (int(prefix[group]) for group in (1, 2, 3))
             if seq < self._next:
                 continue
-            if seq > self._next and told:
+            if 0 <= self._next < seq:
                 self._gap(seq - self._next)
             self._next = seq + 1
             if priority >> 3 == 0:

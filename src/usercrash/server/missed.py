@@ -18,12 +18,13 @@ DELAY_SECONDS = 1.0
 def count_missed(kernel_log: KernelLog, tally: Tally, log: EventLog) -> None:
     """Read the kernel's log, and count and record what is new in it."""
     found = kernel_log.read()
-    if found and kernel_log.resumed:
+    if found and kernel_log.counted_until is None:
         # The one before us may have been killed before it kept its place.
-        kernel_log.resumed = False
-        last = log.missed_until(kernel_log.boot_id)
-        found = [one for one in found if one.seq > last]
+        recorded = log.missed_until(kernel_log.boot_id) if kernel_log.resumed else -1
+        kernel_log.counted_until = recorded
     for one in found:
+        if kernel_log.counted_until is not None and one.seq <= kernel_log.counted_until:
+            continue
         if one.pid and tally.knows(one.pid, one.time_ns):
             continue  # the kernel gave up on a client that had begun, and did its work
         tally.missed(one.crashes)

@@ -1,0 +1,92 @@
+"""Asks a running server how it is, and tells in one line why there is no answer."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from dataclasses import dataclass
+
+from .. import protocol, server_state
+from ..errors import FormatError
+
+ANSWER_SECONDS = 2.0
+
+_UCRED = struct.Struct("3i")  # struct ucred: pid, uid, gid (unix(7))
+_LISTENS = 0x10000  # __SO_ACCEPTCON of <linux/net.h>
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Either `state`, or `why` there is none; `hidden`: we may not ask."""
+
+    state: server_state.State | None = None
+    why: str = ""
+    hidden: bool = False
+
+
+def ask_server(run: str) -> Answer:
+    """What the server in the run directory says, within ANSWER_SECONDS."""
+    kind = socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC
+    with socket.socket(socket.AF_UNIX, kind) as sock:
+        sock.settimeout(ANSWER_SECONDS)
+        try:
+            sock.connect(os.path.join(run, protocol.SOCKET_NAME))
+        except PermissionError:
+            return Answer(why="the server answers only root", hidden=True)
+        except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
+            return Answer(why="the server is not running")
+        except (BlockingIOError, TimeoutError):
+            return Answer(why=f"the server{_pid_of(sock)} takes no connections: it hangs")
+        except OSError as error:
+            return Answer(why=f"the server's socket in {run}: {error.strerror or error}")
+        return _answer(sock)
+
+
+def _answer(sock: socket.socket) -> Answer:
+    pid = _pid_of(sock)
+    try:
+        protocol.send(sock, protocol.encode_status())
+        data, fds = protocol.receive(sock)
+        protocol.close_all(fds)
+        if not data:
+            raise ConnectionResetError
+        packet = protocol.decode(data)
+        if not isinstance(packet, protocol.State):
+            raise FormatError(f"{type(packet).__name__} instead of a state")
+        return Answer(server_state.decode(packet.json))
+    except TimeoutError:
+        return Answer(why=f"the server{pid} does not answer within {ANSWER_SECONDS:.0f} s")
+    except (ConnectionResetError, BrokenPipeError):
+        return Answer(why=f"the server{pid} hung up: it is of another version, or ends")
+    except OSError as error:
+        return Answer(why=f"the server{pid} cannot be asked: {error.strerror}")
+    except FormatError as error:
+        return Answer(why=f"the server's{pid} answer makes no sense: {error}")
+
+
+def _pid_of(sock: socket.socket) -> str:
+    """` (pid N)` of who listens; "" where that is systemd, which only holds the socket."""
+    try:
+        raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    except OSError:
+        return ""
+    pid = _UCRED.unpack(raw)[0]
+    return f" (pid {pid})" if pid > 1 else ""
+
+
+def somebody_listens(path: str) -> bool:
+    """Whether a process listens on the socket `path`, without connecting to it.
+
+    From /proc/net/unix, which shows the name it was bound to: the server binds beside.
+    """
+    try:
+        with open("/proc/net/unix", "rb") as file:
+            rows = [line.split(maxsplit=7) for line in file]
+    except OSError:
+        return False
+    names = {os.fsencode(name) for name in (path, f"{path}.new")}
+    for row in rows[1:]:
+        if len(row) == 8 and row[7].rstrip(b"\n") in names and int(row[3], 16) & _LISTENS:
+            return True
+    return False
