@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -13,9 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from usercrash import protocol
 from usercrash.cli import run_program
 from usercrash.errors import UsercrashError
 from usercrash.system import bundle, files, host, record, sysctl
+from usercrash.system.entrance import KERNEL_SOCKET
 from usercrash.system.install import Installer
 from usercrash.system.uninstall import Uninstaller
 
@@ -289,10 +292,11 @@ def test_account_file_is_understood(tree: Tree) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd is not installed")
-def test_unit_has_no_mistakes(tree: Tree) -> None:
+def test_units_have_no_mistakes(tree: Tree) -> None:
     tree.install()
+    units = [files.UNIT, files.SOCKET_UNIT]
     done = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", f"--root={tree.root}", files.UNIT],
+        ["systemd-analyze", "verify", "--man=no", f"--root={tree.root}", *units],
         capture_output=True,
         text=True,
         check=False,
@@ -300,6 +304,16 @@ def test_unit_has_no_mistakes(tree: Tree) -> None:
     # The tree has no sysinit.target; whatever it says of the unit itself is a mistake.
     complaints = [line for line in done.stderr.splitlines() if "sysinit.target" not in line]
     assert complaints == []
+
+
+def test_both_units_are_enabled(tree: Tree) -> None:
+    tree.install()
+    for link, target in files.WANTS.items():
+        assert os.readlink(tree.at(link)) == target and tree.at(target).is_file()
+    units = b"".join(tree.at(path).read_bytes() for path in files.WANTS.values()).decode()
+    for path in re.findall(r"^(?:Listen\w+|ExecStart)=(\S+)$", units, re.MULTILINE):
+        name = Path(path).name
+        assert name in (*files.PROGRAMS, KERNEL_SOCKET, protocol.SOCKET_NAME), path
 
 
 def test_failing_command_is_one_line() -> None:

@@ -13,7 +13,7 @@ from .common import printable
 def command(root: str, dry_run: bool) -> None:
     """Collect crashes from now on and from every boot on (as root).
 
-    Puts the programs into /usr/bin, a systemd unit and sysctl settings in place, and starts the
+    Puts the programs into /usr/bin, systemd units and sysctl settings in place, and starts the
     server. What was there before is remembered; a second time upgrades.
     """
     from ..system.install import Installer

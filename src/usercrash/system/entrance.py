@@ -59,6 +59,11 @@ def socket_pattern(run: str = RUN_DIRECTORY) -> str:
     return f"@@{run}/{KERNEL_SOCKET}"
 
 
+def is_ours(pattern: str, run: str = RUN_DIRECTORY) -> bool:
+    """Whether this core_pattern is one of those that usercrash sets for `run`."""
+    return pattern in (pipe_pattern(run), socket_pattern(run))
+
+
 def pattern_for(run: str, wish: str = AUTO, say: Say | None = None) -> str:
     """The core_pattern for a server that listens in `run`: the socket's where `wish` and the
     kernel allow it, else the pipe's; `say` hears why, where that is not what one would expect.

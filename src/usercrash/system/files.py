@@ -6,17 +6,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import sysctl
+from .entrance import pipe_pattern
 
 LIBRARY = "/usr/lib/usercrash"
 CONFIG = "/etc/usercrash/usercrash.toml"
 UNIT = "usercrash.service"
+SOCKET_UNIT = "usercrash.socket"
 UNIT_PATH = f"/usr/lib/systemd/system/{UNIT}"
-WANTS_PATH = f"/etc/systemd/system/multi-user.target.wants/{UNIT}"
+SOCKET_UNIT_PATH = f"/usr/lib/systemd/system/{SOCKET_UNIT}"
+# What `systemctl enable` makes: link → target.
+WANTS = {
+    f"/etc/systemd/system/multi-user.target.wants/{UNIT}": UNIT_PATH,
+    f"/etc/systemd/system/sockets.target.wants/{SOCKET_UNIT}": SOCKET_UNIT_PATH,
+}
 SYSUSERS_PATH = "/usr/lib/sysusers.d/usercrash.conf"
 # After systemd's own 50-coredump.conf: of two files that set core_pattern the later one counts.
 SYSCTL_PATH = "/usr/lib/sysctl.d/90-usercrash.conf"
 
-PATTERN = "|/usr/bin/usercrash_c --ids %P %I %s %d %F"
+# The server itself puts its socket in place of this, while it runs (entrance.py).
+PATTERN = pipe_pattern()
 SYSCTLS = {
     # Dumps of suid programs, for root only; with 0 they are never offered.
     sysctl.SUID_DUMPABLE: "2",
@@ -69,10 +77,11 @@ def programs(python: str, bundle: str) -> list[File]:
 
 
 def settings() -> list[File]:
-    """Configuration, unit, account, sysctls and manual pages."""
+    """Configuration, units, account, sysctls and manual pages."""
     found = [
         File(CONFIG, _data("usercrash.toml"), admin=True),
         File(UNIT_PATH, _data(UNIT), admin=True),
+        File(SOCKET_UNIT_PATH, _data(SOCKET_UNIT), admin=True),
         File(SYSUSERS_PATH, _data("sysusers.conf"), admin=True),
         File(SYSCTL_PATH, sysctl_text().encode(), admin=True),
     ]
@@ -83,8 +92,11 @@ def settings() -> list[File]:
 
 def sysctl_text() -> str:
     """The file for sysctl.d(5)."""
-    lines = ["# Crashes go to usercrash; see usercrash_c(8). fs.suid_dumpable 2: those of suid"]
-    lines.append("# programs too, in reports that only root can read.")
+    lines = [
+        "# Crashes go to usercrash; see usercrash_c(8). While usercrash_s runs, it puts its socket",
+        "# in place of this core_pattern, where the kernel can connect to one. fs.suid_dumpable 2:",
+        "# crashes of suid programs too, in reports that only root can read.",
+    ]
     lines += [f"{name.replace('/', '.')}={value}" for name, value in SYSCTLS.items()]
     return "\n".join(lines) + "\n"
 

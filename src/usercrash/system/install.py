@@ -12,9 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .. import __version__
+from ..config import Config, load_config
 from ..errors import UsercrashError
 from . import files, host, sysctl
 from .bundle import Bundle, collect_bundle, interpreter, is_whole, write_bundle
+from .entrance import RUN_DIRECTORY, is_ours, pattern_for, socket_pattern
 from .record import Change, Record, digest, digest_at, load_record, save_record, write_atomically
 
 Say = Callable[[str], None]
@@ -57,7 +59,8 @@ class Installer:
             self._put_bundle(bundle, directory)
             for file in wanted:
                 self._put(file)
-            self._link(files.WANTS_PATH, files.UNIT_PATH)
+            for link, unit in files.WANTS.items():
+                self._link(link, unit)
             if not self._root:
                 self._prepare_host()
             for path in old_bundles:
@@ -136,28 +139,53 @@ class Installer:
     # -- the machine ------------------------------------------------------------------
 
     def _prepare_host(self) -> None:
-        """Account, server and sysctls, in this order: the pattern is set when all is ready."""
+        """Account, sysctls and server, in this order: the client behind the pipe needs no
+        server, and the server finds the pattern that it may put its socket in place of."""
         if not host.account_exists():
             self._do(f"create the account {host.ACCOUNT}")
             if not self._dry:
                 self._record.account_created = True
                 save_record(self._root, self._record)
                 host.create_account(files.SYSUSERS_PATH)
-        self._start_server()
         if files.SYSCTL_PATH in self._kept:
             self._say("sysctls are left alone: apply your file with `sysctl --system`")
-            return
-        for name, value in files.SYSCTLS.items():
-            self._set(name, value)
+        else:
+            for name, value in files.SYSCTLS.items():
+                self._set(name, value)
+        self._start_server()
+        self._say_entrance()
 
     def _start_server(self) -> None:
         if not host.systemd_runs():
             self._say("systemd is not running: start /usr/bin/usercrash_s yourself, at each boot")
             return
-        self._do(f"start {files.UNIT}")
+        self._do(f"start {files.SOCKET_UNIT} and {files.UNIT}")
         if not self._dry:
             host.run("systemctl", "daemon-reload")
+            # This starts the socket, too, after a server that had its own is gone.
             host.run("systemctl", "restart", files.UNIT)
+
+    def _say_entrance(self) -> None:
+        """Which way crashes will come on this machine."""
+        try:
+            config = load_config(files.CONFIG) if os.path.exists(files.CONFIG) else Config()
+            run = config.paths.run
+            chosen = pattern_for(run, config.server.entrance, self._say)
+        except UsercrashError as error:
+            self._say(str(error))
+            return
+        if run != RUN_DIRECTORY:
+            self._say(
+                f"{files.CONFIG} sets the run directory {run}: {files.SOCKET_UNIT} and"
+                " kernel.core_pattern (--run) must name it, too"
+            )
+        present = sysctl.read(sysctl.CORE_PATTERN)
+        if not self._dry and not is_ours(present, run):
+            self._say(f"kernel.core_pattern is {present}: crashes do not come to usercrash")
+        elif chosen == socket_pattern(run):
+            self._say("crashes come by the kernel's socket while usercrash_s runs, else by a pipe")
+        else:
+            self._say("crashes come by a pipe, through usercrash_c")
 
     def _set(self, name: str, value: str) -> None:
         """Set a sysctl; what stood there before anything of ours is remembered."""
@@ -166,10 +194,9 @@ class Installer:
         if known is not None and now == known.new:
             old = known.old
         else:
-            # Our own pattern without a record of it: what was before is not known any more.
-            old = now if (name, now) != (sysctl.CORE_PATTERN, value) else "core"
+            old = now
             if name == sysctl.CORE_PATTERN:
-                self._say_collector(now)
+                old = self._pattern_before(now, known)
         if now != value:
             self._do(f"set {name.replace('/', '.')} = {value} (was {now})")
         if self._dry:
@@ -180,6 +207,14 @@ class Installer:
             sysctl.write(name, value)
         except UsercrashError as error:
             self._say(f"not now, but at the next boot: {error}")
+
+    def _pattern_before(self, now: str, known: Change | None) -> str:
+        """Whose place we take: not our own, whether the server's socket stands there, or what an
+        installation left behind of which there is no record."""
+        if is_ours(now):
+            return known.old if known is not None else "core"
+        self._say_collector(now)
+        return now
 
     def _say_collector(self, pattern: str) -> None:
         for word, name in _COLLECTORS.items():

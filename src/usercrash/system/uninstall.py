@@ -11,6 +11,7 @@ import shutil
 
 from ..errors import UsercrashError
 from . import files, host, record, sysctl
+from .entrance import is_ours
 from .install import Say
 from .record import Record, digest_at, load_record, save_record
 
@@ -58,7 +59,9 @@ class Uninstaller:
         for name in names:
             change = found.sysctls[name]
             shown = name.replace("/", ".")
-            if (now := sysctl.read(name)) != change.new:
+            now = sysctl.read(name)
+            ours = name == sysctl.CORE_PATTERN and is_ours(now)  # the server's socket, too
+            if now != change.new and not ours:
                 self._say(f"{shown} was changed to {now} since: it is kept")
             else:
                 self._do(f"set {shown} = {change.old}")
@@ -71,9 +74,10 @@ class Uninstaller:
 
     def _stop_server(self) -> None:
         if host.systemd_runs():
-            self._do(f"stop {files.UNIT}")
+            self._do(f"stop {files.UNIT} and {files.SOCKET_UNIT}")
             if not self._dry:
-                host.run("systemctl", "stop", files.UNIT)
+                # The socket with it: it would start the server again.
+                host.run("systemctl", "stop", files.SOCKET_UNIT, files.UNIT)
 
     def _remove(self, path: str, known: str) -> None:
         there = digest_at(self._root + path)
