@@ -21,6 +21,8 @@ from usercrash.report import Report
 
 T = TypeVar("T")
 
+pytestmark = pytest.mark.usefixtures("needs_kernel")
+
 SHORT = "[server]\ncapture_seconds = 1.5\nworkers = 2\n"
 
 
