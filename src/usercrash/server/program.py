@@ -15,6 +15,7 @@ from ..errors import UsercrashError
 from ..system import host
 from ..system.entrance import PIPE, Entrance
 from .loop import Server, say
+from .sockets import server_of
 
 _PR_SET_DUMPABLE = 4  # <linux/prctl.h>
 _EXIT_INTERRUPTED = 128 + 2  # what a shell reports for a program that SIGINT ended
@@ -26,6 +27,15 @@ def guard_against_ourselves() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def enter_socket(config: Config) -> None:
+    """The socket's pattern, for a server that runs and may not set it from where it is."""
+    if not server_of(config.paths.run):
+        raise UsercrashError(f"no usercrash_s serves {config.paths.run}")
+    if host.has_own_mounts():
+        host.join_mounts_of_init()
+    Entrance(config.paths.run, config.server.entrance, say).open()
 
 
 def leave_socket(config_path: str | None) -> None:
@@ -54,9 +64,7 @@ def command(config_path: str | None, enter: bool, leave: bool) -> None:
         return
     config = load_config(config_path)
     if enter:
-        if host.has_own_mounts():  # a command of the unit
-            host.join_mounts_of_init()
-        Entrance(config.paths.run, config.server.entrance, say).open()
+        enter_socket(config)
     else:
         Server(config).run()
 

@@ -98,6 +98,19 @@ def open_listeners(run: str, kernel: bool, say: Callable[[str], None]) -> Listen
     return Listeners(run, lock, clients, theirs, adopted)
 
 
+def server_of(run: str) -> int:
+    """The process id of the server in `run`, 0 without one. Never for a server to call of
+    itself: that it closes a descriptor of the lock would take the lock from it (fcntl(2))."""
+    try:
+        lock = os.open(f"{run}/{_LOCK}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return 0
+    try:
+        return _holder(lock)
+    finally:
+        os.close(lock)
+
+
 def _take_run_directory(run: str) -> int:
     """The run directory, ours alone, and the lock in it; BlockingIOError if that is taken."""
     os.makedirs(run, mode=0o700, exist_ok=True)
