@@ -21,7 +21,7 @@ from usercrash.report import Report
 
 T = TypeVar("T")
 
-pytestmark = pytest.mark.usefixtures("needs_kernel")
+pytestmark = pytest.mark.usefixtures("needs_socket")
 
 SHORT = "[server]\ncapture_seconds = 1.5\nworkers = 2\n"
 

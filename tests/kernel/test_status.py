@@ -10,7 +10,7 @@ import pytest
 from tests.support.build import build, programs
 from tests.support.kernel import Installation, command
 
-pytestmark = pytest.mark.usefixtures("needs_kernel")
+pytestmark = pytest.mark.usefixtures("needs_socket")
 
 
 def test_the_state_of_a_server_at_work() -> None:
