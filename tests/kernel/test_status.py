@@ -6,7 +6,6 @@ import json
 import signal
 
 import pytest
-
 from tests.support.build import build, programs
 from tests.support.kernel import Installation, command
 
