@@ -18,10 +18,11 @@ _LISTENS = 0x10000  # __SO_ACCEPTCON of <linux/net.h>
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Either `state`, or `why` there is none; `hidden`: we may not ask."""
+    """Either `state`, or `why` there is none, with a `hint`; `hidden`: we may not ask."""
 
     state: server_state.State | None = None
     why: str = ""
+    hint: str = ""
     hidden: bool = False
 
 
@@ -37,9 +38,9 @@ def ask_server(run: str) -> Answer:
         except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
             return Answer(why="the server is not running")
         except (BlockingIOError, TimeoutError):
-            return Answer(why=f"the server{_pid_of(sock)} takes no connections: it hangs")
+            return Answer(why="the server takes no connections", hint="it hangs, or is not ready")
         except OSError as error:
-            return Answer(why=f"the server's socket in {run}: {error.strerror or error}")
+            return Answer(why="the server cannot be asked", hint=error.strerror or str(error))
         return _answer(sock)
 
 
@@ -56,13 +57,13 @@ def _answer(sock: socket.socket) -> Answer:
             raise FormatError(f"{type(packet).__name__} instead of a state")
         return Answer(server_state.decode(packet.json))
     except TimeoutError:
-        return Answer(why=f"the server{pid} does not answer within {ANSWER_SECONDS:.0f} s")
+        return Answer(why=f"the server{pid} does not answer", hint=f"in {ANSWER_SECONDS:.0f} s")
     except (ConnectionResetError, BrokenPipeError):
-        return Answer(why=f"the server{pid} hung up: it is of another version, or ends")
+        return Answer(why=f"the server{pid} hung up", hint="is it of another version?")
     except OSError as error:
-        return Answer(why=f"the server{pid} cannot be asked: {error.strerror}")
+        return Answer(why=f"the server{pid} cannot be asked", hint=error.strerror or str(error))
     except FormatError as error:
-        return Answer(why=f"the server's{pid} answer makes no sense: {error}")
+        return Answer(why=f"the server{pid} makes no sense", hint=str(error))
 
 
 def _pid_of(sock: socket.socket) -> str:

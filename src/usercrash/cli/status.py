@@ -160,16 +160,16 @@ def judge(entrance: Entrance, answer: Answer) -> tuple[bool, str]:
             return False, "not collecting: the server does not listen at core_pattern's socket"
         return _judge_queue(answer.state, through)
     if not entrance.socket_listens:
-        who = "nobody listens" if answer.hidden else f"{answer.why}, and nobody listens"
-        return False, f"not collecting: {who} at core_pattern's socket"
+        who = "nobody listens" if answer.hidden else f"{answer.why}, nobody listens"
+        return False, f"not collecting: {who} at its socket"
     if answer.hidden:
         return True, through
-    return False, f"{answer.why}: crashes are collected by its workers alone"
+    return False, f"{answer.why}: its workers alone collect crashes"
 
 
 def _judge_pipe(entrance: Entrance, answer: Answer) -> tuple[bool, str]:
     if answer.state is None and not answer.hidden:
-        return False, f"{answer.why}: crashes are collected by usercrash_c alone"
+        return False, f"{answer.why}: usercrash_c alone collects crashes"
     if entrance.core_pipe_limit == 0:
         why = "core_pipe_limit is 0, small processes do not wait"
         return False, f"collecting in part: {why}"
@@ -215,10 +215,14 @@ def _object(status: Status) -> dict[str, object]:
         "verdict": status.verdict,
         "entrance": msgspec.to_builtins(status.entrance),
         "server": msgspec.to_builtins(answer.state) if answer.state else None,
-        "server_why": answer.why,
-        "reports": msgspec.to_builtins(kept) if kept else None,
-        "reports_why": status.kept_why,
+        "server_why": _why(answer),
+        "kept": msgspec.to_builtins(kept) if kept else None,
+        "kept_why": status.kept_why,
     }
+
+
+def _why(answer: Answer) -> str:
+    return f"{answer.why} ({answer.hint})" if answer.hint else answer.why
 
 
 def _paper(status: Status, width: int) -> Paper:
@@ -235,7 +239,7 @@ def _paper(status: Status, width: int) -> Paper:
     if answer.state is not None:
         _server_fields(paper, answer.state)
     else:
-        _field(paper, "server", answer.why)
+        _field(paper, "server", _why(answer))
     if kept is not None:
         _field(
             paper, "reports",
