@@ -15,7 +15,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 
 def _ask(place: str, stage: str) -> None:
@@ -28,19 +28,19 @@ def _ask(place: str, stage: str) -> None:
 
 def _tee(path: str) -> Callable[[], None]:
     """From now on keep all that is read from descriptor 0; the result reads the rest."""
-    real, kept = os.read, os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    real, kept = os.readv, os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
 
-    def read(fd: int, size: int) -> bytes:
-        data = real(fd, size)
+    def readv(fd: int, buffers: Sequence[memoryview]) -> int:
+        size = real(fd, buffers)
         if fd == 0:
-            os.write(kept, data)
-        return data
+            os.write(kept, buffers[0][:size])
+        return size
 
     def rest() -> None:
-        while read(0, 1 << 20):
-            pass
+        while data := os.read(0, 1 << 20):
+            os.write(kept, data)
 
-    os.read = read
+    setattr(os, "readv", readv)  # noqa: B010 (its real type has more forms)
     return rest
 
 
@@ -70,11 +70,11 @@ def main() -> None:
     proved = target.proc >= 0
     if "during" in mode:
         _ask(place, "during")
+    if rest:
+        rest()  # it is held nevertheless, until the last reader is gone
     collecting = time.monotonic_ns()
     snapshot = collect(target)
     collected = time.monotonic_ns()
-    if rest:
-        rest()
     target.release()
 
     import json

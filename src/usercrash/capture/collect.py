@@ -20,7 +20,7 @@ from .facts import Facts, system_facts
 from .filesystems import FileSystems
 from .memory import Memory
 from .plan import plan
-from .procfs import MapTable, namespace_ids, read_at, reason
+from .procfs import MapTable, namespace_ids, read_record, reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,9 +71,9 @@ class Limits:
 def collect(
     target: Target, limits: Limits | None = None, *, release_early: bool = False
 ) -> Snapshot:
-    """The snapshot of a target, which stays held: the caller releases it right after.
+    """The snapshot of a target, which is let go as soon as all is taken.
 
-    With `release_early` it is released as soon as its memory and files are there, and the
+    With `release_early` it is let go as soon as its memory and files are there, and the
     rest of /proc is read while it runs on: only for one that lives.
     Descriptors in `files` belong to the caller. Never raises for what the process is
     or does; a process that could not be proved gives its notes only.
@@ -90,18 +90,17 @@ def collect(
 def _snapshot(target: Target, limits: Limits, release_early: bool) -> Snapshot:
     deadline = time.monotonic() + limits.seconds
     snapshot = Snapshot(
-        target.event, target.machine, target.elf_class, target.elf_notes(), [], {}, [], target.notes
+        target.event, target.machine, target.elf_class, [], [], {}, [], target.notes
     )
+    capture = None
     if target.proc >= 0:
-        try:
-            facts = Facts(target.proc, limits, deadline, target.notes)
-        except OSError as error:
-            target.notes.add("process", "its facts", reason(error))
-        else:
-            try:
-                _Capture(target, limits, deadline, facts, snapshot).run(release_early)
-            finally:
-                facts.close()
+        capture = _Capture(target, limits, deadline, snapshot)
+        capture.run(release_early)
+    target.release()
+    # Nobody waits from here on: what was taken is put in order.
+    snapshot.elf_notes = target.elf_notes()
+    if capture:
+        snapshot.loads = _join(capture.pieces, capture.maps)
     snapshot.facts.update(system_facts(target.notes))
     if not target.event.boot_id:
         target.event.boot_id = snapshot.facts.get(b"@boot_id", b"")
@@ -111,55 +110,82 @@ def _snapshot(target: Target, limits: Limits, release_early: bool) -> Snapshot:
 class _Capture:
     """One capture, in stages that do not bring each other down."""
 
-    def __init__(
-        self, target: Target, limits: Limits, deadline: float, facts: Facts, snapshot: Snapshot
-    ) -> None:
+    def __init__(self, target: Target, limits: Limits, deadline: float, snapshot: Snapshot) -> None:
         self._target = target
         self._limits = limits
         self._deadline = deadline
-        self._facts = facts
         self._snapshot = snapshot
-        snapshot.facts = facts.table
-        self._maps = MapTable(facts.maps())
-        self._systems = FileSystems(target.proc)
-        self._memory = Memory(target.read, target.proc, self._maps, self._systems, target.notes)
-        self._threads = target.threads()
         self._arch = arch_of(target.machine, target.elf_class)
+        self.maps = MapTable(b"")
+        self.pieces: list[tuple[int, bytes]] = []
 
     def run(self, release_early: bool) -> None:
         """All stages. A mistake of ours in one, or a watch that ends one that hangs, is
         a note and costs that stage only: nobody can crash the process for us again."""
-        while_held = (self._identity, self._take_memory, self._open_files, self._strings)
-        for stage in while_held:
-            self._try(stage)
-        self._memory.close()
+        try:
+            self._facts = Facts(self._target, self._limits, self._deadline)
+        except OSError as error:
+            self._target.notes.add("process", "its facts", reason(error))
+            return
+        self._snapshot.facts = self._facts.table
+        try:
+            self._try(self._identity)
+            if self._limits.facts_only:
+                self._try(self._facts.who)
+                self._target.notes.add("capture", "memory and files", "the queue of crashes is full")
+            else:
+                self._take_all(release_early)
+            self._facts.alive()
+        finally:
+            self._facts.close()
+
+    def _take_all(self, release_early: bool) -> None:
+        if looked := self._try(self._look):
+            for stage in (self._take_memory, self._open_files, self._strings):
+                self._try(stage)
+            self._memory.close()
         if release_early:
             self._target.release()
-        for stage in (self._facts.process, self._facts.descriptors, self._other_threads):
-            self._try(stage)
-        self._facts.alive()
+        self._try(self._facts.process)
+        self._try(self._facts.descriptors)
+        if looked:
+            self._try(self._other_threads)
 
-    def _try(self, stage: Callable[[], None]) -> None:
+    def _try(self, stage: Callable[[], None]) -> bool:
         try:
             stage()
         except Exception as error:
             name = stage.__name__.strip("_").replace("_", " ")
             self._target.notes.add("capture", name, f"{type(error).__name__}: {error}")
+            return False
+        return True
 
     def _identity(self) -> None:
         event = self._target.event
-        self._facts.identity(event)
+        self._facts.identity()
         if not event.tid:
             event.tid = Tid(self._facts.tid)
 
+    def _look(self) -> None:
+        """What there is to take: mappings, threads, what the notes tell of the crash."""
+        target = self._target
+        maps = MapTable(self._facts.maps())
+        self._notes = target.first_notes()
+        self._threads = target.threads()
+        self._systems = FileSystems(target.proc)
+        self._memory = Memory(
+            target.read, target.proc, maps, self._systems, target.notes, len(self._threads)
+        )
+        self.maps = maps
+
     def _take_memory(self) -> None:
-        limits, snapshot = self._limits, self._snapshot
+        limits = self._limits
         ranges = plan(
-            self._threads, self._maps, _auxv(snapshot), self._memory.read, self._arch,
-            limits.crashing_stack, limits.other_stack, fault=_fault_address(snapshot),
+            self._threads, self.maps, self._auxv(), self._memory.read, self._arch,
+            limits.crashing_stack, limits.other_stack, fault=self._fault_address(),
         )  # fmt: skip
-        snapshot.loads = take(
-            self._memory, self._maps, ranges, limits.max_memory, self._deadline, snapshot.notes
+        self.pieces = take(
+            self._memory, ranges, limits.max_memory, self._deadline, self._target.notes
         )
 
     def _open_files(self) -> None:
@@ -169,7 +195,7 @@ class _Capture:
         pc = self._threads[0].registers[self._arch.pc] if self._arch and self._threads else 0
         try:
             self._snapshot.files = files.open_all(
-                self._maps, pc, self._limits.max_files, self._deadline
+                self.maps, pc, self._limits.max_files, self._deadline
             )
         finally:
             files.close()
@@ -180,37 +206,70 @@ class _Capture:
     def _other_threads(self) -> None:
         namespaced = len(namespace_ids(self._facts.table.get(b"status", b""))) > 1
         self._facts.threads(self._threads, namespaced)
-        _sender(self._snapshot, namespaced)
+        self._sender(namespaced)
+
+    def _auxv(self) -> dict[int, int]:
+        """The auxiliary vector as AT_* to value."""
+        data = _note_of(self._notes, NT_AUXV)
+        pair = Struct("<QQ" if self._snapshot.elf_class == ELFCLASS64 else "<II")
+        return dict(pair.iter_unpack(data[: len(data) // pair.size * pair.size]))
+
+    def _fault_address(self) -> int | None:
+        """si_addr, for signals of the processor (siginfo_t, <asm-generic/siginfo.h>)."""
+        data = self._siginfo()
+        if not data:
+            return None
+        number, _, code = _SIGINFO.unpack_from(data)
+        if number not in _FAULTS or not 0 < code < _SI_KERNEL:
+            return None
+        return int.from_bytes(data[16:24], "little")
+
+    def _sender(self, namespaced: bool) -> None:
+        """@sender_comm: the name of the process that sent the signal, if it still lives. Its
+        number is of the receiver's namespace: with another than ours it names nobody here."""
+        data = self._siginfo()
+        if not data or namespaced:
+            return
+        _, _, code = _SIGINFO.unpack_from(data)
+        pid = int.from_bytes(data[16:20], "little")
+        if code not in (_SI_USER, _SI_QUEUE, _SI_TKILL) or pid in (0, self._target.event.pid):
+            return
+        notes, table = self._target.notes, self._facts.table
+        try:
+            table[b"@sender_comm"] = read_record(None, b"/proc/%d/comm" % pid, 64).rstrip(b"\n")
+        except OSError as error:
+            notes.add("signal", f"name of its sender, process {pid}", reason(error))
+
+    def _siginfo(self) -> bytes:
+        """The siginfo_t of a 64-bit process, empty where there is none."""
+        data = _note_of(self._notes, NT_SIGINFO)
+        return data if len(data) >= 24 and self._snapshot.elf_class == ELFCLASS64 else b""
 
 
 def take(
-    memory: Memory,
-    maps: MapTable,
-    ranges: list[Range],
-    budget: int,
-    deadline: float,
-    notes: NoteLog,
-) -> list[Load]:
-    """The memory of `ranges`, which are in order of worth, until `budget` bytes are full; the
-    result is sorted, adjacent pieces are joined, and gaps are absent."""
-    pieces: list[tuple[int, bytes]] = []
+    memory: Memory, ranges: list[Range], budget: int, deadline: float, notes: NoteLog
+) -> list[tuple[int, bytes]]:
+    """The memory of `ranges`, which are in order of worth, until `budget` bytes are full, as
+    (address, bytes); gaps are absent."""
+    taken: list[tuple[int, bytes]] = []
     total = 0
     for number, (address, size, purpose) in enumerate(ranges):
         why = "no time left" if time.monotonic() > deadline else ""
-        for start, data in memory.pieces(address, size):
-            pieces.append((start, data))
-            total += len(data)
+        for piece in memory.pieces(address, size):
+            taken.append(piece)
+            total += len(piece[1])
             if total >= budget:
                 why = f"{budget} bytes are as many as we keep"
                 break
         if why:
             notes.add("memory", f"{len(ranges) - number} pieces, from {purpose} on", why)
             break
-    pieces.sort()
-    return _join(pieces, maps)
+    return taken
 
 
 def _join(pieces: list[tuple[int, bytes]], maps: MapTable) -> list[Load]:
+    """Sorted, and adjacent ones of one mapping as one."""
+    pieces.sort()
     loads: list[Load] = []
     parts: list[bytes] = []
     start = end = -1
@@ -241,37 +300,3 @@ def _note_of(notes: list[ElfNote], kind: int) -> bytes:
         if note.type == kind and note.owner == b"CORE":
             return note.desc
     return b""
-
-
-def _auxv(snapshot: Snapshot) -> dict[int, int]:
-    """The auxiliary vector as AT_* to value."""
-    data = _note_of(snapshot.elf_notes, NT_AUXV)
-    pair = Struct("<QQ" if snapshot.elf_class == ELFCLASS64 else "<II")
-    return dict(pair.iter_unpack(data[: len(data) // pair.size * pair.size]))
-
-
-def _fault_address(snapshot: Snapshot) -> int | None:
-    """si_addr, for signals of the processor (siginfo_t, <asm-generic/siginfo.h>)."""
-    data = _note_of(snapshot.elf_notes, NT_SIGINFO)
-    if len(data) < 24 or snapshot.elf_class != ELFCLASS64:
-        return None
-    number, _, code = _SIGINFO.unpack_from(data)
-    if number not in _FAULTS or not 0 < code < _SI_KERNEL:
-        return None
-    return int.from_bytes(data[16:24], "little")
-
-
-def _sender(snapshot: Snapshot, namespaced: bool) -> None:
-    """@sender_comm: the name of the process that sent the signal, if it still lives. Its number
-    is of the receiver's namespace: with another than ours it names nobody here."""
-    data = _note_of(snapshot.elf_notes, NT_SIGINFO)
-    if len(data) < 24 or namespaced or snapshot.elf_class != ELFCLASS64:
-        return
-    _, _, code = _SIGINFO.unpack_from(data)
-    pid = int.from_bytes(data[16:20], "little")
-    if code not in (_SI_USER, _SI_QUEUE, _SI_TKILL) or pid in (0, snapshot.event.pid):
-        return
-    try:
-        snapshot.facts[b"@sender_comm"] = read_at(None, b"/proc/%d/comm" % pid, 64).rstrip(b"\n")
-    except OSError as error:
-        snapshot.notes.add("signal", f"name of its sender, process {pid}", reason(error))

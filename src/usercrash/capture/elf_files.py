@@ -73,7 +73,7 @@ class ElfFiles:
         an executable one."""
         chosen: dict[tuple[bytes, int], Mapping] = {}
         dropped: set[tuple[bytes, int]] = set()
-        for mapping in maps.files():
+        for mapping in maps.modules():
             key = (mapping.device, mapping.inode)
             if key in dropped:
                 continue

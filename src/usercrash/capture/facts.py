@@ -15,6 +15,7 @@ from .procfs import (
     namespace_ids,
     open_dir,
     read_at,
+    read_record,
     reason,
     stat_number,
     status_field,
@@ -22,21 +23,21 @@ from .procfs import (
 from .sockets import socket_facts
 
 if TYPE_CHECKING:
-    from ..model.event import CrashEvent
     from ..model.notes import NoteLog
     from ..model.snapshot import ThreadState
     from .collect import Limits
     from .memory import Memory
+    from .target import Target
 
 # Of the process as a whole, and where its leader has ended, of the crashing thread.
 _FILES = (b"cgroup", b"limits", b"loginuid", b"sessionid", b"oom_score", b"oom_score_adj",
-          b"attr/current", b"personality", b"coredump_filter")  # fmt: skip
+          b"attr/current", b"personality")  # fmt: skip
 _LINKS = (b"exe", b"cwd", b"root", b"ns/pid", b"ns/mnt", b"ns/net", b"ns/user")
 _SMALL = 64 << 10
+_READ = os.O_RDONLY | os.O_CLOEXEC
 _COMM = 64  # 15 bytes and a newline; 63 for kernel threads
 _STRINGS = 128 << 10  # of command line and environment, which may have 2 MB
 _DETAILED = 64  # threads whose stat and kernel stack are read, too
-_NAMESPACED = 5000  # threads whose status is read where their numbers differ
 _FDINFO = 1024  # descriptors whose fdinfo is read
 _ABSENT = (errno.ENOENT, errno.EINVAL)  # not in this kernel's configuration
 
@@ -44,15 +45,18 @@ _ABSENT = (errno.ENOENT, errno.EINVAL)  # not in this kernel's configuration
 class Facts:
     """Gathers the facts of one process into `table`."""
 
-    __slots__ = ("_deadline", "_gone", "_limits", "_notes", "_process", "_thread", "table", "tid")
+    __slots__ = (
+        "_deadline", "_gone", "_limits", "_notes", "_process", "_target", "_thread", "table", "tid",
+    )  # fmt: skip
 
-    def __init__(self, thread: int, limits: Limits, deadline: float, notes: NoteLog) -> None:
-        """`thread` is the descriptor of task/TID; OSError when its process is gone."""
-        self._process = open_dir(b"../..", dir_fd=thread)
-        self._thread = os.dup(thread)  # outlives a target that is released early
+    def __init__(self, target: Target, limits: Limits, deadline: float) -> None:
+        """Of a target with a `proc`; OSError when its process is gone."""
+        self._process = open_dir(b"../..", dir_fd=target.proc)
+        self._thread = os.dup(target.proc)  # outlives a target that is released early
+        self._target = target
         self._limits = limits
         self._deadline = deadline
-        self._notes = notes
+        self._notes = target.notes
         self._gone = False
         self.tid = 0
         self.table: dict[bytes, bytes] = {}
@@ -66,23 +70,41 @@ class Facts:
 
     def maps(self) -> bytes:
         """The memory map; kept under `maps`."""
-        return self._read(self._thread, b"maps", b"maps", self._limits.max_maps)
+        try:
+            data = read_at(self._thread, b"maps", self._limits.max_maps)
+        except OSError as error:
+            self._miss(b"maps", error)
+            return b""
+        return self._keep(b"maps", data, self._limits.max_maps)
 
-    def identity(self, event: CrashEvent) -> None:
-        """status, stat, comm; fills in the event's tid and start time."""
-        own = self._read(self._thread, b"status", b"status", _SMALL)
+    def identity(self) -> None:
+        """status, stat, comm; fills in the event's start time. A leader that crashes is read
+        once: its own files are those of the process."""
+        event, table = self._target.event, self.table
+        own = self._target.status or self._read(self._thread, b"status", b"status", _SMALL)
         ids = namespace_ids(own)
         self.tid = ids[0] if ids else event.tid
         prefix = b"task/%d/" % self.tid
-        self.table[prefix + b"status"] = own
-        leader = self._read(self._process, b"status", b"status", _SMALL)
-        if status_field(leader, b"State").startswith(b"Z"):
-            self.table[b"status"] = own  # a leader that has ended shows no memory
+        table[b"status"] = table[prefix + b"status"] = own
         stat = self._read(self._process, b"stat", b"stat", _SMALL)
         event.start_ticks = event.start_ticks or stat_number(stat, 22)
-        self._read(self._process, b"comm", b"comm", _SMALL)
-        for name in (b"comm", b"stat", b"stack"):
-            self._read(self._thread, name, prefix + name, _SMALL)
+        comm = self._read(self._process, b"comm", b"comm", _SMALL)
+        if self.tid == event.pid:
+            table[prefix + b"stat"] = stat
+            table[prefix + b"comm"] = comm
+        else:
+            leader = self._read(self._process, b"status", b"status", _SMALL)
+            if status_field(leader, b"State").startswith(b"Z"):
+                table[b"status"] = own  # a leader that has ended shows no memory
+            self._read(self._thread, b"stat", prefix + b"stat", _SMALL)
+            self._read(self._thread, b"comm", prefix + b"comm", _SMALL)
+        if not self._target.dumped:
+            self._read(self._thread, b"stack", prefix + b"stack", _SMALL)
+
+    def who(self) -> None:
+        """The least that tells one program from another."""
+        self._link(self._thread, b"exe", b"exe")
+        self._read(self._process, b"cgroup", b"cgroup", _SMALL)
 
     def process(self) -> None:
         """The process as a whole."""
@@ -114,34 +136,54 @@ class Facts:
         self.table[name] = data
 
     def threads(self, threads: list[ThreadState], namespaced: bool) -> None:
-        """Names of the other threads; where they are few, states and kernel stacks, too."""
+        """Names of the other threads; where they are few and not all of them wait for the
+        kernel's dump, states and kernel stacks, too."""
+        if len(threads) < 2:
+            return
         try:
             tasks = open_dir(b"task", dir_fd=self._process)
         except OSError as error:
             self._miss(b"task", error)
             return
+        names: list[bytes] = []
+        if len(threads) <= _DETAILED and not self._target.dumped:
+            names += (b"stat", b"stack")
+        if namespaced:
+            names.append(b"status")
         try:
-            self._each_thread(tasks, threads, namespaced)
+            self._each_thread(tasks, threads, names)
         finally:
             os.close(tasks)
 
-    def _each_thread(self, tasks: int, threads: list[ThreadState], namespaced: bool) -> None:
+    def _each_thread(self, tasks: int, threads: list[ThreadState], names: list[bytes]) -> None:
         limit = self._limits.max_threads_named
-        detailed = len(threads) <= _DETAILED
         for number, thread in enumerate(threads):
             tid = thread.host_tid
             if tid in (0, self.tid):
                 continue
             if number >= limit or self._late():
-                self._notes.add("threads", f"names of threads after the first {number}", "too many")
+                why = "too many" if number >= limit else "no time left"
+                self._notes.add("threads", f"names of threads after the first {number}", why)
                 return
-            self._read(tasks, b"%d/comm" % tid, b"task/%d/comm" % tid, _COMM)
-            names: tuple[bytes, ...] = (b"stat", b"stack") if detailed else ()
-            if namespaced and number < _NAMESPACED:
-                names += (b"status",)
+            if not self._comm(tasks, tid):
+                return
             for name in names:
                 path = b"%d/%s" % (tid, name)
                 self._read(tasks, path, b"task/" + path, _SMALL)
+
+    def _comm(self, tasks: int, tid: int) -> bool:
+        """A thread's name, on the shortest way: it is read a thousand times. False where there
+        is nothing more to read."""
+        name = b"%d/comm" % tid
+        try:
+            fd = os.open(name, _READ, dir_fd=tasks)
+            try:
+                self.table[b"task/" + name] = os.read(fd, _COMM)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            self._miss(b"task/" + name, error)
+        return not self._gone
 
     def descriptors(self) -> None:
         """Every descriptor's target, fdinfo of the first, and the tables of its sockets."""
@@ -163,32 +205,27 @@ class Facts:
 
     def _each_descriptor(self, links: int, numbers: list[int]) -> set[bytes]:
         """Links and fdinfo; gives the inodes of the sockets among them."""
-        infos = -1
         sockets = set()
-        try:
-            infos = open_dir(b"fdinfo", dir_fd=self._thread)
-        except OSError as error:
-            self._miss(b"fdinfo", error)
+        limit = self._limits.max_fds_listed
         for count, number in enumerate(numbers):
-            if count >= self._limits.max_fds_listed or self._late():
+            if count >= limit or self._late():
                 what = f"{len(numbers) - count} of {len(numbers)} open files"
-                self._notes.add("open files", what, "too many to list")
+                why = "too many to list" if count >= limit else "no time left"
+                self._notes.add("open files", what, why)
                 break
             name = b"%d" % number
             target = self._link(links, name, b"fd/" + name)
-            if infos >= 0 and count < _FDINFO:
-                self._read(infos, name, b"fdinfo/" + name, 4096)
+            if count < _FDINFO:
+                path = b"fdinfo/" + name
+                self._read(self._thread, path, path, _SMALL)
             if target.startswith(b"socket:[") and target.endswith(b"]"):
                 sockets.add(target[8:-1])
-        if infos >= 0:
-            os.close(infos)
         return sockets
 
     def alive(self) -> bool:
         """Whether the thread is still there; a note if not."""
         try:
-            os.stat(b"stat", dir_fd=self._thread)
-            read_at(self._thread, b"comm", 64)
+            read_record(self._thread, b"comm", _COMM)
         except OSError:
             self._notes.add("process", "what was not read in time", "it ended while it was read")
             return False
@@ -201,10 +238,13 @@ class Facts:
         if self._gone:
             return b""
         try:
-            data = read_at(dir_fd, path, limit)
+            data = read_record(dir_fd, path, limit)
         except OSError as error:
             self._miss(name, error)
             return b""
+        return self._keep(name, data, limit)
+
+    def _keep(self, name: bytes, data: bytes, limit: int) -> bytes:
         if len(data) >= limit:
             self._notes.add("process", name.decode(), f"cut after {limit} bytes")
         self.table[name] = data
@@ -243,7 +283,7 @@ def system_facts(notes: NoteLog) -> dict[bytes, bytes]:
         (b"@boot_id", b"/proc/sys/kernel/random/boot_id"),
     ):
         try:
-            facts[name] = read_at(None, path, 256).strip()
+            facts[name] = read_record(None, path, 256).strip()
         except OSError as error:
             notes.add("system", path.decode(), reason(error))
     return facts

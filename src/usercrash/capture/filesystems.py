@@ -47,18 +47,17 @@ class FileSystems:
     mount an overlay over FUSE in a user namespace of his own.
     """
 
-    __slots__ = ("_proc", "_shm", "_tables", "_trust_overlay")
+    __slots__ = ("_proc", "_tables", "_trust_overlay")
 
     def __init__(self, proc: int) -> None:
         self._proc = proc
         self._tables: dict[bytes, dict[bytes, bytes]] = {}
-        self._trust_overlay = False
-        self._shm = b""
+        self._trust_overlay: bool | None = None
 
     def type_of(self, device: bytes) -> bytes:
         """The type of a mounted device, b"" if it is mounted nowhere that we can see."""
-        if not self._tables:
-            self._trust_overlay = _same_user_namespace(self._proc)
+        if device == _memory_device():
+            return b"tmpfs"
         for name in _TABLES:
             if name not in self._tables:
                 self._tables[name] = self._read(name)
@@ -71,15 +70,15 @@ class FileSystems:
         """Whether a page that is not in memory may be read. Not so for files in memory:
         those can be registered with userfaultfd."""
         kind = self.type_of(device)
-        return kind in _ON_DISK or (kind == b"overlay" and self._trust_overlay)
+        if kind == b"overlay":
+            if self._trust_overlay is None:
+                self._trust_overlay = _same_user_namespace(self._proc)
+            return self._trust_overlay
+        return kind in _ON_DISK
 
     def opens(self, device: bytes) -> bool:
         """Whether a file may be opened and read through a descriptor."""
-        return (
-            self.pages_answer(device)
-            or self.type_of(device) in _IN_MEMORY
-            or device == self._memory_device()
-        )
+        return self.pages_answer(device) or self.type_of(device) in _IN_MEMORY
 
     def _read(self, name: bytes) -> dict[bytes, bytes]:
         try:
@@ -87,18 +86,24 @@ class FileSystems:
         except OSError:
             return {}  # nothing is trusted then, and every file not opened has its note
 
-    def _memory_device(self) -> bytes:
-        """The kernel's own tmpfs, mounted nowhere, that holds memfds."""
-        if not self._shm:
-            try:
-                fd = os.memfd_create("usercrash", os.MFD_CLOEXEC)
-            except OSError:
-                self._shm = b"-"  # no memfds on this kernel: no device to trust
-                return self._shm
-            device = os.fstat(fd).st_dev
-            os.close(fd)
-            self._shm = b"%02x:%02x" % (os.major(device), os.minor(device))
-        return self._shm
+
+def _memory_device() -> bytes:
+    """The kernel's own tmpfs, mounted nowhere, that holds memfds and shared anonymous memory.
+    It is the same as long as the system runs."""
+    global _shm
+    if not _shm:
+        try:
+            fd = os.memfd_create("usercrash", os.MFD_CLOEXEC)
+        except OSError:
+            _shm = b"-"  # no memfds on this kernel: no device to trust
+            return _shm
+        device = os.fstat(fd).st_dev
+        os.close(fd)
+        _shm = b"%02x:%02x" % (os.major(device), os.minor(device))
+    return _shm
+
+
+_shm = b""
 
 
 def _same_user_namespace(proc: int) -> bool:

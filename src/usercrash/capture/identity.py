@@ -12,12 +12,15 @@ import os
 import select
 
 from ..elf.headers import ELFCLASS64, NT_AUXV, NT_PRSTATUS
-from ..model.types import TYPE_CHECKING
-from .procfs import namespace_ids, open_dir, read_at, stat_number, status_field
+from ..errors import UsercrashError
+from ..model.types import TYPE_CHECKING, Pid
+from .procfs import namespace_ids, open_dir, read_at, read_record, stat_number, status_field
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ..model.event import CrashEvent
+    from ..model.notes import NoteLog
     from ..model.snapshot import ElfNote
 
 _MAX_PROCESSES = 100_000
@@ -63,7 +66,7 @@ class Evidence:
     def same_registers(self, thread: int) -> bool:
         """Whether the kernel shows this thread's sp and pc (fields 29 and 30) as in the core."""
         try:
-            stat = read_at(thread, b"stat")
+            stat = read_record(thread, b"stat")
         except OSError:
             return False
         return (stat_number(stat, 29), stat_number(stat, 30)) == (self.sp, self.pc)
@@ -79,10 +82,55 @@ def ended(pidfd: int) -> bool:
 def pid_of(pidfd: int) -> int:
     """The process number of a pidfd in our namespace; 0 if dead or not to be seen from here."""
     try:
-        info = read_at(None, b"/proc/self/fdinfo/%d" % pidfd, 4096)
+        info = read_record(None, b"/proc/self/fdinfo/%d" % pidfd, 4096)
         return max(int(status_field(info, b"Pid") or b"0"), 0)
     except (OSError, ValueError):
         return 0
+
+
+def open_process(event: CrashEvent, pidfd: int, notes: NoteLog) -> int:
+    """A descriptor of /proc/PID, opened before anything else; -1 (noted) if there is none.
+
+    With a pidfd it is sure to be that process's: it was alive after the opening, so the number
+    was its own. UsercrashError where no process is named.
+    """
+    if pidfd >= 0 and (pid := pid_of(pidfd)):
+        event.pid = Pid(pid)
+    if event.pid <= 0:
+        raise UsercrashError("the crash names no process", "usercrash_c is started by the kernel")
+    try:
+        process = open_dir(b"/proc/%d" % event.pid)
+    except OSError:
+        process = -1
+    if pidfd >= 0 and (process < 0 or ended(pidfd)):
+        if process >= 0:
+            os.close(process)
+        notes.add("process", "its facts", "it was killed before it could be read")
+        return -1
+    return process
+
+
+def status_of(dir_fd: int, name: bytes = b"status") -> bytes:
+    """A `status` file, b"" where the thread is gone: then it has no number here."""
+    try:
+        return read_record(dir_fd, name)
+    except OSError:
+        return b""
+
+
+def threads_here(thread: int, status: bytes) -> dict[int, int] | None:
+    """The threads' numbers in their own pid namespace to those here; None where both are the
+    same. `thread` is the descriptor of one of them, `status` its file."""
+    if len(namespace_ids(status)) == 1:
+        return None
+    here: dict[int, int] = {}
+    process = open_dir(b"../..", dir_fd=thread)
+    for tid in list_threads(process):
+        ids = namespace_ids(status_of(process, b"task/%d/status" % tid))
+        if ids:
+            here[ids[-1]] = tid
+    os.close(process)
+    return here
 
 
 def open_thread(process: int, tid: int) -> int:
@@ -107,8 +155,11 @@ def list_threads(process: int) -> list[int]:
         os.close(tasks)
 
 
-def find_thread(process: int, evidence: Evidence, hint: int, prove_memory: bool) -> int:
-    """A descriptor of the crashing thread's directory beneath a process directory, or -1.
+def find_thread(
+    process: int, evidence: Evidence, hint: int, prove_memory: bool
+) -> tuple[int, bytes]:
+    """A descriptor of the crashing thread's directory beneath a process directory, or -1, and
+    the thread's `status`.
 
     `hint` is its number here if known. `prove_memory` False leaves out the comparison
     of the auxiliary vectors (a pidfd has proved the process).
@@ -118,15 +169,16 @@ def find_thread(process: int, evidence: Evidence, hint: int, prove_memory: bool)
         if thread < 0:
             continue
         try:
-            right = evidence.is_thread(read_at(thread, b"status")) and (
+            status = read_record(thread, b"status")
+            right = evidence.is_thread(status) and (
                 not prove_memory or evidence.is_memory(read_at(thread, b"auxv", 65536))
             )
         except OSError:
             right = False
         if right:
-            return thread
+            return thread, status
         os.close(thread)
-    return -1
+    return -1, b""
 
 
 def _candidates(process: int, hint: int, ns_tid: int) -> Iterator[int]:
@@ -155,13 +207,13 @@ def search(evidence: Evidence) -> list[tuple[int, int]]:
         except OSError:
             continue  # ended since it was listed
         try:
-            status = read_at(process, b"status")
+            status = read_record(process, b"status")
             # A leader that has ended shows no CoreDumping line: look at its threads.
             dumping = status_field(status, b"CoreDumping")
             zombie = status_field(status, b"State").startswith(b"Z")
             many = status_field(status, b"Threads") not in (b"", b"0", b"1")
             if dumping == b"1" or (zombie and many):
-                thread = find_thread(process, evidence, 0, prove_memory=True)
+                thread, _ = find_thread(process, evidence, 0, prove_memory=True)
                 if thread >= 0:
                     found.append((int(name), thread))
         except OSError:

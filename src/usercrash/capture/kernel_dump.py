@@ -18,13 +18,15 @@ from ..elf.headers import (
     ELFCLASS64,
     ET_CORE,
     NT_PRSTATUS,
+    PHDR64,
     PN_XNUM,
     PT_NOTE,
     ElfHeader,
     iter_notes,
+    note_places,
     parse_program_headers,
 )
-from ..errors import FormatError, UsercrashError
+from ..errors import FormatError
 from ..model.notes import NoteLog
 from ..model.snapshot import ElfNote, ThreadState
 from ..model.types import TYPE_CHECKING, Pid, Tid
@@ -32,19 +34,21 @@ from .identity import (
     Evidence,
     ended,
     find_thread,
-    list_threads,
+    open_process,
     open_thread,
-    pid_of,
     search,
+    status_of,
+    threads_here,
 )
-from .procfs import namespace_ids, open_dir, read_at, reason
+from .procfs import namespace_ids, reason
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..elf.arch import Arch
     from ..model.event import CrashEvent
 
 HEAD_LIMIT = 64 << 20  # program headers and notes; 1,000 threads have 1.8 MB of them
-_CHUNK = 1 << 20
 
 
 class Stream:
@@ -66,42 +70,75 @@ class Stream:
 
     def fill(self, size: int) -> bool:
         """Read until `data` holds `size` bytes; False if the stream ends or stalls before."""
-        while len(self.data) < size:
+        have = len(self.data)
+        if have >= size:
+            return True
+        # All at once: the notes of 1,000 threads have megabytes, to be moved each time they grow.
+        data = bytearray(size)
+        data[:have] = self.data
+        with memoryview(data) as view:
+            while have < size and (count := self._read(view, have)):
+                have += count
+        del data[have:]
+        self.data = data
+        return have >= size
+
+    def _read(self, view: memoryview, have: int) -> int:
+        """Read what is there into `view` behind the first `have` bytes; 0 if nothing comes."""
+        while True:
             left = self._deadline - time.monotonic()
             if left <= 0 or not self._poll.poll(left * 1000):
                 self.why = "the kernel sent nothing more in time"
-                return False
+                return 0
             try:
-                piece = os.read(self._fd, min(size - len(self.data), _CHUNK))
+                with view[have:] as rest:
+                    count = os.readv(self._fd, (rest,))
             except BlockingIOError:
                 continue
             except OSError as error:
                 self.why = reason(error)
-                return False
-            if not piece:
-                self.why = f"the stream ended after {len(self.data)} bytes"
-                return False
-            self.data += piece
-        return True
+                return 0
+            if not count:
+                self.why = f"the stream ended after {have} bytes"
+            return count
 
 
 class Head:
     """What the head of a core says: machine, class and notes. All soft errors go to `notes`."""
 
-    __slots__ = ("elf_class", "elf_notes", "little", "machine")
+    __slots__ = ("_all", "_first", "elf_class", "little", "machine", "raw")
 
     def __init__(self, stream: Stream, notes: NoteLog) -> None:
         self.machine = 0
         self.elf_class = 0
         self.little = True
-        self.elf_notes: list[ElfNote] = []
+        self.raw = memoryview(b"")  # the notes as they came
+        self._all: list[ElfNote] | None = None
+        self._first: list[ElfNote] = []
         try:
             self._read(stream, notes)
         except FormatError as error:
             notes.add("core stream", "ELF header", error.message)
 
+    @property
+    def elf_notes(self) -> list[ElfNote]:
+        """All notes. Of many threads it takes long: to be asked for when the process is gone."""
+        if self._all is None:
+            self._all = list(iter_notes(self.raw, self.little))
+        return self._all
+
+    def first_notes(self) -> list[ElfNote]:
+        """The notes of the thread that dumps, among which are those of the process."""
+        if not self._first:
+            for note in iter_notes(self.raw, self.little):
+                if note.type == NT_PRSTATUS and note.owner == b"CORE" and self._first:
+                    break
+                self._first.append(note)
+        return self._first
+
     def _read(self, stream: Stream, notes: NoteLog) -> None:
-        if not stream.fill(52) or not stream.fill(64 if stream.data[4] == ELFCLASS64 else 52):
+        # One program header of a 64-bit core, too: a core of either class has so much.
+        if not stream.fill(EHDR64.size + PHDR64.size) and len(stream.data) < EHDR64.size:
             notes.add("core stream", "ELF header", stream.why)
             return
         header = ElfHeader(bytes(stream.data))
@@ -117,7 +154,7 @@ class Head:
             end = max(HEAD_LIMIT, offset)
         if not stream.fill(end):
             notes.add("core stream", "notes", stream.why)
-        self.elf_notes = list(iter_notes(memoryview(stream.data)[offset:end], self.little))
+        self.raw = memoryview(stream.data)[offset:end]
 
     @staticmethod
     def _find_notes(header: ElfHeader, stream: Stream, notes: NoteLog) -> tuple[int, int]:
@@ -148,22 +185,34 @@ class KernelDump:
     """Target: a process that the kernel holds while we have its core stream open."""
 
     __slots__ = (
-        "_mem", "_notes", "_pidfd", "_stream", "_threads", "arch", "elf_class", "event",
-        "machine", "notes", "proc",
+        "_head", "_let_go", "_mem", "_pidfd", "_stream", "_threads", "arch", "dumped", "elf_class",
+        "event", "machine", "notes", "proc", "released_ns", "status",
     )  # fmt: skip
 
-    def __init__(self, stream_fd: int, pidfd: int, event: CrashEvent, head: Head, notes: NoteLog):
+    def __init__(
+        self,
+        stream_fd: int,
+        pidfd: int,
+        event: CrashEvent,
+        head: Head,
+        notes: NoteLog,
+        let_go: Callable[[], None] | None = None,
+    ) -> None:
         self._stream = stream_fd
         self._pidfd = pidfd
+        self._let_go = let_go
         self._mem = -1
         self._threads: list[ThreadState] | None = None
-        self._notes = head.elf_notes
+        self._head = head
         self.event = event
         self.machine = head.machine
         self.elf_class = head.elf_class
         self.arch: Arch | None = arch_of(head.machine, head.elf_class) if head.little else None
         self.notes = notes
         self.proc = -1
+        self.status = b""
+        self.dumped = True
+        self.released_ns = 0  # CLOCK_MONOTONIC, 0 while it is held
 
     @classmethod
     def open(
@@ -173,6 +222,7 @@ class KernelDump:
         pidfd: int = -1,
         notes: NoteLog | None = None,
         seconds: float = 5.0,
+        let_go: Callable[[], None] | None = None,
     ) -> KernelDump:
         """Read the head of the core stream and find the process, proved to be the one.
 
@@ -180,13 +230,14 @@ class KernelDump:
         passes `detach()`). Fills in `event`: pid and tid in the initial namespaces, the signal
         where it was 0. `seconds` bounds the wait for the kernel. UsercrashError when there is not
         even a process to name; everything less is a note, and `proc` is -1 if
-        nothing of /proc can be believed.
+        nothing of /proc can be believed. `release()` calls `let_go`: for a stream that others
+        have open, too.
         """
         notes = NoteLog() if notes is None else notes
-        process = _open_process(event, pidfd, notes)
+        process = open_process(event, pidfd, notes)
         try:
             head = Head(Stream(stream_fd, seconds), notes)
-            self = cls(stream_fd, pidfd, event, head, notes)
+            self = cls(stream_fd, pidfd, event, head, notes, let_go)
             self._prove(process)
         finally:
             if process >= 0:
@@ -200,7 +251,11 @@ class KernelDump:
 
     def elf_notes(self) -> list[ElfNote]:
         """The kernel's notes, as they came."""
-        return self._notes
+        return self._head.elf_notes
+
+    def first_notes(self) -> list[ElfNote]:
+        """See Target.first_notes."""
+        return self._head.first_notes()
 
     def threads(self) -> list[ThreadState]:
         """One for each PRSTATUS note, the crashing thread first."""
@@ -212,31 +267,37 @@ class KernelDump:
         """See Target.read: up to the first unreadable byte."""
         if self._mem < 0 or size <= 0:
             return b""
-        parts = []
-        while size > 0:
+        parts: list[bytes] = []
+        while True:
             try:
                 data = os.pread(self._mem, size, address)
             except (OSError, OverflowError):  # unmapped; vsyscall is above what pread can say
                 break
-            if not data:
-                break
+            if len(data) == size and not parts:
+                return data
             parts.append(data)
             address += len(data)
             size -= len(data)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+            if not data or not size:
+                break
+        return b"".join(parts)
 
     def release(self) -> None:
         """Let the process go, and note it if it did not live until now."""
         if self._stream < 0:
             return
-        if self._pidfd >= 0 and self.proc >= 0 and ended(self._pidfd):
+        killed = self._pidfd >= 0 and self.proc >= 0 and ended(self._pidfd)
+        _close_stream(self._stream)
+        self._stream = -1
+        if self._let_go:
+            self._let_go()
+        self.released_ns = time.monotonic_ns()
+        if killed:
             self.notes.add("process", "what was not read in time", "it was killed while held")
         for fd in (self._mem, self.proc, self._pidfd):
             if fd >= 0:
                 os.close(fd)
         self._mem = self.proc = self._pidfd = -1
-        _close_stream(self._stream)
-        self._stream = -1
 
     def _prove(self, process: int) -> None:
         """Set `proc` to the crashing thread's directory once it is proved to be the right one."""
@@ -250,17 +311,23 @@ class KernelDump:
             return
         else:
             if process >= 0:
-                self.proc = find_thread(process, evidence, self.event.tid, prove_memory=True)
+                self.proc, self.status = find_thread(
+                    process, evidence, self.event.tid, prove_memory=True
+                )
             if self.proc < 0:
                 self._search(evidence)
-        if self.proc >= 0 and (ids := namespace_ids(_status(self.proc))):
-            self.event.tid = Tid(ids[0])
+        if self.proc >= 0:
+            self.status = self.status or status_of(self.proc)
+            if ids := namespace_ids(self.status):
+                self.event.tid = Tid(ids[0])
 
     def _open_by_pidfd(self, process: int, evidence: Evidence) -> None:
         if process < 0:
             return
         if evidence.tid:
-            self.proc = find_thread(process, evidence, self.event.tid, prove_memory=False)
+            self.proc, self.status = find_thread(
+                process, evidence, self.event.tid, prove_memory=False
+            )
         if self.proc < 0 and not ended(self._pidfd):
             # The stream told nothing, or of a thread that is gone: any thread shows the process.
             self.proc = open_thread(process, self.event.tid or self.event.pid)
@@ -286,21 +353,20 @@ class KernelDump:
 
     def _evidence(self) -> Evidence:
         pc = sp = 0
-        if self.arch and (first := self._first_prstatus()):
-            try:
-                registers = self.arch.parse_prstatus(first.desc)[2]
-                pc, sp = registers[self.arch.pc], registers[self.arch.sp]
-            except ValueError as error:
-                self.notes.add("threads", "first thread", str(error))
-        if (first := self._first_prstatus()) and not self.event.signal:
-            self.event.signal = int.from_bytes(first.desc[12:14], "little")
-        return Evidence(self._notes, self.elf_class, pc, sp)
-
-    def _first_prstatus(self) -> ElfNote | None:
-        for note in self._notes:
-            if note.type == NT_PRSTATUS and note.owner == b"CORE":
-                return note
-        return None
+        first = self._head.first_notes()
+        for note in first:
+            if note.type != NT_PRSTATUS or note.owner != b"CORE":
+                continue
+            if not self.event.signal:
+                self.event.signal = int.from_bytes(note.desc[12:14], "little")
+            if self.arch:
+                try:
+                    registers = self.arch.parse_prstatus(note.desc)[2]
+                    pc, sp = registers[self.arch.pc], registers[self.arch.sp]
+                except ValueError as error:
+                    self.notes.add("threads", "first thread", str(error))
+            break
+        return Evidence(first, self.elf_class, pc, sp)
 
     def _open_memory(self) -> None:
         try:
@@ -309,66 +375,29 @@ class KernelDump:
             self.notes.add("memory", "all", reason(error))
 
     def _parse_threads(self) -> list[ThreadState]:
-        arch = self.arch
+        """The first with all its registers, the others with pc and sp."""
+        arch, raw = self.arch, self._head.raw
         if arch is None:
             return []
-        threads = []
-        for note in self._notes:
-            if note.type == NT_PRSTATUS and note.owner == b"CORE":
-                try:
-                    _, tid, registers = arch.parse_prstatus(note.desc)
-                except ValueError as error:
-                    self.notes.add("threads", "one thread", str(error))
-                    continue
-                threads.append(ThreadState(Tid(tid), Tid(0), registers))
+        threads: list[ThreadState] = []
+        for kind, owner, _, start, end in note_places(raw):
+            if kind != NT_PRSTATUS or bytes(raw[owner : owner + 5]) != b"CORE\0":
+                continue
+            try:
+                if threads and end - start >= arch.prstatus_size:
+                    tid, pc, sp = arch.parse_place(raw, start)
+                    registers = {arch.pc: pc, arch.sp: sp}
+                else:
+                    _, tid, registers = arch.parse_prstatus(bytes(raw[start:end]))
+            except ValueError as error:
+                self.notes.add("threads", "one thread", str(error))
+                continue
+            threads.append(ThreadState(Tid(tid), Tid(0), registers))
         if self.proc >= 0 and threads:
-            self._name_here(threads)
-        return threads
-
-    def _name_here(self, threads: list[ThreadState]) -> None:
-        """Fill in `host_tid`: the same number, unless the process has its own pid namespace."""
-        if len(namespace_ids(_status(self.proc))) == 1:
+            here = threads_here(self.proc, self.status)
             for thread in threads:
-                thread.host_tid = thread.tid
-            return
-        here: dict[int, int] = {}
-        process = open_dir(b"../..", dir_fd=self.proc)
-        for tid in list_threads(process):
-            ids = namespace_ids(_status(process, b"task/%d/status" % tid))
-            if ids:
-                here[ids[-1]] = tid
-        os.close(process)
-        for thread in threads:
-            thread.host_tid = Tid(here.get(thread.tid, 0))
-
-
-def _status(dir_fd: int, name: bytes = b"status") -> bytes:
-    try:
-        return read_at(dir_fd, name)
-    except OSError:
-        return b""  # the thread is gone: it has no number here
-
-
-def _open_process(event: CrashEvent, pidfd: int, notes: NoteLog) -> int:
-    """A descriptor of /proc/PID, opened before anything else; -1 (noted) if there is none.
-
-    With a pidfd it is sure to be that process's: it was alive after the opening, so the number
-    was its own.
-    """
-    if pidfd >= 0 and (pid := pid_of(pidfd)):
-        event.pid = Pid(pid)
-    if event.pid <= 0:
-        raise UsercrashError("the crash names no process", "usercrash_c is started by the kernel")
-    try:
-        process = open_dir(b"/proc/%d" % event.pid)
-    except OSError:
-        process = -1
-    if pidfd >= 0 and (process < 0 or ended(pidfd)):
-        if process >= 0:
-            os.close(process)
-        notes.add("process", "its facts", "it was killed before it could be read")
-        return -1
-    return process
+                thread.host_tid = thread.tid if here is None else Tid(here.get(thread.tid, 0))
+        return threads
 
 
 def _close_stream(fd: int) -> None:

@@ -70,6 +70,8 @@ class LiveTarget:
     def __init__(self, found: Found, notes: NoteLog) -> None:
         self.event = found.event
         self.proc = found.proc
+        self.status = b""  # what was read when it ran is old now
+        self.dumped = False
         self.notes = notes
         self.machine = _ARCH.machine
         self.elf_class = _ARCH.elf_class
@@ -77,6 +79,7 @@ class LiveTarget:
         self._found = found
         self._threads: dict[int, _Thread] = {}
         self._siginfo = b""
+        self._notes: list[ElfNote] | None = None
         self._of_crash = False
         self._mem = -1
         self._since_ns = 0
@@ -251,11 +254,19 @@ class LiveTarget:
         return Tid(ids[-1]) if ids else Tid(tid)
 
     def elf_notes(self) -> list[ElfNote]:
-        """The notes in the kernel's layout and order, the crashing (or asked for) thread first."""
-        notes = []
-        for number, thread in enumerate(self._ordered()):
-            notes += self._thread_notes(thread, first=number == 0)
-        return notes
+        """The notes in the kernel's layout and order, the crashing (or asked for) thread first.
+        They are made when first asked for, which must be while it is held."""
+        if self._notes is None:
+            self._notes = []
+            for number, thread in enumerate(self._ordered()):
+                self._notes += self._thread_notes(thread, first=number == 0)
+        return self._notes
+
+    def first_notes(self) -> list[ElfNote]:
+        """The notes of that thread and of the process."""
+        notes = self.elf_notes()
+        others = (n for n, note in enumerate(notes) if n and note.type == NT_PRSTATUS)
+        return notes[: next(others, len(notes))]
 
     def _thread_notes(self, thread: _Thread, first: bool) -> list[ElfNote]:
         registers = thread.registers or b""

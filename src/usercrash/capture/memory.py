@@ -13,17 +13,17 @@ from __future__ import annotations
 import os
 
 from ..model.types import TYPE_CHECKING
-from .procfs import PAGE, MapTable, is_anonymous, reason, start_of
+from .procfs import MANY, PAGE, MapTable, is_anonymous, reason, start_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from ..model.maps import Mapping
     from ..model.notes import NoteLog
     from .filesystems import FileSystems
 
-_BLOCK = 512  # pages whose state is asked for at once
-_SPAN = _BLOCK * PAGE
+_BLOCK = 128  # pages whose state is asked for at once
+_LARGE_BLOCK = 512  # where many stacks lie beside each other
 _CHUNK = 1 << 20
 _TOP = 1 << 64
 
@@ -48,15 +48,9 @@ class Memory:
     """
 
     __slots__ = (
-        "_blocks",
-        "_complete",
-        "_devices",
-        "_files",
-        "_maps",
-        "_pagemap",
-        "_raw",
-        "_trust",
-    )
+        "_block", "_blocks", "_complete", "_devices", "_files", "_maps", "_pagemap", "_pages",
+        "_raw", "_span", "_trust",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -65,19 +59,19 @@ class Memory:
         maps: MapTable,
         files: FileSystems,
         notes: NoteLog,
+        threads: int = 1,
     ) -> None:
         self._raw = raw
+        self._block = _LARGE_BLOCK if threads >= MANY else _BLOCK
+        self._span = self._block * PAGE
         self._maps = maps
         self._files = files
         self._blocks: dict[int, bytes] = {}
         self._complete: set[int] = set()  # the blocks whose files have been looked at
+        self._pages: dict[int, bytes] = {}  # those of which small parts have been read
         self._pagemap = -1
         self._trust = proc < 0
-        self._devices = [
-            (mapping.start, mapping.end)
-            for mapping in maps.files()
-            if _is_device(mapping, files.type_of(mapping.device))
-        ]
+        self._devices = _devices(maps, files)
         if proc >= 0:
             try:
                 self._pagemap = os.open(b"pagemap", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
@@ -92,68 +86,109 @@ class Memory:
 
     def read(self, address: int, size: int) -> bytes:
         """What can be read at `address` without a gap."""
+        page, offset = divmod(address, PAGE)
+        if size <= PAGE and self._is_there(page):
+            # A page costs no more than four bytes of it, and others of it follow.
+            data = self._pages.get(page)
+            if data is None:
+                data = self._pages[page] = self._raw(page * PAGE, PAGE)
+            data = data[offset : offset + size]
+            if offset + size <= PAGE or len(data) < PAGE - offset:
+                return data
+            return data + self.read((page + 1) * PAGE, offset + size - PAGE)
         for start, end in self._runs(address, size):
             return self._raw(address, end - address) if start == address else b""
         return b""
 
-    def pieces(self, address: int, size: int) -> Iterator[tuple[int, bytes]]:
+    def pieces(self, address: int, size: int) -> list[tuple[int, bytes]]:
         """All that can be read of a range, in pieces of at most 1 MiB, gaps left out."""
+        page, offset = divmod(address, PAGE)
+        known = self._pages.get(page)
+        if known is not None and 0 < size <= len(known) - offset:
+            return [(address, known[offset : offset + size])]
+        if self._all_there(page, offset + size):
+            data = self._raw(address, size)
+            if len(data) == size:
+                return [(address, data)]
+        found = []
         for start, end in self._runs(address, size):
             failures = 0
             while start < end and failures < 16:
                 data = self._raw(start, min(end - start, _CHUNK))
                 if data:
-                    yield start, data
+                    found.append((start, data))
                     start += len(data)
                 else:
                     failures += 1  # mapped but refused (a device's pages, guard pages)
                     start = (start // PAGE + 1) * PAGE
+        return found
 
-    def _runs(self, address: int, size: int) -> Iterator[tuple[int, int]]:
+    def _is_there(self, page: int) -> bool:
+        """Whether a page can be read for sure, as far as its state alone tells."""
+        if self._trust or not 0 <= page < _TOP // PAGE:
+            return False
+        block, index = divmod(page, self._block)
+        states = self._blocks.get(block)
+        if states is None:
+            states = self._blocks[block] = self._load(block)
+        return states[index] == 1
+
+    def _all_there(self, page: int, size: int) -> bool:
+        """The same for the `size` bytes from the beginning of a page on; few of them only."""
+        if size <= 0 or not self._is_there(page):
+            return False
+        block, index = divmod(page, self._block)
+        last = index + (size - 1) // PAGE
+        return last < self._block and self._blocks[block].find(0, index, last + 1) < 0
+
+    def _runs(self, address: int, size: int) -> list[tuple[int, int]]:
         """The readable parts [start, end) of a range, adjacent pages together."""
+        runs = []
         end = min(address + size, _TOP)
         start = -1
         position = address
         while position < end:
-            block = position // _SPAN
-            index = position % _SPAN // PAGE
+            block, rest = divmod(position, self._span)
+            index = rest // PAGE
             states = self._blocks.get(block)
             if states is None:
                 states = self._blocks[block] = self._load(block)
             if not states[index] and block not in self._complete:
                 self._complete.add(block)
-                states = self._blocks[block] = self._add_files(block * _SPAN, states)
+                states = self._blocks[block] = self._add_files(block * self._span, states)
             if states[index]:
                 if start < 0:
                     start = position
                 stop = states.find(0, index)
             else:
                 if start >= 0:
-                    yield start, position
+                    runs.append((start, position))
                     start = -1
                 stop = states.find(1, index)
-            position = block * _SPAN + (stop if stop >= 0 else _BLOCK) * PAGE
+            position = block * self._span + (stop if stop >= 0 else self._block) * PAGE
         if start >= 0:
-            yield start, end
+            runs.append((start, end))
+        return runs
 
     def _load(self, block: int) -> bytes:
         """One byte for each page of a block: 1 if it may be read."""
-        flags = b"\1" * _BLOCK if self._trust else self._present(block)
-        return self._without_devices(block * _SPAN, flags) if self._devices else flags
+        flags = b"\1" * self._block if self._trust else self._present(block)
+        return self._without_devices(block * self._span, flags) if self._devices else flags
 
     def _present(self, block: int) -> bytes:
         states = b""
         if self._pagemap >= 0:
+            size = self._block * 8
             try:
-                states = os.pread(self._pagemap, _BLOCK * 8, block * _BLOCK * 8)
+                states = os.pread(self._pagemap, size, block * size)
             except (OSError, OverflowError):
                 states = b""  # addresses that no process has (vsyscall, garbage)
-        return states[7::8].translate(_USABLE).ljust(_BLOCK, b"\0")
+        return states[7::8].translate(_USABLE).ljust(self._block, b"\0")
 
     def _without_devices(self, base: int, flags: bytes) -> bytes:
         for start, end in self._devices:
-            first = min(max(start - base, 0), _SPAN) // PAGE
-            last = min(max(end - base, 0), _SPAN) // PAGE
+            first = min(max(start - base, 0), self._span) // PAGE
+            last = min(max(end - base, 0), self._span) // PAGE
             flags = flags[:first] + b"\0" * (last - first) + flags[last:]
         return flags
 
@@ -161,7 +196,7 @@ class Memory:
         """Mark the pages that are not there but may be fetched: of files on file systems that
         answer, and the kernel's own vdso; without pagemap also those of anonymous memory."""
         result = bytearray(flags)
-        top = base + _SPAN
+        top = base + self._span
         for number in range(self._maps.index_above(base), len(self._maps.lines)):
             line = self._maps.lines[number]
             if start_of(line) >= top:
@@ -172,14 +207,26 @@ class Memory:
             mapping = self._maps.at(number)
             if mapping and (anonymous or self._files.pages_answer(mapping.device)):
                 first = max(mapping.start - base, 0) // PAGE
-                last = min(mapping.end - base, _SPAN) // PAGE
+                last = min(mapping.end - base, self._span) // PAGE
                 result[first:last] = b"\1" * (last - first)
         return bytes(result)
 
 
+def _devices(maps: MapTable, files: FileSystems) -> list[tuple[int, int]]:
+    """Where memory of devices is mapped, which the kernel leaves out of its cores, too (VM_IO)."""
+    found = {
+        (mapping.device, mapping.path)
+        for mapping in maps.distinct()
+        if _is_device(mapping, files.type_of(mapping.device))
+    }
+    if not found:
+        return []
+    return [(m.start, m.end) for m in maps.files() if (m.device, m.path) in found]
+
+
 def _is_device(mapping: Mapping, kind: bytes) -> bool:
-    """Whether this is memory of a device, which the kernel leaves out of its cores, too (VM_IO).
-    maps does not say it, but it lies below /dev or /sys; containers have /dev on a tmpfs."""
+    """maps does not say it, but a device lies below /dev or /sys; containers have /dev on a
+    tmpfs."""
     if kind in (b"devtmpfs", b"sysfs"):
         return mapping.path != b"/dev/zero"
     return mapping.path.startswith(b"/dev/") and not mapping.path.startswith(_PLAIN)

@@ -10,7 +10,7 @@ from _struct import Struct
 
 from ..model.types import TYPE_CHECKING
 from .link_map import loader_ranges
-from .procfs import PAGE
+from .procfs import MANY, PAGE, bisect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -59,7 +59,7 @@ def plan(
     what is readable up to the first gap; `fault` is the address that the signal
     names. Sizes are upper bounds: parts that are not there cost nothing.
     """
-    chosen = _Chosen(max_ranges)
+    chosen = _Chosen(max_ranges, many=len(threads) >= MANY)
     for address, size, reason in _wanted(
         threads, maps, auxv, read, arch, crashing_stack, other_stack, fault
     ):
@@ -94,11 +94,15 @@ def _others(threads: list[ThreadState], maps: MapTable, arch: Arch, limit: int) 
     """The other threads: the innermost part of every stack, the code, the rest of the stacks."""
     first = min(_FIRST_OF_OTHERS, limit)
     larger = []
+    maps.expect(len(threads))
+    sp_name = arch.sp
     for thread in threads:
-        for start, size, reason in _stack(thread.registers[arch.sp], maps, arch, limit, "stack"):
-            yield start, min(size, first), reason
+        place = _stack(thread.registers[sp_name], maps, arch, limit)
+        if place:
+            start, size = place
+            yield start, min(size, first), "stack"
             if size > first:
-                larger.append((start, size, reason))
+                larger.append((start, size, "stack"))
     for pc in {thread.registers[arch.pc]: None for thread in threads}:
         yield _code(pc)
     yield from larger
@@ -111,12 +115,13 @@ def _crashing(
     the code at each pc, the memory around each register."""
     registers = thread.registers
     yield _code(registers[arch.pc])
-    for start, size, reason in _stack(registers[arch.sp], maps, arch, limit, "crashing stack"):
-        yield start, size, reason
+    place = _stack(registers[arch.sp], maps, arch, limit)
+    if place:
+        yield *place, "crashing stack"
         top = registers[arch.sp]
-        for sp, pc in _interrupted(read(top, min(size, _CONTEXT_SEARCH)), arch):
-            if _is_stack(maps.find(sp)):
-                yield from _stack(sp, maps, arch, limit, "interrupted stack")
+        for sp, pc in _interrupted(read(top, min(place[1], _CONTEXT_SEARCH)), arch):
+            if maps.writable(sp) and (place := _stack(sp, maps, arch, limit)):
+                yield *place, "interrupted stack"
                 yield _code(pc)
     for name in arch.pointer_registers:
         value = registers.get(name, 0)
@@ -128,24 +133,16 @@ def _code(pc: int) -> Range:
     return pc - _CODE_BEFORE, _CODE_BEFORE + _CODE_AFTER, "code"
 
 
-def _stack(sp: int, maps: MapTable, arch: Arch, limit: int, reason: str) -> Iterator[Range]:
-    """From the red zone below `sp` to the end of the mapping, at most `limit`. A thread that
-    ran out of stack has its sp in the guard page, or below it: its stack is the next
-    writable mapping above."""
-    mapping = maps.find(sp)
-    start = sp - arch.red_zone
-    if not _is_stack(mapping):
-        mapping = _next_writable(maps, sp)
-        if mapping is None:
-            return
-        start = mapping.start
-    if mapping:
-        start = max(start, mapping.start)
-        yield start, min(mapping.end - start, limit), reason
-
-
-def _is_stack(mapping: Mapping | None) -> bool:
-    return mapping is not None and mapping.writable
+def _stack(sp: int, maps: MapTable, arch: Arch, limit: int) -> tuple[int, int] | None:
+    """Where it begins and its size: from the red zone below `sp` to the end of the mapping, at
+    most `limit`. A thread that ran out of stack has its sp in the guard page, or below it: its
+    stack is the next writable mapping above."""
+    place = maps.writable(sp)
+    if place:
+        start = max(sp - arch.red_zone, place[0])
+        return start, min(place[1] - start, limit)
+    mapping = _next_writable(maps, sp)
+    return (mapping.start, min(mapping.size, limit)) if mapping else None
 
 
 def _next_writable(maps: MapTable, sp: int) -> Mapping | None:
@@ -178,7 +175,7 @@ def _interrupted(stack: bytes, arch: Arch) -> Iterator[tuple[int, int]]:
 def _headers(maps: MapTable, read: Read) -> Iterator[Range]:
     """The first page of every mapped ELF file, and its build-id note where that lies elsewhere."""
     count = 0
-    for mapping in maps.files():
+    for mapping in maps.modules():
         if mapping.offset != 0 or not mapping.readable or count >= _MAX_HEADERS:
             continue
         head = read(mapping.start, 4)
@@ -208,13 +205,14 @@ def _build_id(base: int, page: bytes) -> Iterator[Range]:
 class _Chosen:
     """Disjoint ranges in the order in which they were added."""
 
-    __slots__ = ("_ends", "_limit", "_starts", "ranges")
+    __slots__ = ("_bisect", "_ends", "_limit", "_starts", "ranges")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, *, many: bool) -> None:
         self.ranges: list[Range] = []
         self._limit = limit
         self._starts: list[int] = []  # sorted, merged
         self._ends: list[int] = []
+        self._bisect = bisect() if many else None
 
     def add(self, address: int, size: int, reason: str) -> None:
         """Add what of a range is not there yet."""
@@ -241,6 +239,8 @@ class _Chosen:
             self.ranges.append((start, end - start, reason))
 
     def _first_touching(self, start: int) -> int:
+        if self._bisect:
+            return self._bisect(self._ends, start - 1)
         low, high = 0, len(self._ends)
         while low < high:
             middle = (low + high) // 2

@@ -13,10 +13,14 @@ from ..model.maps import Mapping, parse_maps
 from ..model.types import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY
 _CHUNK = 32768
+_RECORD = 4096
+_ANONYMOUS = b" 00:00 0"
+
+MANY = 64  # threads from which on it is worth to prepare for many
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -47,6 +51,25 @@ def read_at(dir_fd: int | None, name: bytes, limit: int = 1 << 20) -> bytes:
             parts.append(data)
             left -= len(data)
         return b"".join(parts) if len(parts) > 1 else parts[0]
+    finally:
+        os.close(fd)
+
+
+def read_record(dir_fd: int | None, name: bytes, limit: int = 1 << 20) -> bytes:
+    """The same for a file that the kernel makes in one piece (`stat`, `status`, `comm`; not
+    `maps`): a read that comes back short was all of it."""
+    fd = os.open(name, _READ, dir_fd=dir_fd)
+    try:
+        size = min(limit, _RECORD)
+        data = os.read(fd, size)
+        if len(data) < size or size == limit:
+            return data
+        parts = [data]
+        left = limit - len(data)
+        while left > 0 and (data := os.read(fd, min(left, _CHUNK))):
+            parts.append(data)
+            left -= len(data)
+        return b"".join(parts)
     finally:
         os.close(fd)
 
@@ -97,13 +120,15 @@ class MapTable:
     parsing all of them would hold it for a third of a second.
     """
 
-    __slots__ = ("_ends", "_parsed", "lines")
+    __slots__ = ("_bisect", "_ends", "_files", "_parsed", "lines")
 
     def __init__(self, text: bytes) -> None:
         lines = text.split(b"\n")
         lines.pop()  # what follows the last newline: nothing, or a line cut short
         self.lines = lines
         self._ends = [-1] * len(lines)  # -1: not looked at yet
+        self._bisect: Callable[[list[int], int], int] | None = None
+        self._files: list[int] | None = None
         self._parsed: dict[int, Mapping] = {}
 
     def at(self, index: int) -> Mapping | None:
@@ -114,9 +139,17 @@ class MapTable:
                 self._parsed[index] = found
         return found
 
+    def expect(self, lookups: int) -> None:
+        """So many addresses will be looked up: where that is worth it, prepare for them."""
+        if lookups >= MANY and lookups * 16 > len(self.lines):
+            self._ends = [_end_of(line) for line in self.lines]
+            self._bisect = bisect()
+
     def index_above(self, address: int) -> int:
         """The number of the first mapping that ends above `address`."""
         ends = self._ends
+        if self._bisect:
+            return self._bisect(ends, address)
         low, high = 0, len(ends)
         while low < high:
             middle = (low + high) // 2
@@ -134,10 +167,47 @@ class MapTable:
         mapping = self.at(self.index_above(address))
         return mapping if mapping and mapping.start <= address else None
 
+    def writable(self, address: int) -> tuple[int, int] | None:
+        """Start and end of the mapping that holds `address` if it may be written to."""
+        index = self.index_above(address)
+        if index == len(self.lines):
+            return None
+        line = self.lines[index]
+        start = start_of(line)
+        perms = line.find(b" ") + 1
+        if start > address or line[perms + 1 : perms + 2] != b"w":
+            return None
+        return start, self._ends[index]
+
     def files(self) -> Iterator[Mapping]:
         """All mappings of files, in order of their addresses."""
-        for index, line in enumerate(self.lines):
-            if not is_anonymous(line) and (mapping := self.at(index)) and mapping.is_file:
+        for index in self._file_lines():
+            if (mapping := self.at(index)) and mapping.is_file:
+                yield mapping
+
+    def modules(self) -> Iterator[Mapping]:
+        """Those mappings of files that begin at offset 0 or are executable: all that can show
+        an ELF header or code."""
+        lines = self.lines
+        for index in self._file_lines():
+            line = lines[index]
+            at = line.find(b" ") + 1  # `rwxp OFFSET `, of at least eight digits
+            if line[at + 5 : at + 14] != b"00000000 " and line[at + 2 : at + 3] != b"x":
+                continue
+            if (mapping := self.at(index)) and mapping.is_file:
+                yield mapping
+
+    def distinct(self) -> Iterator[Mapping]:
+        """One mapping of each file: of those lines that agree in device, inode and path."""
+        seen = set()
+        lines = self.lines
+        for index in self._file_lines():
+            line = lines[index]
+            file = line[line.find(b" ", line.find(b" ") + 6) :]
+            if file in seen:
+                continue
+            seen.add(file)
+            if (mapping := self.at(index)) and mapping.is_file:
                 yield mapping
 
     def named(self, name: bytes) -> Mapping | None:
@@ -149,11 +219,29 @@ class MapTable:
                     return parsed[0]
         return None
 
+    def _file_lines(self) -> list[int]:
+        """The numbers of all lines that are of files."""
+        if self._files is None:
+            # Addresses of twelve digits, as nearly all are, are told at a glance.
+            self._files = [
+                number
+                for number, line in enumerate(self.lines)
+                if (line[39:47] != _ANONYMOUS or line[25:26] != b" ") and not is_anonymous(line)
+            ]
+        return self._files
+
+
+def bisect() -> Callable[[list[int], int], int]:
+    """bisect.bisect_right, in C. For many threads only: a cold client would have to import it."""
+    from _bisect import bisect_right
+
+    return bisect_right
+
 
 def is_anonymous(line: bytes) -> bool:
     """Whether a line of maps is of memory without a file: device 00:00, inode 0. Those stand
     in a fixed place after the addresses (the offset is 00000000), where no path can be."""
-    return line.find(b" 00:00 0") == line.find(b" ") + 14
+    return line.find(_ANONYMOUS) == line.find(b" ") + 14
 
 
 def start_of(line: bytes) -> int:

@@ -24,7 +24,9 @@ class Target(Protocol):
     `proc` is a descriptor of the directory /proc/PID/task/TID of the crashing
     thread, -1 where that could not be had or could not be proved to be the
     process in question: then nothing of /proc may be read. `notes` gathers the
-    soft errors of this target and of everything that capture does with it.
+    soft errors of this target and of everything that capture does with it. `status` is
+    that thread's `status` file where it has been read already, else empty. `dumped` says that
+    the kernel is dumping it: then what its threads do in the kernel is to wait for that.
     """
 
     event: CrashEvent
@@ -32,9 +34,15 @@ class Target(Protocol):
     elf_class: int
     notes: NoteLog
     proc: int
+    status: bytes
+    dumped: bool
 
     def elf_notes(self) -> list[ElfNote]:
         """Notes in the kernel's layout and order: the crashing (or first) thread first."""
+        ...
+
+    def first_notes(self) -> list[ElfNote]:
+        """Those of them that belong to the first thread or to the process as a whole."""
         ...
 
     def threads(self) -> list[ThreadState]:

@@ -103,17 +103,25 @@ def iter_notes(data: bytes | memoryview, little: bool = True) -> Iterator[ElfNot
 
     Ends silently at the first note that is cut short: what came before is good.
     """
-    layout = NHDR if little else Struct(">III")
+    for kind, name_start, name_end, desc_start, desc_end in note_places(data, little):
+        owner = bytes(data[name_start:name_end]).rstrip(b"\0")
+        yield ElfNote(owner, kind, bytes(data[desc_start:desc_end]))
+
+
+def note_places(
+    data: bytes | memoryview, little: bool = True
+) -> Iterator[tuple[int, int, int, int, int]]:
+    """The same without copies: type, and where owner and descriptor begin and end."""
+    unpack = NHDR.unpack_from if little else Struct(">III").unpack_from
     position, end = 0, len(data)
     while position + 12 <= end:
-        name_size, desc_size, kind = layout.unpack_from(data, position)
+        name_size, desc_size, kind = unpack(data, position)
         name_start = position + 12
         desc_start = name_start + (name_size + 3 & ~3)
         desc_end = desc_start + desc_size
         if desc_end > end:
             return
-        owner = bytes(data[name_start : name_start + name_size]).rstrip(b"\0")
-        yield ElfNote(owner, kind, bytes(data[desc_start:desc_end]))
+        yield kind, name_start, name_start + name_size, desc_start, desc_end
         position = desc_start + (desc_size + 3 & ~3)
 
 

@@ -17,7 +17,7 @@ class Arch:
     """
 
     __slots__ = (
-        "_gregset",
+        "_gregset", "_place", "_place_order",
         "name", "machine", "elf_class", "word", "prstatus_size", "prstatus_signal", "prstatus_tid",
         "prstatus_offset", "prstatus_registers", "pc", "sp", "fp", "dwarf_registers",
         "return_column", "callee_saved", "red_zone", "pointer_registers",
@@ -54,6 +54,9 @@ class Arch:
         self.prstatus_offset = prstatus_offset
         self.prstatus_registers = prstatus_registers
         self._gregset = Struct(f"<{len(prstatus_registers)}{'Q' if word == 8 else 'I'}")
+        self._place, self._place_order = _place_of(
+            word, prstatus_tid, prstatus_offset, prstatus_registers, pc, sp
+        )
         self.pc = pc
         self.sp = sp
         self.fp = fp
@@ -75,6 +78,26 @@ class Arch:
         tid = int.from_bytes(desc[self.prstatus_tid : self.prstatus_tid + 4], "little")
         values = self._gregset.unpack_from(desc, start)
         return signal, tid, dict(zip(self.prstatus_registers, values, strict=True))
+
+    def parse_place(self, data: bytes | memoryview, start: int) -> tuple[int, int, int]:
+        """(tid, pc, sp) of the NT_PRSTATUS descriptor that begins at `start` and is whole."""
+        values = self._place.unpack_from(data, start)
+        tid, pc, sp = self._place_order
+        return values[tid], values[pc], values[sp]
+
+
+def _place_of(
+    word: int, tid: int, offset: int, registers: tuple[str, ...], pc: str, sp: str
+) -> tuple[Struct, tuple[int, int, int]]:
+    """The layout that takes only thread, pc and sp out of a prstatus, and which is which."""
+    at = (tid, offset + registers.index(pc) * word, offset + registers.index(sp) * word)
+    kinds = ("i", "Q" if word == 8 else "I", "Q" if word == 8 else "I")
+    layout, end = "<", 0
+    order = sorted(range(3), key=lambda number: at[number])
+    for number in order:
+        layout += f"{at[number] - end}x{kinds[number]}"
+        end = at[number] + (4 if number == 0 else word)
+    return Struct(layout), (order.index(0), order.index(1), order.index(2))
 
 
 def arch_of(machine: int, elf_class: int) -> Arch | None:
