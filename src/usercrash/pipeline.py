@@ -49,9 +49,9 @@ class Material:
     """What an analysis is made of.
 
     `core` is a descriptor of any ELF core; `files` are descriptors of the ELF files in the order
-    of the minicore's NT_FILES; with `by_path` (no descriptors: a core from elsewhere, or a
-    restart) the ELF files are opened by their paths, without privileges, and believed only
-    if their build-ids are right. `exe` names the program where the core cannot.
+    of the minicore's NT_FILES, -1 for one that was let go. With `by_path`, files without a
+    descriptor (a core from elsewhere, a restart) are opened by their paths, without privileges,
+    and believed only if their build-ids are right. `exe` names the program where the core cannot.
     """
 
     crash_id: str
@@ -80,7 +80,8 @@ class Analysed:
 class Crash:
     """A crash that is to be published: who it is, and what its collector left.
 
-    `report` and `core` are descriptors of the spool files, -1 where there are none.
+    `report` and `core` are descriptors of the spool files, -1 where there are none; `files` those
+    of the ELF files, -1 for one that was let go; `by_path`, because there never were any.
     `interrupted` says what went wrong in the collection ("" for nothing): the report is
     incomplete then.
     """
@@ -142,7 +143,8 @@ def _attempt(material: Material, config: Config, view: View, careful: str) -> An
     wanted = struct.unpack_from(f"<{min(count, _MAX_WANTED)}I", parts.get(WANTED, b""))
     return Analysed(
         parts.get(TEXT, b""), parts.get(JSON, b""), parts.get(CORE, b""), parts.get(SCREEN, b""),
-        tuple(index for index in wanted if index < len(material.files)), result.failure,
+        tuple(one for one in wanted if one < len(material.files) and material.files[one] >= 0),
+        result.failure,
     )  # fmt: skip
 
 
@@ -192,7 +194,7 @@ def _analyse(
     send(JSON, to_json(report))
     if view.screen:
         send(SCREEN, _screen(report, view))
-    indexes = {fd: index for index, fd in enumerate(material.files)}
+    indexes = {fd: index for index, fd in enumerate(material.files) if fd >= 0}
     wanted = [indexes[module.fd] for module in symbolizer.wanted if module.fd in indexes]
     send(WANTED, b"".join(map(_INDEX.pack, wanted)))
     if view.core:
@@ -218,7 +220,8 @@ def complete(config: Config, store: Store, log: EventLog, crash: Crash, *, analy
     if crash.core < 0:
         analysed = Analysed(failure=crash.interrupted or "there is no minicore")
     elif analyse:
-        material = Material(crash.id, crash.core, crash.files, crash.by_path)
+        by_path = crash.by_path or -1 in crash.files or bool(crash.interrupted)
+        material = Material(crash.id, crash.core, crash.files, by_path)
         analysed = analyse_isolated(material, config, View(core=True))
     text, json = analysed.text, analysed.json
     if analysed.failure or crash.interrupted:

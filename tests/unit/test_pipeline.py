@@ -97,7 +97,7 @@ def test_a_dead_analysis_leaves_what_was_collected(
     assert not report.complete and report.process.pid == 4711
     assert report.signal is not None and report.signal.name == "SIGSEGV"
     assert store.read_core(0)
-    assert log.pending() == [] and store.spooled() == []
+    assert log.pending() == [] and store.spooled() == {}
 
 
 def test_a_core_that_is_garbage(config: Config, tmp_path: Path) -> None:

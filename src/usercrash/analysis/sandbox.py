@@ -9,6 +9,7 @@ a bounded pipe; the parent copies bytes and parses none of them.
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import pwd
 import resource
@@ -52,8 +53,12 @@ class SandboxResult:
     failure: str = ""
 
 
+@functools.cache
 def unprivileged_ids(user: str) -> tuple[int, int]:
-    """(uid, gid) of `user`, of nobody where that account does not exist or is root."""
+    """(uid, gid) of `user`, of nobody where that account does not exist or is root.
+
+    Looked up once: it can take longer than all else that a sandbox costs.
+    """
     for name in (user, "nobody"):
         try:
             account = pwd.getpwnam(name)

@@ -8,56 +8,75 @@ or an analysis. A job that dies or hangs is repeated once without analysis.
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
-from ..analysis.sandbox import close_all_but
+from ..analysis.sandbox import close_all_but, unprivileged_ids
 from ..config import Config
 from ..pipeline import Crash, complete
-from ..protocol import close_all
-from ..storage.events import LOST, EventLog
+from ..storage.events import DUPLICATE, INCOMPLETE, LOST, PUBLISHED, EventLog
 from ..storage.store import Store
+from .elf_descriptors import ElfDescriptors
+from .queue import Job, Queue
 
 PUBLISH_SECONDS = 20.0  # beside the analysis: writing, locks, SymCaches
+# A job makes way for captures, but even beside many busy processes it gets its share.
+NICE = 10
+FORK_AGAIN_SECONDS = 1.0
+# Longer than any other collector of a crash that was closed can still come to publish it:
+# two jobs of two servers, or a client that is alone (client/collecting.py).
+CLAIM_SECONDS = 900.0
 
-
-class Job:
-    """A crash in the pool. `deadline` is monotonic seconds, 0 while it waits."""
-
-    __slots__ = ("crash", "analyse", "pid", "deadline")
-
-    def __init__(self, crash: Crash, analyse: bool) -> None:
-        self.crash = crash
-        self.analyse = analyse
-        self.pid = 0
-        self.deadline = 0.0
+_EXIT = {PUBLISHED: 0, INCOMPLETE: 10, LOST: 11, DUPLICATE: 12}
+_OUTCOMES = {code: outcome for outcome, code in _EXIT.items()}
+_FAILED = 1
 
 
 class Pool:
-    """Runs jobs in the order of `submit`, at most `workers` at once."""
+    """Runs jobs in the order of `submit`, at most `workers` at once.
+
+    `closed` is called with the outcome (events.*) of each crash that came to its end.
+    """
 
     def __init__(
-        self, config: Config, store: Store, log: EventLog, say: Callable[[str], None]
+        self,
+        config: Config,
+        store: Store,
+        log: EventLog,
+        say: Callable[[str], None],
+        closed: Callable[[str], None] = lambda outcome: None,
     ) -> None:
         self._config = config
         self._store = store
         self._log = log
         self._say = say
+        self._closed = closed
         self._workers = config.analysis.workers or len(os.sched_getaffinity(0))
-        self._waiting: deque[Job] = deque()
+        # Never so many that none are left for those who are being collected.
+        most = min(config.queue.files, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+        self._files = ElfDescriptors(most, config.queue.files_seconds)
+        self._queue = Queue(config.queue)
         self._running: dict[int, Job] = {}
+        self._fork_again = 0.0  # monotonic seconds; 0: the last fork went well
+        self._claims: deque[tuple[float, bytes]] = deque()  # when they go
+        if os.geteuid() == 0:
+            unprivileged_ids(config.analysis.user)  # remembered, for all jobs
 
     def submit(self, crash: Crash, *, analyse: bool = True) -> None:
-        """Take the crash over, with its descriptors."""
-        self._waiting.append(Job(crash, analyse))
+        """Take the crash over. Its descriptors are closed or shared: what was collected is
+        found under its id in the store."""
+        files, crash.files = self._files.keep(crash.files, time.monotonic()), []
+        self._queue.put(Job(crash, files, analyse=analyse))
         self._start_waiting()
 
     @property
     def waiting(self) -> int:
         """How many crashes wait for their analysis."""
-        return len(self._waiting)
+        return len(self._queue)
 
     @property
     def running(self) -> int:
@@ -66,23 +85,28 @@ class Pool:
 
     def full(self) -> bool:
         """Whether of a further crash only the facts are to be kept."""
-        return len(self._waiting) >= self._config.queue.crashes
+        return self._queue.full()
 
     def known(self) -> set[str]:
         """The ids of all crashes that wait or run."""
-        return {job.crash.id for job in (*self._waiting, *self._running.values())}
+        return {job.crash.id for job in (*self._queue, *self._running.values())}
 
     def _start_waiting(self) -> None:
-        while self._waiting and len(self._running) < self._workers:
-            job = self._waiting.popleft()
+        while len(self._queue) and len(self._running) < self._workers:
+            job = self._queue.take()
             try:
                 job.pid = os.fork()
-            except OSError as error:  # out of processes or memory: later, when one has ended
-                self._waiting.appendleft(job)
-                self._say(f"cannot start an analysis: {error.strerror}")
+            except OSError as error:  # out of processes or memory
+                self._queue.put_back(job)
+                if not self._fork_again:
+                    self._say(f"cannot start an analysis: {error.strerror}")
+                self._fork_again = time.monotonic() + FORK_AGAIN_SECONDS
                 return
             if job.pid == 0:
                 self._child(job)
+            self._fork_again = 0.0
+            self._files.release(job.files)  # the job has its own
+            job.files = []
             # Two attempts at the analysis, and what comes after.
             patience = 2 * self._config.analysis.seconds + PUBLISH_SECONDS
             job.deadline = time.monotonic() + patience
@@ -90,19 +114,38 @@ class Pool:
 
     def _child(self, job: Job) -> None:
         """Never returns."""
-        code = 1
+        code = _FAILED
         try:
             signal.set_wakeup_fd(-1)
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
                 signal.signal(number, signal.SIG_DFL)
             crash = job.crash
-            close_all_but({crash.report, crash.core, *crash.files, *self._store.descriptors()})
-            complete(self._config, self._store, self._log, crash, analyse=job.analyse)
-            code = 0
+            crash.files = [file.fd for file in job.files]
+            close_all_but({*crash.files, *self._store.descriptors()})
+            _make_way()
+            self._open_collected(job)
+            outcome = complete(self._config, self._store, self._log, crash, analyse=job.analyse)
+            code = _EXIT[outcome]
         except BaseException as error:  # the parent repeats it, or counts it as lost
             self._say(f"crash {job.crash.id}: {error!r}")
         finally:
             os._exit(code)
+
+    def _open_collected(self, job: Job) -> None:
+        """Open what lies on disk of the crash."""
+        if not job.has_report and not job.has_core:
+            return
+        crash = job.crash
+        try:
+            spool = self._store.open_spool(crash.id)
+        except OSError as error:  # FileNotFoundError: another collector has published it
+            crash.interrupted = crash.interrupted or f"what was collected: {error.strerror}"
+            return
+        crash.report = spool.report
+        if job.has_core:
+            crash.core = spool.core
+        else:
+            os.close(spool.core)
 
     def reap(self) -> None:
         """Take note of jobs that have ended; start those that wait."""
@@ -115,23 +158,43 @@ class Pool:
 
     def _ended(self, job: Job, status: int) -> None:
         crash = job.crash
-        if status != 0 and job.analyse:
+        outcome = _OUTCOMES.get(os.waitstatus_to_exitcode(status))
+        if outcome is None and job.analyse:
             self._say(f"crash {crash.id}: completing it failed (wait status {status}), once more")
-            self.submit(crash, analyse=False)
+            job.analyse = False
+            self._queue.put_back(job)
             return
-        close_all(fd for fd in (crash.report, crash.core, *crash.files) if fd >= 0)
-        if status != 0:
+        if outcome is None:
+            outcome = LOST
             self._say(f"crash {crash.id} is lost: it could not be published")
             self._log.closed(crash.id, LOST, why="it could not be published")
+        self._claims.append((time.monotonic() + CLAIM_SECONDS, crash.key))
+        self._closed(outcome)
 
     def expire(self, now: float) -> None:
-        """Kill the jobs that are past their deadlines; they are reaped like any other."""
+        """Kill the jobs that are past their deadlines (they are reaped like any other); let go
+        of files and claims that were kept long enough."""
         for pid, job in self._running.items():
             if now > job.deadline:
                 job.deadline = now + 5
                 self._say(f"crash {job.crash.id}: completing it takes too long, killed")
                 os.kill(pid, signal.SIGKILL)  # our child, not reaped yet
+        self._files.expire(now)
+        while self._claims and self._claims[0][0] < now:
+            self._store.forget_claim(self._claims.popleft()[1])
+        if self._fork_again and now > self._fork_again:
+            self._start_waiting()
 
     def next_deadline(self) -> float | None:
-        """Monotonic seconds of the earliest deadline."""
-        return min((job.deadline for job in self._running.values()), default=None)
+        """Monotonic seconds of the earliest thing that `expire` has to do in time."""
+        due = [job.deadline for job in self._running.values()]
+        due.extend(filter(None, (self._files.next_deadline(), self._fork_again)))
+        return min(due, default=None)
+
+
+def _make_way() -> None:
+    """Of this process and its children: captures go first, in which processes are held."""
+    with suppress(OSError):
+        os.nice(NICE)
+        # Never interrupts what runs when it is woken (sched(7)).
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))

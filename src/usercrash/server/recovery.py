@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 from ..config import Config
-from ..model.event import SOURCE_PIPE, CrashEvent
+from ..model.event import CrashEvent
 from ..model.types import Pid, Tid
 from ..pipeline import Crash
 from ..storage.events import DUPLICATE, PUBLISHED, EventLog, Pending
@@ -21,6 +21,7 @@ from ..storage.store import Store
 from .incident import ALONE_SECONDS, core_is_whole
 
 INTERRUPTED = "the server was stopped while this crash was being collected"
+UNKNOWN = "unknown"  # the entrance of a crash of which only the collected files are left
 
 
 class Recovery:
@@ -35,27 +36,36 @@ class Recovery:
         self._submit = submit
         self._open: dict[str, Pending] = {}
         self._published: set[str] = set()  # seen in the store, and whoever did it may close it
+        self._unsure: set[str] = set()  # a claim would not be known, the slots have to be looked at
 
     def find(self) -> None:
         """Read the event log and the spool. OSError if that cannot be read."""
-        for pending in self._log.pending():
-            self._open[pending.id] = pending
-        for crash_id in self._store.spooled():
-            if crash_id not in self._open:  # the log had no room for it
-                event = CrashEvent(SOURCE_PIPE, time.time_ns(), Pid(0), Tid(0), 0)
-                self._open[crash_id] = Pending(crash_id, bytes.fromhex(crash_id), event)
+        found = {pending.id: pending for pending in self._log.pending()}
+        nameless = set()
+        for crash_id, time_ns in self._store.spooled().items():
+            if crash_id not in found:  # the log had no room for it, or it was long ago
+                event = CrashEvent(UNKNOWN, time_ns, Pid(0), Tid(0), 0)
+                found[crash_id] = Pending(crash_id, bytes.fromhex(crash_id), event)
+                nameless.add(crash_id)
+        by_time = sorted(found.values(), key=lambda pending: pending.event.time_ns)
+        self._open = {pending.id: pending for pending in by_time}
+        self._unsure = set(self._open)  # also of claims that are too old to be kept
         self.look()
+        self._unsure = nameless
 
     def ids(self) -> set[str]:
         """The crashes that are still waited for."""
         return set(self._open)
 
     def look(self) -> None:
-        """Settle every crash that can be settled now."""
-        published = {entry.id: entry.number for entry in self._store.entries()}
+        """Settle every crash that can be settled now, in their order."""
+        claimed = {one.id for one in self._open.values() if self._store.claimed(one.key)}
+        slots: dict[str, int] = {}
+        if claimed or not self._unsure.isdisjoint(self._open):
+            slots = {entry.id: entry.number for entry in self._store.entries()}
         for pending in list(self._open.values()):
-            if pending.id in published or self._store.claimed(pending.key):
-                settled = self._closed(pending.id, published.get(pending.id))
+            if pending.id in claimed or pending.id in slots:
+                settled = self._closed(pending.id, slots.get(pending.id))
             else:
                 settled = self._settled(pending)
             if settled:

@@ -13,7 +13,7 @@ import json
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from ..model.event import CrashEvent
@@ -62,13 +62,28 @@ class EventLog:
         }
         self._append({"what": "announced", "id": crash_id, "key": key.hex(), **fields})
 
-    def closed(self, crash_id: str, outcome: str, slot: int | None = None, why: str = "") -> None:
-        """A crash has come to its end."""
+    def closed(
+        self,
+        crash_id: str,
+        outcome: str,
+        slot: int | None = None,
+        why: str = "",
+        *,
+        comm: bytes = b"",
+        exe: bytes = b"",
+        uid: int = -1,
+    ) -> None:
+        """A crash has come to its end. Who it was is told where no report tells it."""
         line: dict[str, object] = {"what": "closed", "id": crash_id, "outcome": outcome}
         if slot is not None:
             line["slot"] = slot
         if why:
             line["why"] = why
+        for name, value in (("comm", comm), ("exe", exe)):
+            if value:
+                line[name] = value.decode("utf-8", "backslashreplace")
+        if uid >= 0:
+            line["uid"] = uid
         self._append(line)
 
     def missed(
@@ -134,9 +149,12 @@ class EventLog:
 
     def lines(self) -> Iterator[dict[str, object]]:
         """All whole lines, the older file's first; what is no JSON object is passed over."""
+        return self._lines()
+
+    def _lines(self, containing: bytes = b"") -> Iterator[dict[str, object]]:
         for path in (self.path + ".1", self.path):
             try:
-                yield from _objects(path)
+                yield from _objects(path, containing)
             except FileNotFoundError:
                 continue
             except OSError as error:
@@ -144,27 +162,32 @@ class EventLog:
 
     def is_open(self, crash_id: str) -> bool:
         """Whether the crash was announced here and nobody has closed it."""
-        return any(pending.id == crash_id for pending in self.pending())
+        lines = self._lines(containing=crash_id.encode())
+        return any(pending.id == crash_id for pending in _pending(lines))
 
     def pending(self) -> list[Pending]:
         """The crashes that were announced and not closed, in their order."""
-        waiting: dict[str, Pending] = {}
-        for line in self.lines():
-            crash_id = str(line.get("id", ""))
-            if line.get("what") == "announced":
-                fields = {
-                    name.encode(): str(value).encode()
-                    for name, value in line.items()
-                    if isinstance(value, str)
-                }
-                try:
-                    key = bytes.fromhex(str(line.get("key", "")))
-                except ValueError:
-                    continue
-                waiting[crash_id] = Pending(crash_id, key, CrashEvent.from_fields(fields))
-            elif line.get("what") == "closed":
-                waiting.pop(crash_id, None)
-        return list(waiting.values())
+        return _pending(self._lines())
+
+
+def _pending(lines: Iterable[dict[str, object]]) -> list[Pending]:
+    waiting: dict[str, Pending] = {}
+    for line in lines:
+        crash_id = str(line.get("id", ""))
+        if line.get("what") == "announced":
+            fields = {
+                name.encode(): str(value).encode()
+                for name, value in line.items()
+                if isinstance(value, str)
+            }
+            try:
+                key = bytes.fromhex(str(line.get("key", "")))
+            except ValueError:
+                continue
+            waiting[crash_id] = Pending(crash_id, key, CrashEvent.from_fields(fields))
+        elif line.get("what") == "closed":
+            waiting.pop(crash_id, None)
+    return list(waiting.values())
 
 
 def _refuse_special(state: os.stat_result) -> None:
@@ -172,10 +195,12 @@ def _refuse_special(state: os.stat_result) -> None:
         raise OSError(errno.EINVAL, "not a regular file")
 
 
-def _objects(path: str) -> Iterator[dict[str, object]]:
+def _objects(path: str, containing: bytes) -> Iterator[dict[str, object]]:
     with open(os.open(path, _READ), "rb") as file:
         _refuse_special(os.fstat(file.fileno()))
         for raw in file:
+            if containing not in raw:
+                continue  # most of them, and to look is a hundred times quicker than to parse
             try:
                 line = json.loads(raw)
             except (ValueError, RecursionError):

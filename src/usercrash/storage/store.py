@@ -79,15 +79,16 @@ class Store(Reports):
             os.close(report)
             raise
 
-    def spooled(self) -> list[str]:
-        """The ids of all crashes that have spool files, oldest first."""
-        found = []
+    def spooled(self) -> dict[str, int]:
+        """The ids of all crashes that have spool files, and when these were last written to
+        (nanoseconds since the epoch), oldest first."""
+        found: dict[str, int] = {}
         for entry in os.scandir(self.data):
             match = _SPOOL.match(entry.name)
             state = state_of(entry) if match else None
             if match and state:
-                found.append((state.st_mtime_ns, match[1]))
-        return list(dict.fromkeys(crash_id for _, crash_id in sorted(found)))
+                found[match[1]] = max(found.get(match[1], 0), state.st_mtime_ns)
+        return dict(sorted(found.items(), key=lambda item: item[1]))
 
     def remove_spool(self, crash_id: str) -> None:
         """Remove the collector's files; absent ones are passed over."""
@@ -205,6 +206,10 @@ class Store(Reports):
         except OSError:
             return True  # something odd in its place
         return not _PART.match(part) or not self._is_there(part)
+
+    def forget_claim(self, key: bytes) -> None:
+        """Remove the claim of a crash that nobody else can come to publish any more."""
+        self._unlink(f"{CLAIMS}/{key.hex()}")
 
     def _is_there(self, name: str) -> bool:
         try:

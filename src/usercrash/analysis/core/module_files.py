@@ -108,7 +108,9 @@ class PathFiles:
             return
         fd = -1
         try:
-            # O_NONBLOCK: a FIFO in its place must not hang us
+            if not stat.S_ISREG(os.stat(name).st_mode):
+                return  # to open a device or a FIFO may do something
+            # O_NONBLOCK: one that was put in its place just now must not hang us
             fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
             data = map_file(fd)
         except (OSError, ValueError) as error:
@@ -151,6 +153,23 @@ def same_program(elf: ElfFile, memory: ElfFile | None, build_id: bytes | None) -
         elf.view[memory.header.phoff : size]
     ) != bytes(memory.view[memory.header.phoff : size]):
         return "its program headers differ from those in memory"
+    return ""
+
+
+def doubt_of_path(opened: Opened, inode: int, crash_ns: int, memory: ElfFile | None) -> str:
+    """Why a file that was found by its path may not be believed where no build-id decides;
+    "" if nothing speaks against it.
+
+    `inode` is what the process had mapped, `crash_ns` when it crashed (since the epoch); 0 where
+    the core does not tell.
+    """
+    if opened.how != "path" or not inode:
+        return ""
+    status = os.fstat(opened.fd)
+    if status.st_ino != inode:
+        return "" if memory is not None else "another file has the name now"
+    if crash_ns and status.st_mtime_ns > crash_ns:
+        return "it was written to after the crash"
     return ""
 
 

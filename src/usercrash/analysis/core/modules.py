@@ -24,6 +24,7 @@ from .module_files import (
     FileProviders,
     Opened,
     PathFiles,
+    doubt_of_path,
     same_program,
 )
 
@@ -255,6 +256,9 @@ def _open(
                 opened.close()
                 continue
             why = same_program(elf, module.memory_elf, module.build_id)
+            if not why and module.build_id is None and opened.name == first.path:
+                crash_ns = image.event.time_ns if image.event is not None else 0
+                why = doubt_of_path(opened, first.inode, crash_ns, module.memory_elf)
             if not why:
                 return opened, elf
             name = opened.name.decode("utf-8", "backslashreplace")
