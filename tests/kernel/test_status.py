@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import time
 
 import pytest
 from tests.support.build import build, programs
 from tests.support.kernel import Installation, command
 
 pytestmark = pytest.mark.usefixtures("needs_socket")
+
+
+def until_all_are_complete(place: Installation, count: int) -> subprocess.CompletedProcess[str]:
+    """What it says once the server has seen the end of the last job."""
+    deadline = time.monotonic() + 30
+    while True:
+        done = command("status", "--json", config=place.config)
+        if json.loads(done.stdout)["server"]["counts"]["complete"] == count:
+            return done
+        assert time.monotonic() < deadline, done.stdout
 
 
 def test_the_state_of_a_server_at_work() -> None:
@@ -19,7 +31,7 @@ def test_the_state_of_a_server_at_work() -> None:
         with place.receiving(entrance="socket"):
             for _ in range(2):
                 place.crash(built)
-            done = command("status", "--json", config=place.config)
+            done = until_all_are_complete(place, 2)
             told = command("status", config=place.config)
             place.stop_server(signal.SIGKILL)
             dead = command("status", config=place.config)

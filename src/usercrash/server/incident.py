@@ -21,7 +21,7 @@ from ..config import Config
 from ..errors import FormatError
 from ..model.types import Tid
 from ..pipeline import Crash
-from ..storage.events import EventLog
+from ..storage.events import FACTS_ONLY, EventLog
 from ..storage.store import Store
 from .jobs import Pool
 from .tally import Tally
@@ -57,16 +57,27 @@ class Desk:
 
 
 class Incident:
-    """A connection with its deadline (monotonic seconds), of the process `pid`."""
+    """A connection with its deadline (monotonic seconds), of the process `pid`.
 
-    def __init__(self, sock: socket.socket, pid: int, desk: Desk) -> None:
+    `hanging_up` is called with the socket just before it is closed.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        pid: int,
+        desk: Desk,
+        hanging_up: Callable[[socket.socket], object],
+    ) -> None:
         self.sock = sock
+        self._hanging_up = hanging_up
         self.state = State.CONNECTED
         self.crash: Crash | None = None
         self.pidfd = _peer_pidfd(sock)
         self.deadline = time.monotonic() + desk.config.server.request_seconds
         self._pid = pid
         self._desk = desk
+        self._facts_only = False  # the queue is full
         self._kernel = -1  # the kernel's connection, of a worker's crash
         self._worker = desk.workers is not None and pid in desk.workers
         if self._worker and desk.workers is not None:
@@ -133,10 +144,12 @@ class Incident:
         desk.tally.announced(packet.event.pid)
         self.state = State.COLLECTING
         self.deadline = time.monotonic() + desk.config.server.capture_seconds
+        self._facts_only = desk.pool.full()
         capture = desk.config.capture
         grant = protocol.Grant(
             crash_id, capture.max_memory_mb << 20, capture.crashing_stack_mb << 20,
             capture.other_stack_kb << 10, capture.max_files, capture.seconds,
+            protocol.FACTS_ONLY if self._facts_only else 0,
         )  # fmt: skip
         try:
             protocol.send(self.sock, protocol.encode_grant(grant), (spool.report, spool.core))
@@ -154,11 +167,26 @@ class Incident:
         event.signal = event.signal or packet.signal
         event.tid = event.tid or Tid(packet.tid)
         self._desk.tally.held(event.pid, packet.comm or event.name, event.source, packet.hold_ns)
+        if self._facts_only:
+            return self._keep_facts(crash, packet)
         if packet.files != len(crash.files):
             crash.interrupted = f"{packet.files - len(crash.files)} ELF files did not arrive"
         elif packet.core_size == 0:
             crash.interrupted = "the client could not capture the process"
         self._finish(crash)
+
+    def _keep_facts(self, crash: Crash, packet: protocol.Complete) -> None:
+        """The queue is full: a line in the event log is all that this crash gets."""
+        desk = self._desk
+        desk.log.closed(
+            crash.id, FACTS_ONLY, why="the queue was full", comm=packet.comm, exe=packet.exe,
+            uid=packet.uid, signal=crash.event.signal,
+        )  # fmt: skip
+        desk.tally.closed(FACTS_ONLY)
+        desk.store.remove_spool(crash.id)
+        protocol.close_all((crash.report, crash.core, *crash.files))
+        self.crash = None
+        self.close()
 
     def give_up(self, why: str) -> None:
         """The deadline is over, or the client makes no sense: publish what is known."""
@@ -182,6 +210,7 @@ class Incident:
             # It waited too long for us and goes on alone; it claims the crash when it publishes.
             self.crash.interrupted = why
             self.state = State.HANDED_BACK
+            self._close_socket()
             self.deadline = time.monotonic() + ALONE_SECONDS
             return
         if self.crash is None and self._worker:
@@ -215,9 +244,14 @@ class Incident:
     def close(self) -> None:
         """Let go of everything but what the pool has taken over."""
         self.state = State.DONE
-        self.sock.close()
+        self._close_socket()
         protocol.close_all(fd for fd in (self.pidfd, self._kernel) if fd >= 0)
         self.pidfd = self._kernel = -1
+
+    def _close_socket(self) -> None:
+        if self.sock.fileno() >= 0:
+            self._hanging_up(self.sock)
+            self.sock.close()
 
 
 def core_is_whole(core: int) -> bool:

@@ -47,7 +47,7 @@ class Server:
         self._store = Store(config.paths.reports, config.reports.slots, create=True)
         self._log = EventLog(config.paths.state, say)
         self._tally = Tally()
-        self._pool = Pool(config, self._store, self._log, say)
+        self._pool = Pool(config, self._store, self._log, say, self._tally.closed)
         self._recovery = Recovery(config, self._store, self._log, self._pool.submit)
         self._workers: Workers | None = None
         if kernel := self._listeners.kernel:

@@ -46,7 +46,9 @@ class Reception:
                 sock.close()
                 continue
             sock.setblocking(False)
-            incident = Incident(sock, pid, self._desk)
+            # Taken out of the epoll set before it is closed: a child that was forked a moment ago
+            # still has it, and so would the set, under a number that is another's by then.
+            incident = Incident(sock, pid, self._desk, self._selector.unregister)
             self._incidents.add(incident)
             self._selector.register(
                 sock, selectors.EVENT_READ, lambda incident=incident: self._progress(incident)
@@ -55,12 +57,8 @@ class Reception:
 
     def _progress(self, incident: Incident) -> None:
         """Let the incident take what came, and see where it stands afterwards."""
-        sock = incident.sock.fileno()
         incident.on_readable()
-        if incident.state in (State.HANDED_BACK, State.DONE):
-            self._selector.unregister(sock)
         if incident.state is State.HANDED_BACK:
-            incident.sock.close()
             self._selector.register(
                 incident.pidfd, selectors.EVENT_READ, lambda: self._settle(incident)
             )
@@ -83,7 +81,6 @@ class Reception:
             if incident.state is State.HANDED_BACK:
                 self._settle(incident)
                 continue
-            self._selector.unregister(incident.sock)
             self._incidents.discard(incident)
             what = "request" if incident.state is State.CONNECTED else "completion notice"
             incident.give_up(f"no {what} within its time")

@@ -72,6 +72,7 @@ class EventLog:
         comm: bytes = b"",
         exe: bytes = b"",
         uid: int = -1,
+        signal: int = 0,
     ) -> None:
         """A crash has come to its end. Who it was is told where no report tells it."""
         line: dict[str, object] = {"what": "closed", "id": crash_id, "outcome": outcome}
@@ -84,6 +85,8 @@ class EventLog:
                 line[name] = value.decode("utf-8", "backslashreplace")
         if uid >= 0:
             line["uid"] = uid
+        if signal:
+            line["signal"] = signal
         self._append(line)
 
     def missed(
