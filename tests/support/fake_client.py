@@ -3,9 +3,9 @@
     python -m tests.support.fake_client RUN STEP…
 
 Steps: announce, announce:NAME, grant (wait for it; prints the id), report:TEXT, core:FILE (the
-ELF header last, as the real one), half-core:FILE (all but the header), files:N, complete,
-complete-with:FILES, packet:HEX, oversized, fds:N (descriptors nobody asked for), sleep:SECONDS,
-hang-up, barrier:FIFO (wait until somebody opens it for writing; before the others, as the
+ELF header last, as the real one), half-core:FILE (all but the header), files:N, file:PATH,
+complete, complete-with:FILES, packet:HEX, oversized, fds:N (descriptors nobody asked for),
+sleep:SECONDS, hang-up, barrier:FIFO (wait until somebody opens it for writing; before the others, as the
 connection is made then), scribble (write into the files after everything), say:TEXT (print
 a line), die. It prints a line for each wait, so that a test knows where it stands.
 """
@@ -65,9 +65,15 @@ class FakeClient:
         self.core_size = len(data)
 
     def send_files(self, count: str) -> None:
-        fds = [os.open("/proc/self/exe", os.O_RDONLY) for _ in range(int(count))]
+        self._send([os.open("/proc/self/exe", os.O_RDONLY) for _ in range(int(count))])
+
+    def send_file(self, path: str) -> None:
+        self._send([os.open(path, os.O_RDONLY)])
+
+    def _send(self, fds: list[int]) -> None:
         packet = protocol.Files(self.files, len(fds))
         protocol.send(self.sock, protocol.encode_files(packet), fds)
+        protocol.close_all(fds)
         self.files += len(fds)
 
     def complete(self, files: str = "") -> None:
@@ -111,7 +117,7 @@ def main() -> None:
     steps: dict[str, Callable[[str], None]] = {
         "announce": client.announce, "grant": client.grant, "report": client.report,
         "core": client.core, "half-core": client.half_core, "files": client.send_files,
-        "complete": client.complete, "complete-with": client.complete, "packet": client.packet,
+        "file": client.send_file, "complete": client.complete, "complete-with": client.complete, "packet": client.packet,
         "oversized": client.oversized, "fds": client.unasked_fds, "sleep": client.sleep,
         "hang-up": client.hang_up, "scribble": client.scribble, "say": client.say,
         "die": client.die,
