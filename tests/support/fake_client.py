@@ -5,9 +5,9 @@
 Steps: announce, announce:NAME, grant (wait for it; prints the id), report:TEXT, core:FILE (the
 ELF header last, as the real one), half-core:FILE (all but the header), files:N, file:PATH,
 complete, complete-with:FILES, packet:HEX, oversized, fds:N (descriptors nobody asked for),
-sleep:SECONDS, hang-up, barrier:FIFO (wait until somebody opens it for writing; before the others, as the
-connection is made then), scribble (write into the files after everything), say:TEXT (print
-a line), die. It prints a line for each wait, so that a test knows where it stands.
+sleep:SECONDS, hang-up, barrier:FIFO (wait until somebody opens it for writing; before the
+others, as the connection is made then), scribble (write into the files after everything),
+say:TEXT (print a line), die. It prints a line for each wait, so that a test knows where it stands.
 """
 
 from __future__ import annotations
@@ -117,9 +117,9 @@ def main() -> None:
     steps: dict[str, Callable[[str], None]] = {
         "announce": client.announce, "grant": client.grant, "report": client.report,
         "core": client.core, "half-core": client.half_core, "files": client.send_files,
-        "file": client.send_file, "complete": client.complete, "complete-with": client.complete, "packet": client.packet,
-        "oversized": client.oversized, "fds": client.unasked_fds, "sleep": client.sleep,
-        "hang-up": client.hang_up, "scribble": client.scribble, "say": client.say,
+        "file": client.send_file, "complete": client.complete, "complete-with": client.complete,
+        "packet": client.packet, "oversized": client.oversized, "fds": client.unasked_fds,
+        "sleep": client.sleep, "hang-up": client.hang_up, "scribble": client.scribble, "say": client.say,
         "die": client.die,
     }  # fmt: skip
     for step in wanted:
