@@ -13,7 +13,8 @@ from tests.support.spawn import compile_c, running
 from usercrash.capture import collect as module
 from usercrash.capture.collect import Limits, collect
 from usercrash.capture.live import LiveTarget
-from usercrash.model.snapshot import Snapshot
+from usercrash.capture.procfs import MapTable
+from usercrash.model.snapshot import Load, Snapshot
 
 SOURCE = r"""
 #include <string.h>
@@ -139,3 +140,39 @@ def test_a_mistake_in_one_stage_costs_that_stage(
     assert next(note for note in snapshot.notes if note.stage == "capture").why == (
         "ZeroDivisionError: ours"
     )
+
+
+def test_facts_only_takes_who_it_is_and_nothing_else(tmp_path: Path) -> None:
+    exe = compile_c(tmp_path, "only", SOURCE)
+    before = len(os.listdir("/proc/self/fd"))
+    snapshot = collected([exe], Limits(facts_only=True))
+    facts = snapshot.facts
+    assert facts[b"comm"] == b"odd\n) name\n" and facts[b"exe"] == os.fsencode(exe)
+    assert {b"status", b"stat", b"cgroup", b"@hostname", b"@boot_id"} <= set(facts)
+    assert not any(name.startswith((b"fd/", b"maps", b"environ", b"@net")) for name in facts)
+    assert snapshot.loads == [] and snapshot.files == []
+    assert snapshot.elf_notes and snapshot.event.start_ticks > 0
+    assert [(note.stage, note.what) for note in snapshot.notes] == [("capture", "memory and files")]
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_it_is_let_go_before_anything_is_put_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exe = compile_c(tmp_path, "free", SOURCE)
+    order: list[str] = []
+    join, release = module._join, LiveTarget.release
+
+    def noted_join(pieces: list[tuple[int, bytes]], maps: MapTable) -> list[Load]:
+        order.append("join")
+        return join(pieces, maps)
+
+    def noted_release(self: LiveTarget) -> None:
+        order.append("free")
+        release(self)
+
+    monkeypatch.setattr(module, "_join", noted_join)
+    monkeypatch.setattr(LiveTarget, "release", noted_release)
+    snapshot = collected([exe])
+    close_files(snapshot)
+    assert order[:2] == ["free", "join"] and snapshot.loads

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usercrash.capture.kernel_dump import HEAD_LIMIT, Head, KernelDump, Stream
+from usercrash.elf.arch.x86_64 import ARCH
 from usercrash.elf.headers import EHDR64, PHDR64, encode_note
 from usercrash.errors import UsercrashError
 from usercrash.model.event import SOURCE_PIPE, CrashEvent
@@ -153,6 +154,32 @@ def test_a_process_that_does_not_dump_is_not_read() -> None:
     target.release()
     target.release()
     assert open_descriptors() == before - 1
+
+
+def test_letting_go_is_told_once_and_dated() -> None:
+    told = []
+    read, write = os.pipe()
+    os.close(write)
+    target = KernelDump.open(read, event(os.getpid()), let_go=lambda: told.append(1))
+    assert told == [] and target.released_ns == 0
+    target.release()
+    first = target.released_ns
+    target.release()
+    assert told == [1] and target.released_ns == first > 0
+
+
+def test_the_notes_of_the_first_thread() -> None:
+    head, _ = head_of(core())
+    assert [note.type for note in head.first_notes()] == [1, 6]
+    two = KernelDump.__new__(KernelDump)
+    two.arch, two.proc, two.notes, two._threads = ARCH, -1, NoteLog(), None
+    two._head = head
+    head.raw = memoryview(BODY + BODY.replace(struct.pack("<i", 77), struct.pack("<i", 78)))
+    head._first.clear()
+    assert [note.type for note in head.first_notes()] == [1, 6]
+    first, second = two.threads()
+    assert (first.tid, second.tid) == (77, 78)
+    assert len(first.registers) == 27 and set(second.registers) == {"rip", "rsp"}
 
 
 def test_an_empty_stream_proves_nothing() -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,9 +14,11 @@ from hypothesis import strategies as st
 from usercrash.capture import filesystems
 from usercrash.capture.filesystems import FileSystems, parse_mountinfo
 from usercrash.capture.procfs import (
+    MANY,
     MapTable,
     namespace_ids,
     read_at,
+    read_record,
     stat_fields,
     stat_number,
     status_field,
@@ -79,11 +84,46 @@ def test_a_map_cut_short_loses_its_last_line_only() -> None:
     assert MapTable(b"").lines == []
 
 
-@given(st.binary(max_size=400), st.integers(0, 1 << 65))
-def test_map_table_takes_any_bytes(data: bytes, address: int) -> None:
+@pytest.mark.parametrize("lookups", [0, MANY])
+def test_what_may_be_written_to(lookups: int) -> None:
+    table = MapTable(MAPS)
+    table.expect(lookups)
+    assert table.writable(0x7F0000001008) == (0x7F0000001000, 0x7F0000009000)
+    for address in (0, 0x400008, 0x41F000 - 1, 0x420000, 0x7F0000000000, 1 << 64, 1 << 70):
+        assert table.writable(address) is None
+    assert table.writable(0x41FFFF) == (0x41F000, 0x420000)
+    found = table.find(0x7FFD00030000)
+    assert found is not None and found.path == b"[vdso]"
+
+
+def test_a_file_that_is_mapped_again_and_again_is_looked_at_a_few_times() -> None:
+    again = b"".join(
+        b"%012x-%012x %s 00000000 08:01 17 /bin/x\n" % (start, start + 4096, perms)
+        for number in range(1000)
+        for start, perms in ((0x100000000000 + number * 8192, b"r--p"),)
+    )
+    code = b"".join(
+        b"%012x-%012x r-xp 00001000 08:01 17 /bin/x\n" % (start, start + 4096)
+        for start in range(0x200000000000, 0x200000400000, 8192)
+    )
+    table = MapTable(again + code + MAPS)
+    modules = list(table.modules())
+    assert 4 < len([m for m in modules if m.path == b"/bin/x" and m.offset == 0]) < 50
+    assert 4 < len([m for m in modules if m.path == b"/bin/x" and m.executable]) < 50
+    assert {m.path for m in modules} == {b"/bin/x", b"/usr/bin/x y", b"/tmp/a 00:00 0 b"}
+    assert [m.path for m in table.distinct()] == [b"/bin/x", b"/usr/bin/x y", b"/tmp/a 00:00 0 b"]
+    assert len(list(table.files())) == 1000 + 512 + 3
+
+
+@given(st.binary(max_size=400), st.integers(0, 1 << 65), st.sampled_from([0, MANY]))
+def test_map_table_takes_any_bytes(data: bytes, address: int, lookups: int) -> None:
     table = MapTable(data)
+    table.expect(lookups)
     table.find(address)
+    table.writable(address)
     list(table.files())
+    list(table.modules())
+    list(table.distinct())
     table.named(b"[vdso]")
 
 
@@ -127,6 +167,52 @@ def test_file_system_outside_of_a_chroot(monkeypatch: pytest.MonkeyPatch) -> Non
     assert systems.type_of(b"00:05") == b"proc" and not systems.opens(b"00:05")
 
 
+KEPT = """
+import os, subprocess
+from usercrash.capture import filesystems
+from usercrash.capture.filesystems import FileSystems, keep_mounts, parse_mountinfo
+
+reads = []
+parse = filesystems.parse_mountinfo
+filesystems.parse_mountinfo = lambda text: reads.append(text) or parse(text)
+keep_mounts()
+
+def kind():
+    proc = os.open(f"/proc/self/task/{os.getpid()}", os.O_RDONLY)
+    device = os.stat(PLACE).st_dev
+    found = FileSystems(proc).type_of(b"%02x:%02x" % (os.major(device), os.minor(device)))
+    os.close(proc)
+    return found
+
+before = kind()
+for _ in range(3):
+    assert kind() == before
+assert len(reads) == 1, len(reads)
+subprocess.run(["mount", "-t", "tmpfs", "none", PLACE], check=True)
+assert kind() == b"tmpfs"
+child = os.fork()
+if child == 0:
+    assert kind() == b"tmpfs"
+    subprocess.run(["umount", PLACE], check=True)
+    assert kind() == before
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+assert kind() == before
+assert len(reads) == 3, len(reads)
+"""
+
+
+def test_a_table_of_mounts_that_is_kept_follows_them(tmp_path: Path) -> None:
+    """Also where a child that inherited it has been told of the change first."""
+    if os.geteuid() or subprocess.run(["unshare", "-m", "true"], check=False).returncode:
+        pytest.skip("needs a mount namespace of its own")
+    done = subprocess.run(
+        ["unshare", "-m", sys.executable, "-c", f"PLACE = {str(tmp_path)!r}\n{KEPT}"],
+        capture_output=True, text=True, check=False, env={"PYTHONPATH": ":".join(sys.path)},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_own_sockets_only() -> None:
     import socket
 
@@ -147,3 +233,16 @@ def test_own_sockets_only() -> None:
 def test_read_at_stops_at_its_limit() -> None:
     assert len(read_at(None, b"/proc/self/maps", 100)) == 100
     assert read_at(None, b"/proc/self/maps", 1 << 20).endswith(b"\n")
+
+
+def test_read_record_takes_all_of_a_record() -> None:
+    status = read_record(None, b"/proc/self/status")
+    assert status.startswith(b"Name:") and status.endswith(b"\n")
+    assert len(read_record(None, b"/proc/self/status", 100)) == 100
+
+
+def test_read_record_of_a_file_that_is_longer_than_one_read(tmp_path: Path) -> None:
+    file = tmp_path / "long"
+    file.write_bytes(b"0123456789" * 10_000)
+    assert read_record(None, os.fsencode(file)) == b"0123456789" * 10_000
+    assert read_record(None, os.fsencode(file), 50_000) == b"0123456789" * 5_000

@@ -8,6 +8,7 @@ that wait. So only file systems that are known to answer are asked.
 from __future__ import annotations
 
 import os
+import select
 
 from .procfs import read_at
 
@@ -20,6 +21,9 @@ _MOUNTINFO_LIMIT = 4 << 20
 # The process's mounts; ours; and init's: a table ends at its reader's root directory, so that a
 # process in a chroot that is no mount point does not see the file system on which it lives.
 _TABLES = (b"mountinfo", b"/proc/self/mountinfo", b"/proc/1/mountinfo")
+_KEPT = b"/proc/self/mountinfo"
+# A device is the same file system in each table, so the order is a matter of cost.
+_TABLES_KEPT = (_KEPT, b"mountinfo", b"/proc/1/mountinfo")
 
 
 def parse_mountinfo(text: bytes) -> dict[bytes, bytes]:
@@ -37,6 +41,61 @@ def parse_mountinfo(text: bytes) -> dict[bytes, bytes]:
         if major.isdigit() and minor.isdigit() and len(fields[2]) < 24:
             result[b"%02x:%02x" % (int(major), int(minor))] = tail.split(b" ", 1)[0]
     return result
+
+
+class KeptMounts:
+    """Our own table of mounts, read anew only after a mount has come or gone: the kernel says so
+    to poll(2) (mounts_poll() in fs/proc_namespace.c)."""
+
+    __slots__ = ("_fd", "_owner", "_poll", "_table")
+
+    def __init__(self) -> None:
+        self._fd = -1
+        self._owner = 0
+        self._poll = select.poll()
+        self._table: dict[bytes, bytes] = {}
+
+    def table(self) -> dict[bytes, bytes]:
+        """Device to type, as of now; empty if it cannot be read."""
+        try:
+            if self._owner != os.getpid():
+                self._open()
+            elif not self._poll.poll(0):
+                return self._table
+            # Read again from its beginning on: what changes meanwhile is told by the next poll.
+            os.lseek(self._fd, 0, os.SEEK_SET)
+            self._table = parse_mountinfo(_read_all(self._fd))
+        except OSError:
+            self._owner = 0
+            self._table = {}
+        return self._table
+
+    def _open(self) -> None:
+        """Each process needs its own: of those that share one, only the first is told."""
+        if self._fd >= 0:
+            self._poll.unregister(self._fd)
+            os.close(self._fd)
+        self._fd = os.open(_KEPT, os.O_RDONLY | os.O_CLOEXEC)
+        self._poll.register(self._fd, select.POLLPRI)
+        self._owner = os.getpid()
+
+
+def _read_all(fd: int) -> bytes:
+    parts = []
+    while data := os.read(fd, 1 << 16):
+        parts.append(data)
+    return b"".join(parts)
+
+
+_kept: KeptMounts | None = None
+
+
+def keep_mounts() -> None:
+    """From now on keep a descriptor and the table of our mounts: for a process that captures
+    many crashes, each of which would read it."""
+    global _kept
+    if _kept is None:
+        _kept = KeptMounts()
 
 
 class FileSystems:
@@ -58,7 +117,9 @@ class FileSystems:
         """The type of a mounted device, b"" if it is mounted nowhere that we can see."""
         if device == _memory_device():
             return b"tmpfs"
-        for name in _TABLES:
+        if _kept is not None and _KEPT not in self._tables:
+            self._tables[_KEPT] = _kept.table()
+        for name in _TABLES if _kept is None else _TABLES_KEPT:
             if name not in self._tables:
                 self._tables[name] = self._read(name)
             found = self._tables[name].get(device)

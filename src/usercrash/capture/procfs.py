@@ -20,6 +20,7 @@ _CHUNK = 32768
 _RECORD = 4096
 _ANONYMOUS = b" 00:00 0"
 
+_OF_ONE_FILE = 16  # dlmopen() maps a file again, but not a thousand times
 MANY = 64  # threads from which on it is worth to prepare for many
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -128,7 +129,7 @@ class MapTable:
         self.lines = lines
         self._ends = [-1] * len(lines)  # -1: not looked at yet
         self._bisect: Callable[[list[int], int], int] | None = None
-        self._files: list[int] | None = None
+        self._files: dict[bytes, list[int]] | None = None
         self._parsed: dict[int, Mapping] = {}
 
     def at(self, index: int) -> Mapping | None:
@@ -181,33 +182,32 @@ class MapTable:
 
     def files(self) -> Iterator[Mapping]:
         """All mappings of files, in order of their addresses."""
-        for index in self._file_lines():
+        for index in sorted(n for numbers in self._file_lines().values() for n in numbers):
             if (mapping := self.at(index)) and mapping.is_file:
                 yield mapping
 
     def modules(self) -> Iterator[Mapping]:
         """Those mappings of files that begin at offset 0 or are executable: all that can show
-        an ELF header or code."""
+        an ELF header or code. Of a file that is mapped again and again the first of each kind."""
         lines = self.lines
-        for index in self._file_lines():
-            line = lines[index]
-            at = line.find(b" ") + 1  # `rwxp OFFSET `, of at least eight digits
-            if line[at + 5 : at + 14] != b"00000000 " and line[at + 2 : at + 3] != b"x":
-                continue
-            if (mapping := self.at(index)) and mapping.is_file:
-                yield mapping
+        for numbers in self._file_lines().values():
+            starts = codes = 0
+            for index in numbers:
+                line = lines[index]
+                at = line.find(b" ") + 1  # `rwxp OFFSET `, of at least eight digits
+                if line[at + 5 : at + 14] == b"00000000 ":
+                    starts += 1
+                    wanted = starts <= _OF_ONE_FILE
+                else:
+                    wanted = line[at + 2 : at + 3] == b"x" and codes < _OF_ONE_FILE
+                    codes += wanted
+                if wanted and (mapping := self.at(index)) and mapping.is_file:
+                    yield mapping
 
     def distinct(self) -> Iterator[Mapping]:
         """One mapping of each file: of those lines that agree in device, inode and path."""
-        seen = set()
-        lines = self.lines
-        for index in self._file_lines():
-            line = lines[index]
-            file = line[line.find(b" ", line.find(b" ") + 6) :]
-            if file in seen:
-                continue
-            seen.add(file)
-            if (mapping := self.at(index)) and mapping.is_file:
+        for numbers in self._file_lines().values():
+            if (mapping := self.at(numbers[0])) and mapping.is_file:
                 yield mapping
 
     def named(self, name: bytes) -> Mapping | None:
@@ -219,16 +219,22 @@ class MapTable:
                     return parsed[0]
         return None
 
-    def _file_lines(self) -> list[int]:
-        """The numbers of all lines that are of files."""
-        if self._files is None:
-            # Addresses of twelve digits, as nearly all are, are told at a glance.
-            self._files = [
-                number
-                for number, line in enumerate(self.lines)
-                if (line[39:47] != _ANONYMOUS or line[25:26] != b" ") and not is_anonymous(line)
-            ]
-        return self._files
+    def _file_lines(self) -> dict[bytes, list[int]]:
+        """The numbers of all lines that are of files, by their device, inode and path."""
+        found = self._files
+        if found is None:
+            found = self._files = {}
+            for number, line in enumerate(self.lines):
+                # Addresses of twelve digits, as nearly all are, are told at a glance.
+                if (line[39:47] == _ANONYMOUS and line[25:26] == b" ") or is_anonymous(line):
+                    continue
+                file = line[line.find(b" ", line.find(b" ") + 6) :]
+                numbers = found.get(file)
+                if numbers is None:
+                    found[file] = [number]
+                else:
+                    numbers.append(number)
+        return found
 
 
 def bisect() -> Callable[[list[int], int], int]:
