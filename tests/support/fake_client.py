@@ -119,8 +119,8 @@ def main() -> None:
         "core": client.core, "half-core": client.half_core, "files": client.send_files,
         "file": client.send_file, "complete": client.complete, "complete-with": client.complete,
         "packet": client.packet, "oversized": client.oversized, "fds": client.unasked_fds,
-        "sleep": client.sleep, "hang-up": client.hang_up, "scribble": client.scribble, "say": client.say,
-        "die": client.die,
+        "sleep": client.sleep, "hang-up": client.hang_up, "scribble": client.scribble,
+        "say": client.say, "die": client.die,
     }  # fmt: skip
     for step in wanted:
         verb, _, argument = step.partition(":")
