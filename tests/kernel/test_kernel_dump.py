@@ -13,6 +13,7 @@ import zstandard
 from tests.support.build import build, need, programs
 from tests.support.dead_fuse import dead_fuse
 from tests.support.held import FULL, SHORT, Captured, handler
+from tests.support.mappings import many_mappings
 from tests.support.oracle import Stacks, eu_stack_frames, gdb_frames
 from tests.support.spawn import compile_c, running, tell
 
@@ -345,15 +346,9 @@ def test_seventy_thousand_mappings(tmp_path: Path) -> None:
         }
         """,
     )
-    limit = Path("/proc/sys/vm/max_map_count")
-    before = limit.read_text()
-    limit.write_text("80000")
-    try:
-        with handler(tmp_path) as held:
-            assert held.crash([exe]) == -signal.SIGSEGV
-            got = held.result("mappings")
-    finally:
-        limit.write_text(before)
+    with many_mappings(), handler(tmp_path) as held:
+        assert held.crash([exe]) == -signal.SIGSEGV
+        got = held.result("mappings")
     assert got.proved and len(got.threads) == 1
     assert got.facts["maps"].count("\n") > 65_000
 

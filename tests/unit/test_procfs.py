@@ -18,6 +18,7 @@ from usercrash.capture.procfs import (
     MapTable,
     namespace_ids,
     read_at,
+    read_ends,
     read_record,
     stat_fields,
     stat_number,
@@ -246,3 +247,20 @@ def test_read_record_of_a_file_that_is_longer_than_one_read(tmp_path: Path) -> N
     file.write_bytes(b"0123456789" * 10_000)
     assert read_record(None, os.fsencode(file)) == b"0123456789" * 10_000
     assert read_record(None, os.fsencode(file), 50_000) == b"0123456789" * 5_000
+
+
+def test_both_ends_of_a_long_file(tmp_path: Path) -> None:
+    file = tmp_path / "long"
+    lines = [b"line %06d\n" % number for number in range(100_000)]
+    file.write_bytes(b"".join(lines))
+    name = os.fsencode(file)
+    assert read_ends(None, name, 2 << 20, float("inf")) == (b"".join(lines), True)
+    text, whole = read_ends(None, name, 200_000, float("inf"))
+    kept = text.splitlines(keepends=True)
+    assert not whole and kept[0] == lines[0] and kept[-1] == lines[-1]
+    assert set(kept) <= set(lines) and 150_000 < len(text) < 300_000
+    text, whole = read_ends(None, name, 2 << 20, 0.0)
+    assert not whole and lines[0] in text and lines[-1] not in text
+    empty = tmp_path / "empty"
+    empty.touch()
+    assert read_ends(None, os.fsencode(empty), 100, 0.0) == (b"", True)

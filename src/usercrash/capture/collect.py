@@ -132,7 +132,9 @@ class _Capture:
             self._try(self._identity)
             if self._limits.facts_only:
                 self._try(self._facts.who)
-                self._target.notes.add("capture", "memory and files", "the queue of crashes is full")
+                self._target.notes.add(
+                    "capture", "memory and files", "the queue of crashes is full"
+                )
             else:
                 self._take_all(release_early)
             self._facts.alive()

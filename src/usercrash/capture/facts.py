@@ -14,7 +14,7 @@ from .procfs import (
     PAGE,
     namespace_ids,
     open_dir,
-    read_at,
+    read_ends,
     read_record,
     reason,
     stat_number,
@@ -70,12 +70,17 @@ class Facts:
 
     def maps(self) -> bytes:
         """The memory map; kept under `maps`."""
+        limit = self._limits.max_maps
         try:
-            data = read_at(self._thread, b"maps", self._limits.max_maps)
+            data, whole = read_ends(self._thread, b"maps", limit, self._deadline)
         except OSError as error:
             self._miss(b"maps", error)
             return b""
-        return self._keep(b"maps", data, self._limits.max_maps)
+        if not whole:
+            why = f"{limit} bytes of its beginning and end kept"
+            self._notes.add("process", "maps", "no time left" if self._late() else why)
+        self.table[b"maps"] = data
+        return data
 
     def identity(self) -> None:
         """status, stat, comm; fills in the event's start time. A leader that crashes is read

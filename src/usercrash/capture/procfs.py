@@ -8,6 +8,7 @@ another. So nothing here opens a path by number twice.
 from __future__ import annotations
 
 import os
+import time
 
 from ..model.maps import Mapping, parse_maps
 from ..model.types import TYPE_CHECKING
@@ -54,6 +55,38 @@ def read_at(dir_fd: int | None, name: bytes, limit: int = 1 << 20) -> bytes:
         return b"".join(parts) if len(parts) > 1 else parts[0]
     finally:
         os.close(fd)
+
+
+def read_ends(dir_fd: int | None, name: bytes, limit: int, deadline: float) -> tuple[bytes, bool]:
+    """The lines of a /proc file, and whether these are all. Of one that has more than `limit`
+    bytes the first and the last lines: in maps libraries and stack stand last. What comes after
+    the deadline (time.monotonic()) is left out."""
+    fd = os.open(name, _READ, dir_fd=dir_fd)
+    first: list[bytes] = []
+    last: list[bytes] = []
+    left = half = limit // 2
+    size = dropped = 0
+    late = False
+    try:
+        while not late and (data := os.read(fd, _CHUNK)):
+            late = time.monotonic() > deadline
+            if left > 0:
+                first.append(data)
+                left -= len(data)
+                continue
+            last.append(data)
+            size += len(data)
+            while size - len(last[dropped]) > half:
+                size -= len(last[dropped])
+                last[dropped] = b""
+                dropped += 1
+    finally:
+        os.close(fd)
+    text = b"".join(first)
+    if dropped:
+        end = b"".join(last)
+        return text[: text.rfind(b"\n") + 1] + end[end.find(b"\n") + 1 :], False
+    return text + b"".join(last), not late
 
 
 def read_record(dir_fd: int | None, name: bytes, limit: int = 1 << 20) -> bytes:
