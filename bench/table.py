@@ -1,131 +1,166 @@
-"""The results as tables of 80 columns and as JSON."""
+"""The results as tables: for a terminal of 80 columns, and for the document."""
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Sequence
-from pathlib import Path
-from statistics import median
+from dataclasses import dataclass, field
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from .measure import LiveSeries, Load, Series
+from .results import (
+    FLOOR,
+    SOCKET,
+    Burst,
+    Load,
+    Results,
+    middle,
+    over_floor,
+    percentile,
+)
 
-OURS = "usercrash, pipe"
-FLOOR = "no dump"
-
-
-def machine() -> str:
-    """The machine in one line."""
-    model = "unknown processor"
-    for line in Path("/proc/cpuinfo").read_text().split("\n"):
-        if line.startswith("model name"):
-            model = " ".join(line.partition(":")[2].split())
-            break
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    return (
-        f"{os.cpu_count()} × {model}, {memory:.0f} GB, Linux {platform.release()}, "
-        f"Python {platform.python_version()}"
-    )
+NONE = "–"
 
 
-def as_json(series: Sequence[Series], live: Sequence[LiveSeries]) -> dict[str, object]:
-    """Every single measurement, in milliseconds."""
-    return {
-        "machine": machine(),
-        "unit": "ms",
-        "crashes": [
-            {
-                "collector": one.subject,
-                "megabytes": one.load.megabytes,
-                "threads": one.load.threads,
-                "hold": one.hold,
-                "report": one.report,
-                "absent": one.absent or None,
-            }
-            for one in series
-        ],
-        "live": [{"tool": one.subject, "pause": one.pause, "total": one.total} for one in live],
-    }
+@dataclass(slots=True)
+class Grid:
+    """A table as text: the first column is names, the others are numbers."""
+
+    title: str
+    head: Sequence[str]
+    rows: list[list[str]] = field(default_factory=list)
 
 
-def _ms(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """With as many digits as are worth something."""
     if value is None:
-        return "–"
-    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+        return NONE
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}"
 
 
-def _ratio(value: float | None, ours: float | None) -> str:
+def ratio(value: float | None, ours: float | None) -> str:
+    """`value` in units of ours."""
     if value is None or ours is None or value <= 0 or ours <= 0:
-        return "–"
-    ratio = value / ours
-    return f"{ratio:,.0f} ×" if ratio >= 100 else f"{ratio:.2g} ×"
+        return NONE
+    times = value / ours
+    return f"{times:,.0f} ×" if times >= 100 else f"{times:.2g} ×"
 
 
-def _median(values: Sequence[float]) -> float | None:
-    return median(values) if values else None
+def size(value: int) -> str:
+    """Bytes, for people."""
+    if value <= 0:
+        return NONE
+    return f"{value / 1024:,.0f} KiB" if value < 1 << 20 else f"{value / (1 << 20):,.1f} MiB"
 
 
-def _table(terminal: bool, title: str) -> Table:
-    return Table(
-        title=title, title_justify="left", box=box.SIMPLE_HEAD if terminal else None,
-        pad_edge=False, width=78, title_style="bold",
-    )  # fmt: skip
+def grids(results: Results) -> list[Grid]:
+    """All tables, in their order."""
+    found = [_load(results, load) for load in results.loads()]
+    if results.bursts:
+        found.append(_bursts(results.bursts))
+    if results.idle:
+        found.append(_idle(results))
+    if results.live:
+        found.append(_live(results))
+    return found
 
 
-def _of_load(series: Sequence[Series], load: Load, terminal: bool) -> Table:
-    table = _table(terminal, load.name)
-    table.add_column("", min_width=17, no_wrap=True)
-    for heading in ("runs", "hold ms", "over floor", "to ours", "report ms", "to ours"):
-        table.add_column(heading, justify="right")
-    rows = {one.subject: one for one in series if one.load == load}
-    floor = _median(rows[FLOOR].hold) if FLOOR in rows else None
-    ours = rows.get(OURS)
-    our_hold = _median(ours.hold) if ours else None
-    our_over = our_hold - floor if our_hold is not None and floor is not None else None
-    our_report = _median(ours.report) if ours else None
-    for one in rows.values():
-        hold, report = _median(one.hold), _median(one.report)
+def _load(results: Results, load: Load) -> Grid:
+    rows = results.of(load)
+    head = ("", "runs", "hold ms", "over floor", "to ours", "report ms", "to ours", "disk")
+    grid = Grid(load.name, head)
+    ours = rows.get(SOCKET)
+    our_over = over_floor(rows, SOCKET)
+    our_report = middle(ours.report) if ours else None
+    for name, one in rows.items():
+        hold, report = middle(one.hold), middle(one.report)
         if hold is None:
-            table.add_row(one.subject, "0", one.absent[:40] or "–")
+            if not one.absent:
+                continue
+            grid.rows.append([name, "0", NONE, NONE, NONE, NONE, NONE, NONE])
             continue
-        over = hold - floor if floor is not None and one.subject != FLOOR else None
-        table.add_row(
-            one.subject, str(len(one.hold)), _ms(hold), _ms(over), _ratio(over, our_over),
-            _ms(report), _ratio(report, our_report),
+        over = None if name == FLOOR else over_floor(rows, name)
+        grid.rows.append(
+            [name, str(len(one.hold)), number(hold), number(over), ratio(over, our_over),
+             number(report), ratio(report, our_report), size(one.size)]
         )  # fmt: skip
-    return table
+    return grid
 
 
-def _of_live(live: Sequence[LiveSeries], load: Load, terminal: bool) -> Table:
-    table = _table(terminal, f"a live process: {load.name}")
-    table.add_column("", min_width=17, no_wrap=True)
-    for heading in ("runs", "pause ms", "to ours", "total ms", "to ours"):
-        table.add_column(heading, justify="right")
-    pause, total = _median(live[0].pause), _median(live[0].total)
-    for one in live:
-        table.add_row(
-            one.subject, str(len(one.total)), _ms(_median(one.pause)),
-            _ratio(_median(one.pause), pause), _ms(_median(one.total)),
-            _ratio(_median(one.total), total),
+def _bursts(bursts: Sequence[Burst]) -> Grid:
+    head = ("", "crashes", "a second", "hold ms", "99 %", "most", "counted", "kept", "all after")
+    grid = Grid(
+        f"{max(one.crashes for one in bursts):,} crashes, {bursts[0].parallel} at once", head
+    )
+    for one in bursts:
+        if not one.hold:
+            continue
+        floor = one.collector == FLOOR
+        grid.rows.append(
+            [one.collector, f"{one.crashes:,}", number(one.rate), number(middle(one.hold)),
+             number(percentile(one.hold, 99)), number(max(one.hold)),
+             NONE if floor else f"{one.recorded:,}", NONE if floor else f"{one.kept:,}",
+             NONE if floor else f"{one.done:.1f} s"]
         )  # fmt: skip
-    return table
+    return grid
 
 
-def show(
-    console: Console, series: Sequence[Series], live: Sequence[LiveSeries], load: Load
-) -> None:
-    """Print everything: medians, and ratios to ours."""
-    terminal = console.is_terminal
-    console.print(machine())
+def _idle(results: Results) -> Grid:
+    grid = Grid("memory of the server and its children, PSS", ("", "at rest", "after 300 crashes"))
+    for one in results.idle:
+        cells = [f"{one.workers} workers", f"{one.at_rest:.1f} MB", f"{one.after_burst:.1f} MB"]
+        grid.rows.append(cells)
+    return grid
+
+
+def _live(results: Results) -> Grid:
+    head = ("", "runs", "pause ms", "to ours", "total ms", "to ours")
+    grid = Grid("a live process of 10 MB and 9 threads", head)
+    pause, total = middle(results.live[0].pause), middle(results.live[0].total)
+    for one in results.live:
+        grid.rows.append(
+            [one.tool, str(len(one.total)), number(middle(one.pause)),
+             ratio(middle(one.pause), pause), number(middle(one.total)),
+             ratio(middle(one.total), total)]
+        )  # fmt: skip
+    return grid
+
+
+def remarks(results: Results) -> list[str]:
+    """What was not run, and why."""
+    absent = [f"{one.collector}: {one.absent}" for one in results.crashes if one.absent]
+    absent += [f"{one.collector}, burst: {one.absent}" for one in results.bursts if one.absent]
+    return [f"not run: {why}" for why in dict.fromkeys([*results.absent, *absent])]
+
+
+def show(console: Console, results: Results) -> None:
+    """Print everything: medians, and ratios to ours behind the socket."""
+    console.print(results.machine)
     console.print("Medians. hold: from the fault to the return of the parent's wait.\n")
-    for one in dict.fromkeys(one.load for one in series):
-        console.print(_of_load(series, one, terminal))
+    for grid in grids(results):
+        console.print(grid.title, style="bold", markup=False)
+        console.print(_rich(grid, terminal=console.is_terminal))
         console.print()
-    if live:
-        console.print(_of_live(live, load, terminal))
-    for why in dict.fromkeys(f"{one.subject}: {one.absent}" for one in series if one.absent):
-        console.print(f"not run: {why}", markup=False)
+    for line in remarks(results):
+        console.print(line, markup=False)
+
+
+def _rich(grid: Grid, *, terminal: bool) -> Table:
+    table = Table(
+        box=box.SIMPLE_HEAD if terminal else None, pad_edge=False, padding=(0, 1, 0, 0),
+    )  # fmt: skip
+    table.add_column(grid.head[0], no_wrap=True)
+    for heading in grid.head[1:]:
+        table.add_column(heading, justify="right", no_wrap=" " not in heading)
+    for row in grid.rows:
+        table.add_row(*row)
+    return table
+
+
+def markdown(grid: Grid) -> str:
+    """The same for the document."""
+    lines = [f"| {grid.title} | " + " | ".join(grid.head[1:]) + " |"]
+    lines.append("|---" + "|--:" * (len(grid.head) - 1) + "|")
+    lines += ["| " + " | ".join(row) + " |" for row in grid.rows]
+    return "\n".join(lines) + "\n"

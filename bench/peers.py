@@ -1,4 +1,4 @@
-"""What is measured: collectors of crashes, each behind a core_pattern of its own."""
+"""The peers: other collectors of crashes, from Debian's packages."""
 
 from __future__ import annotations
 
@@ -9,110 +9,11 @@ import shutil
 import signal
 import subprocess
 import time
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Protocol
 
-from tests.support.kernel import Installation
-
-REPORT_SECONDS = 60.0
-
-
-class UnavailableError(Exception):
-    """This collector cannot be run here; says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Crash:
-    """One crash as the harness saw it: times in ns, `fault`, `waited` of CLOCK_MONOTONIC,
-    `fault_realtime` of CLOCK_REALTIME."""
-
-    pid: int
-    fault: int
-    fault_realtime: int
-    waited: int
-
-    @property
-    def hold(self) -> float:
-        """Milliseconds from the fault to the return of the parent's wait."""
-        return (self.waited - self.fault) / 1e6
-
-
-class Subject(Protocol):
-    """A collector. `core_limit` is the crasher's RLIMIT_CORE; `heavy`: its work grows with the
-    memory, so that it is not run as often."""
-
-    name: str
-    pattern: str
-    pipe_limit: int
-    core_limit: int
-    heavy: bool
-
-    def start(self) -> None:
-        """Make it ready; UnavailableError says why it cannot be."""
-
-    def stop(self) -> None:
-        """End everything that `start` began, remove all that it left."""
-
-    def report_ms(self, crash: Crash, exe: Path) -> float | None:
-        """Milliseconds from the fault to the complete report; None where it makes none."""
-
-
-class Floor:
-    """No dump at all: what the death of such a process takes by itself."""
-
-    name = "no dump"
-    pattern = "core"
-    pipe_limit = 0
-    core_limit = 0
-    heavy = False
-
-    def start(self) -> None:
-        return
-
-    def stop(self) -> None:
-        return
-
-    def report_ms(self, crash: Crash, exe: Path) -> float | None:
-        return None
-
-
-class Usercrash:
-    """Our server, warm, and our client behind the kernel's pipe."""
-
-    name = "usercrash, pipe"
-    pipe_limit = 1000
-    core_limit = -1
-    heavy = False
-
-    def __init__(self) -> None:
-        self.installation: Installation | None = None
-        self.pattern = ""
-
-    def start(self) -> None:
-        self.installation = Installation()
-        self.installation.start_server()
-        self.pattern = self.installation.pattern
-
-    def stop(self) -> None:
-        if self.installation is not None:
-            self.installation.__exit__(None, None, None)
-
-    def report_ms(self, crash: Crash, exe: Path) -> float | None:
-        """The event log says when the report was published."""
-        assert self.installation is not None
-        deadline = time.monotonic() + REPORT_SECONDS
-        while time.monotonic() < deadline:
-            lines = self.installation.events()
-            ids = {line["id"] for line in lines if line.get("pid") == str(crash.pid)}
-            for line in lines:
-                if line["what"] == "closed" and line["id"] in ids:
-                    if line["outcome"] != "published":
-                        raise RuntimeError(f"crash of {crash.pid}: {line}")
-                    return (int(str(line["at"])) - crash.fault_realtime) / 1e6
-            time.sleep(0.01)
-        raise RuntimeError(f"no report of {crash.pid}: {self.installation.server_log}")
+from .collectors import Crash, Record, UnavailableError
 
 
 def _find(name: str, places: list[Path]) -> Path:
@@ -130,10 +31,15 @@ class Minicoredumper:
     core_limit = -1
     heavy = False
 
+    size = 0
+
     def __init__(self, peers: list[Path], place: Path) -> None:
         self.peers = peers
         self.place = place / "minicoredumper"
         self.pattern = ""
+
+    def around(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
 
     def start(self) -> None:
         program = _find("usr/sbin/minicoredumper", self.peers)
@@ -163,8 +69,18 @@ class Minicoredumper:
         if not any((self.place / "out").iterdir()):
             raise UnavailableError("it wrote nothing")
         for path in (self.place / "out").iterdir():
+            self.size = _bytes_on_disk(path)
             shutil.rmtree(path)
         return crash.hold
+
+    def record(self, pids: Sequence[int], seconds: float) -> Record:
+        """One directory for each crash, whole when the process is let go."""
+        wanted = set(map(str, pids))
+        found = [path for path in (self.place / "out").iterdir() if any(path.iterdir())]
+        known = sum(path.name.rpartition(".")[2] in wanted for path in found)
+        for path in found:
+            shutil.rmtree(path)
+        return Record(known, known, 0.0)
 
 
 class SystemdCoredump:
@@ -175,7 +91,9 @@ class SystemdCoredump:
     pipe_limit = 16  # its own sysctl file
     core_limit = -1
     heavy = True
+    size = 0
     SOCKET = Path("/run/systemd/coredump")
+    JOURNAL = Path("/run/systemd/journal")
     STORAGE = Path("/var/lib/systemd/coredump")
 
     def __init__(self, peers: list[Path], place: Path) -> None:
@@ -184,6 +102,7 @@ class SystemdCoredump:
         self.link = place / "systemd-coredump"
         self.pattern = ""
         self.activator: subprocess.Popen[bytes] | None = None
+        self.journal = False
         self.undo = ExitStack()
 
     def start(self) -> None:
@@ -215,11 +134,33 @@ class SystemdCoredump:
                 [activate, "--seqpacket", "--accept", f"--listen={self.SOCKET}", str(self.link)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
-        deadline = time.monotonic() + 10
-        while not self.SOCKET.exists():
-            if time.monotonic() > deadline or self.activator.poll() is not None:
-                raise UnavailableError(f"its socket did not come up: {self.log.read_text()}")
-            time.sleep(0.01)
+        try:
+            _until(self.SOCKET.exists)
+        except TimeoutError as error:
+            raise UnavailableError(f"its socket did not come up: {self.log.read_text()}") from error
+
+    @contextmanager
+    def around(self) -> Iterator[None]:
+        """Its journal, only while it is measured: other collectors would ask it, too."""
+        daemon = Path("/lib/systemd/systemd-journald")
+        if (self.JOURNAL / "socket").exists() or not daemon.exists():
+            yield
+            return
+        logs = Path("/run/log")
+        made = not logs.exists()
+        with subprocess.Popen(
+            [daemon], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL, start_new_session=True,
+        ) as journald:  # fmt: skip
+            try:
+                _until(lambda: (self.JOURNAL / "socket").exists())
+                self.journal = True
+                yield
+            finally:
+                journald.terminate()
+                journald.wait()
+                shutil.rmtree(self.JOURNAL, ignore_errors=True)
+                shutil.rmtree(logs if made else logs / "journal", ignore_errors=True)
 
     def stop(self) -> None:
         if self.activator is not None:
@@ -232,10 +173,29 @@ class SystemdCoredump:
         """It holds the process until its record is written."""
         mine = [path for path in self.STORAGE.iterdir() if f".{crash.pid}." in path.name]
         for path in mine:
+            self.size = _bytes_on_disk(path)
             path.unlink()
         if not mine:
             raise UnavailableError(f"it stored nothing: {self.log.read_text()[-300:]}")
         return crash.hold
+
+    def record(self, pids: Sequence[int], seconds: float) -> Record:
+        """Files that bear the pids, when their number grows no more."""
+        begin, last, changed = time.monotonic(), -1, time.monotonic()
+        while time.monotonic() - begin < seconds and time.monotonic() - changed < 3:
+            mine = self._stored(pids)
+            if len(mine) != last:
+                last, changed = len(mine), time.monotonic()
+            if last == len(pids):
+                break
+            time.sleep(0.05)
+        for path in self._stored(pids):
+            path.unlink()
+        return Record(last, last, changed - begin)
+
+    def _stored(self, pids: Sequence[int]) -> list[Path]:
+        wanted = {str(pid) for pid in pids}
+        return [path for path in self.STORAGE.iterdir() if wanted & set(path.name.split("."))]
 
 
 class Gdb:
@@ -246,6 +206,10 @@ class Gdb:
     pipe_limit = 0
     core_limit = -1
     heavy = True
+    size = 0
+
+    def around(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
 
     def __init__(self, place: Path) -> None:
         self.place = place / "cores"
@@ -264,10 +228,29 @@ class Gdb:
         begin = time.monotonic_ns()
         output = gdb_stacks([str(exe), str(core)])
         end = time.monotonic_ns()
+        self.size = _bytes_on_disk(core)
         core.unlink()
         if "fault" not in output:
             raise RuntimeError(f"gdb did not name the function:\n{output}")
         return crash.hold + (end - begin) / 1e6
+
+    def record(self, pids: Sequence[int], seconds: float) -> Record:
+        raise UnavailableError("a file for each crash, and nobody who reads them")
+
+
+def _bytes_on_disk(path: Path) -> int:
+    """Of a file, or of all files in a directory."""
+    files = [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]
+    return sum(os.stat(one).st_blocks * 512 for one in files)
+
+
+def _until(look: Callable[[], bool]) -> None:
+    """TimeoutError if it does not become true within ten seconds."""
+    deadline = time.monotonic() + 10
+    while not look():
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        time.sleep(0.01)
 
 
 def gdb_stacks(target: list[str]) -> str:

@@ -1,0 +1,144 @@
+"""What one run of the bench has found; kept as JSON."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import median
+
+import msgspec
+
+VERSION = 2
+FLOOR = "no dump"
+SOCKET, PIPE = "usercrash, socket", "usercrash, pipe"
+
+
+class Load(msgspec.Struct, frozen=True):
+    """What crashes."""
+
+    megabytes: int
+    threads: int
+
+    @property
+    def memory(self) -> str:
+        size = self.megabytes
+        return f"{size} MB" if size < 1024 else f"{size // 1024} GB"
+
+    @property
+    def name(self) -> str:
+        return f"{self.memory}, {self.threads:,} thread{'s' if self.threads > 1 else ''}"
+
+
+class Series(msgspec.Struct):
+    """One collector on one load: milliseconds of each run from the fault to the return of the
+    parent's wait (`hold`) and to the complete report; `size` of what it kept on disk, in bytes.
+    `absent` says why there are none; `spent` is in seconds."""
+
+    collector: str
+    load: Load
+    hold: list[float] = []
+    report: list[float] = []
+    size: int = 0
+    absent: str = ""
+    spent: float = 0.0
+
+
+class Burst(msgspec.Struct):
+    """Many crashes as fast as `parallel` parents can make them. `seconds` from the first fault to
+    the last return of wait; `hold` in milliseconds; `recorded` of them are known to the collector,
+    `kept` have a complete record (ours: an analysed report), `done` seconds after the first fault.
+    """
+
+    collector: str
+    crashes: int
+    parallel: int
+    seconds: float = 0.0
+    hold: list[float] = []
+    recorded: int = 0
+    kept: int = 0
+    done: float = 0.0
+    note: str = ""
+    absent: str = ""
+
+    @property
+    def rate(self) -> float:
+        return self.crashes / self.seconds if self.seconds else 0.0
+
+
+class Idle(msgspec.Struct):
+    """Memory (PSS, MB) of our server with all its children: at rest, and at rest after a burst."""
+
+    workers: int
+    at_rest: float
+    after_burst: float
+
+
+class Live(msgspec.Struct):
+    """One way to report a live process: ms that it stood still, ms until the report was there."""
+
+    tool: str
+    pause: list[float] = []
+    total: list[float] = []
+
+
+class Results(msgspec.Struct):
+    """All of it."""
+
+    machine: str = ""
+    date: str = ""
+    version: int = VERSION
+    crashes: list[Series] = []
+    bursts: list[Burst] = []
+    idle: list[Idle] = []
+    live: list[Live] = []
+    absent: list[str] = []
+
+    def loads(self) -> list[Load]:
+        """In the order in which they were measured."""
+        return list(dict.fromkeys(one.load for one in self.crashes))
+
+    def of(self, load: Load) -> dict[str, Series]:
+        """The series of a load by collector."""
+        return {one.collector: one for one in self.crashes if one.load == load}
+
+
+def middle(values: Sequence[float]) -> float | None:
+    """The median; None of nothing."""
+    return median(values) if values else None
+
+
+def percentile(values: Sequence[float], percent: float) -> float | None:
+    """The smallest value that so many percent do not exceed; None of nothing."""
+    ordered = sorted(values)
+    if not ordered:
+        return None
+    return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
+
+
+def over_floor(rows: dict[str, Series], collector: str) -> float | None:
+    """Median hold above that of a death without a dump, in ms."""
+    floor = middle(rows[FLOOR].hold) if FLOOR in rows else None
+    hold = middle(rows[collector].hold) if collector in rows else None
+    return None if floor is None or hold is None else hold - floor
+
+
+def names(series: Iterable[Series]) -> list[str]:
+    """The collectors in their order."""
+    return list(dict.fromkeys(one.collector for one in series))
+
+
+def machine() -> str:
+    """The machine in one line."""
+    model = "unknown processor"
+    for line in Path("/proc/cpuinfo").read_text().split("\n"):
+        if line.startswith("model name"):
+            model = " ".join(line.partition(":")[2].split())
+            break
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    return (
+        f"{os.cpu_count()} × {model}, {memory:.0f} GB, Linux {platform.release()}, "
+        f"Python {platform.python_version()}"
+    )
