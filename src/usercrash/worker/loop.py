@@ -19,6 +19,7 @@ import socket
 import time
 from collections.abc import Callable
 
+from ..capture.filesystems import keep_mounts
 from ..capture.procfs import read_at
 from ..client.link import connect
 from ..config import Config
@@ -62,6 +63,7 @@ class Worker:
         if os.getppid() != self._server:
             self._orphan = True
         gc.disable()
+        keep_mounts()
         if not self._readable(0.0):
             with contextlib.suppress(OSError):  # out of processes: the first crash is slower
                 self._work.rehearse()
