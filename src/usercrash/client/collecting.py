@@ -55,25 +55,28 @@ def capture(
 ) -> Collected:
     """The snapshot of the process that the kernel dumps into `stream_fd`.
 
-    Takes over both descriptors. `let_go` lets the process go where there was no target to release
-    it; it is called in any case. `started` is time.monotonic_ns() of when the hold began.
+    Takes over both descriptors. `let_go` ends the hold, whoever else has the stream open; it is
+    called as soon as that can be, and in any case. `started` is time.monotonic_ns() of when the hold began.
     """
     snapshot = None
+    released = 0
     watch(HELD_SECONDS)
     try:
-        target = KernelDump.open(stream_fd, event, pidfd, notes)
+        target = KernelDump.open(stream_fd, event, pidfd, notes, let_go=let_go)
         try:
             snapshot = collect(target, link.limits() or Limits())
         finally:
             watch(0)
             target.release()
+            released = target.released_ns
     except UsercrashError as error:
         notes.add("capture", "the process", str(error))
     except Exception as error:  # a mistake of ours must not cost the event
         notes.add("capture", "the process", f"{type(error).__name__}: {error}")
     finally:
-        let_go()
-    return Collected(event, notes, snapshot, time.monotonic_ns() - started)
+        if not released:
+            let_go()
+    return Collected(event, notes, snapshot, (released or time.monotonic_ns()) - started)
 
 
 def watch(seconds: int) -> None:
