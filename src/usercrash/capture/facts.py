@@ -17,6 +17,7 @@ from .procfs import (
     read_ends,
     read_record,
     reason,
+    stat_fields,
     stat_number,
     status_field,
 )
@@ -122,8 +123,9 @@ class Facts:
         """Command line and environment, from memory. /proc would read them without asking
         whether they are there, and a process can lay any mapping where they are expected."""
         self._read(self._thread, b"auxv", b"auxv", _SMALL)
-        stat = self.table.get(b"task/%d/stat" % self.tid, b"")
-        arg_start, arg_end, env_start, env_end = (stat_number(stat, n) for n in range(48, 52))
+        fields = stat_fields(self.table.get(b"task/%d/stat" % self.tid, b""))[45:49]
+        numbers = [int(field) if field.isdigit() else 0 for field in fields]
+        arg_start, arg_end, env_start, env_end = numbers if len(numbers) == 4 else (0, 0, 0, 0)
         self._string(memory, b"cmdline", arg_start, arg_end)
         last = memory.read(arg_end - 1, 1) if arg_end > arg_start else b""
         if last not in (b"", b"\0") and arg_end == env_start:

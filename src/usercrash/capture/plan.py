@@ -191,12 +191,10 @@ def _build_id(base: int, page: bytes) -> Iterator[Range]:
     if len(page) < 64 or page[4] != 2:
         return
     offset = _QWORD.unpack_from(page, 32)[0]
-    count = int.from_bytes(page[56:58], "little")
-    for number in range(min(count, 64)):
-        at = offset + number * _PHDR.size
-        if at + _PHDR.size > len(page):
-            return
-        kind, _, file_offset, _, _, size, _, _ = _PHDR.unpack_from(page, at)
+    count = min(int.from_bytes(page[56:58], "little"), 64)
+    rows = page[offset : offset + count * _PHDR.size]
+    for row in _PHDR.iter_unpack(rows[: len(rows) // _PHDR.size * _PHDR.size]):
+        kind, _, file_offset, _, _, size, _, _ = row
         if kind == 4 and file_offset + size > PAGE and size <= PAGE:
             # The segment that maps the headers maps the notes, too: same bias.
             yield base + file_offset, size, "ELF note"
