@@ -281,3 +281,30 @@ def test_claims_go_when_nobody_can_need_them_any_more(bench: Bench) -> None:
     assert len(list(claims.iterdir())) == 1
     bench.pool.expire(time.monotonic() + jobs.CLAIM_SECONDS + 1)
     assert list(claims.iterdir()) == []
+
+
+@pytest.mark.parametrize("crashes", [1000, 20])
+def test_in_a_burst_jobs_wait_until_it_is_over_or_the_queue_half_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crashes: int
+) -> None:
+    bench = Bench(tmp_path, monkeypatch, crashes=crashes)
+    monkeypatch.setattr(jobs, "CALM_SECONDS", 3600.0)
+    monkeypatch.setattr(jobs, "PACE_SECONDS", 1800.0)
+    bench.gate.touch()
+    for pid in range(12):
+        bench.submit(pid)
+    assert bench.pool.running == 1
+    if crashes == 1000:
+        while bench.pool.running:
+            bench.pool.reap()
+        assert (bench.pool.waiting, bench.pool.running) == (11, 0)
+        due = bench.pool.next_deadline()
+        assert due is not None and time.monotonic() + 1000 < due < time.monotonic() + 1800
+        monkeypatch.setattr(jobs, "CALM_SECONDS", 0.0)
+        bench.pool.expire(due)
+    else:
+        while bench.pool.waiting == 11:
+            bench.pool.reap()
+        monkeypatch.setattr(jobs, "CALM_SECONDS", 0.0)
+    bench.finish()
+    assert bench.lines() == [f"{pid} True" for pid in range(12)]

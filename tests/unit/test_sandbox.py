@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from usercrash.analysis import sandbox
 from usercrash.analysis.sandbox import SandboxLimits, Send, run_isolated
 
 QUICK = SandboxLimits(seconds=20, memory=1 << 30, output=1 << 20)
@@ -118,3 +119,37 @@ def test_a_crash_of_the_analysis_starts_no_collector() -> None:
         send(b"CORE", str(resource.getrlimit(resource.RLIMIT_CORE)).encode())
 
     assert run_isolated(work, (), QUICK).sections[b"CORE"] == b"(1, 1)"
+
+
+def test_a_child_that_gave_its_results_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is it left behind, whatever it does then."""
+    parent = os.getpid()
+    end = os._exit
+
+    def lingering(status: int) -> None:
+        if os.getpid() != parent:
+            signal.pause()
+        end(status)
+
+    monkeypatch.setattr(os, "_exit", lingering)
+    assert run_isolated(lambda send: send(b"TEXT", b"all"), (), QUICK).sections == {b"TEXT": b"all"}
+    [child] = sandbox._leaving
+    os.kill(child, 0)
+    sandbox.reap_children()
+    with pytest.raises(ChildProcessError):
+        os.waitpid(child, 0)
+    assert sandbox._leaving == []
+
+
+def test_children_of_its_parent_are_none_of_a_fork() -> None:
+    run_isolated(lambda send: send(b"TEXT", b"all"), (), QUICK)
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            sandbox.reap_children()
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
+    sandbox.reap_children()

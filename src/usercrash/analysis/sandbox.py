@@ -8,6 +8,7 @@ a bounded pipe; the parent copies bytes and parses none of them.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import functools
 import os
@@ -29,6 +30,10 @@ _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
 _FRAME = struct.Struct("<4sQ")  # name of the section, bytes that follow
 _END = b"END."
 _FAIL = b"FAIL"
+
+_END_SECONDS = 0.5  # for a child that has given its results to end
+_leaving: list[int] = []  # such children: to give back their memory takes them some time
+_libc = ctypes.CDLL(None, use_errno=True)
 
 Send = Callable[[bytes, bytes], None]
 """Gives a section (a name of four bytes, its content) back to the parent."""
@@ -75,8 +80,10 @@ def run_isolated(
     """Run `work` in a child with only the descriptors `keep`; gives what it sent.
 
     Never raises for what the child does: dead, slow, flooding and failing children are
-    told in `failure`, and the sections that came whole before are there.
+    told in `failure`, and the sections that came whole before are there. One whose results
+    are all here is not waited for (see `reap_children`).
     """
+    reap_children()
     ids = unprivileged_ids(limits.user) if os.geteuid() == 0 else None
     parent = os.getpid()
     reader, writer = os.pipe2(os.O_CLOEXEC)
@@ -84,17 +91,36 @@ def run_isolated(
     if child == 0:
         _child(work, {*keep, writer}, writer, limits, ids, parent)
     os.close(writer)
+    failure = "interrupted"
     try:
         data, failure = _read_all(reader, limits)
     finally:
         os.close(reader)
-        status = _reap(child, patience=0.0 if failure else 0.5)
+        if failure:
+            _reap(child, patience=0.0)
     result = _sections(data)
     if failure:
         result.failure = failure
-    elif status != 0 and (not result.failure or os.WIFSIGNALED(status)):
-        result.failure = _status_text(status)
+    elif not result.failure:
+        _leaving.append(child)
+    else:
+        status = _reap(child, patience=_END_SECONDS)
+        if os.WIFSIGNALED(status):
+            result.failure = _status_text(status)
     return result
+
+
+def reap_children() -> None:
+    """See off the children whose results were taken; one that still runs is killed.
+
+    To be called by who leaves through os._exit; it is done at any other end of the program.
+    """
+    while _leaving:
+        _reap(_leaving.pop(), patience=_END_SECONDS)
+
+
+atexit.register(reap_children)
+os.register_at_fork(after_in_child=_leaving.clear)  # they are its parent's
 
 
 def _read_all(reader: int, limits: SandboxLimits) -> tuple[bytearray, str]:
@@ -177,6 +203,7 @@ def _child(
         _confine(keep, limits, ids, parent)
         work(send)
         send(_END, b"")
+        os.close(writer)
         code = 0
     except BaseException as error:  # whatever it was, the parent hears of it
         try:
@@ -192,7 +219,6 @@ def _confine(
     keep: set[int], limits: SandboxLimits, ids: tuple[int, int] | None, parent: int
 ) -> None:
     """Close, limit, drop, in this order; OSError if the kernel refuses any of it."""
-    libc = ctypes.CDLL(None, use_errno=True)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     signal.set_wakeup_fd(-1)
@@ -217,7 +243,7 @@ def _confine(
         (_PR_SET_NO_NEW_PRIVS, 1),
         (_PR_SET_PDEATHSIG, int(signal.SIGKILL)),
     ):
-        if libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
+        if _libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) != 0:
             errno = ctypes.get_errno()
             raise OSError(errno, os.strerror(errno))
     if os.getppid() != parent:

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
-from ..analysis.sandbox import close_all_but, unprivileged_ids
+from ..analysis.sandbox import close_all_but, reap_children, unprivileged_ids
 from ..config import Config
 from ..pipeline import Crash, complete
 from ..storage.events import DUPLICATE, INCOMPLETE, LOST, PUBLISHED, EventLog
@@ -27,6 +27,11 @@ PUBLISH_SECONDS = 20.0  # beside the analysis: writing, locks, SymCaches
 # A job makes way for captures, but even beside many busy processes it gets its share.
 NICE = 10
 FORK_AGAIN_SECONDS = 1.0
+# While more than BURST crashes wait and more come (the last one within CALM_SECONDS), captures get
+# the processors: a job is started each PACE_SECONDS only, until half of the queue is used up.
+BURST = 8
+CALM_SECONDS = 0.03
+PACE_SECONDS = 0.25
 # Longer than any other collector of a crash that was closed can still come to publish it:
 # two jobs of two servers, or a client that is alone (client/collecting.py).
 CLAIM_SECONDS = 900.0
@@ -61,7 +66,9 @@ class Pool:
         self._files = ElfDescriptors(most, config.queue.files_seconds)
         self._queue = Queue(config.queue)
         self._running: dict[int, Job] = {}
-        self._fork_again = 0.0  # monotonic seconds; 0: the last fork went well
+        self._submitted = self._started = 0.0  # the last time, monotonic seconds
+        self._start_at = 0.0  # when those that wait are looked at again; 0: when a job ends
+        self._told = False  # that no process was to be had
         self._claims: deque[tuple[float, bytes]] = deque()  # when they go
         if os.geteuid() == 0:
             unprivileged_ids(config.analysis.user)  # remembered, for all jobs
@@ -69,7 +76,8 @@ class Pool:
     def submit(self, crash: Crash, *, analyse: bool = True) -> None:
         """Take the crash over. Its descriptors are closed or shared: what was collected is
         found under its id in the store."""
-        files, crash.files = self._files.keep(crash.files, time.monotonic()), []
+        self._submitted = time.monotonic()
+        files, crash.files = self._files.keep(crash.files, self._submitted), []
         self._queue.put(Job(crash, files, analyse=analyse))
         self._start_waiting()
 
@@ -92,25 +100,40 @@ class Pool:
         return {job.crash.id for job in (*self._queue, *self._running.values())}
 
     def _start_waiting(self) -> None:
+        self._start_at = 0.0
         while len(self._queue) and len(self._running) < self._workers:
+            now = time.monotonic()
+            if self._in_burst(now):
+                calm = self._submitted + CALM_SECONDS
+                self._start_at = min(calm, self._started + PACE_SECONDS)
+                return
             job = self._queue.take()
             try:
                 job.pid = os.fork()
             except OSError as error:  # out of processes or memory
                 self._queue.put_back(job)
-                if not self._fork_again:
+                if not self._told:
                     self._say(f"cannot start an analysis: {error.strerror}")
-                self._fork_again = time.monotonic() + FORK_AGAIN_SECONDS
+                self._told = True
+                self._start_at = now + FORK_AGAIN_SECONDS
                 return
             if job.pid == 0:
                 self._child(job)
-            self._fork_again = 0.0
+            self._started, self._told = now, False
             self._files.release(job.files)  # the job has its own
             job.files = []
             # Two attempts at the analysis, and what comes after.
-            patience = 2 * self._config.analysis.seconds + PUBLISH_SECONDS
-            job.deadline = time.monotonic() + patience
+            job.deadline = now + 2 * self._config.analysis.seconds + PUBLISH_SECONDS
             self._running[job.pid] = job
+
+    def _in_burst(self, now: float) -> bool:
+        """Whether a job should not be started yet, because crashes are coming thick and fast."""
+        return (
+            len(self._queue) > BURST
+            and not self._queue.full(half=True)
+            and now < self._submitted + CALM_SECONDS
+            and now < self._started + PACE_SECONDS
+        )
 
     def _child(self, job: Job) -> None:
         """Never returns."""
@@ -125,6 +148,7 @@ class Pool:
             _make_way()
             self._open_collected(job)
             outcome = complete(self._config, self._store, self._log, crash, analyse=job.analyse)
+            reap_children()
             code = _EXIT[outcome]
         except BaseException as error:  # the parent repeats it, or counts it as lost
             self._say(f"crash {job.crash.id}: {error!r}")
@@ -182,13 +206,13 @@ class Pool:
         self._files.expire(now)
         while self._claims and self._claims[0][0] < now:
             self._store.forget_claim(self._claims.popleft()[1])
-        if self._fork_again and now > self._fork_again:
+        if self._start_at and now >= self._start_at:
             self._start_waiting()
 
     def next_deadline(self) -> float | None:
         """Monotonic seconds of the earliest thing that `expire` has to do in time."""
         due = [job.deadline for job in self._running.values()]
-        due.extend(filter(None, (self._files.next_deadline(), self._fork_again)))
+        due.extend(filter(None, (self._files.next_deadline(), self._start_at)))
         return min(due, default=None)
 
 

@@ -56,10 +56,14 @@ class Queue:
     def __iter__(self) -> Iterator[Job]:
         return iter(self._jobs)
 
-    def full(self) -> bool:
-        """Whether of a further crash only the facts are to be kept."""
+    def full(self, *, half: bool = False) -> bool:
+        """Whether of a further crash only the facts are to be kept; with `half`, whether half of
+        the room is used up."""
+        parts = 2 if half else 1
         limits = self._limits
-        return len(self._jobs) >= limits.crashes or self.size >= limits.megabytes << 20
+        return (
+            parts * len(self._jobs) >= limits.crashes or parts * self.size >= limits.megabytes << 20
+        )
 
     def put(self, job: Job) -> None:
         """To the end."""
