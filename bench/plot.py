@@ -9,7 +9,7 @@ from html import escape
 from .results import Results, middle, names
 
 WIDTH, HEIGHT = 760, 460
-LEFT, RIGHT, TOP, BOTTOM = 70, 190, 46, 54
+LEFT, RIGHT, TOP, BOTTOM = 70, 215, 46, 54
 # Told apart without colour, too: by their marks and by the names at the ends of the lines.
 _STYLE = """
 text { font: 13px system-ui, sans-serif; fill: #1a1a1a }
@@ -20,7 +20,7 @@ text { font: 13px system-ui, sans-serif; fill: #1a1a1a }
   text { fill: #e8e8e8 } .grid { stroke: #3c3c3c } .axis { stroke: #9a9a9a } .back { fill: #161616 }
 }
 """
-_COLOURS = ("#7a7a7a", "#0b7fd4", "#3ba55d", "#d98200", "#c0392b", "#8e5bd0")
+_COLOURS = ("#7a7a7a", "#0b7fd4", "#3ba55d", "#d98200", "#c0392b", "#8e5bd0", "#2aa5a0")
 _MARKS = ("circle", "square", "diamond", "triangle")
 
 Point = tuple[float, float]
