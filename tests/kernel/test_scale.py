@@ -275,16 +275,22 @@ seconds = 0.001
 """
 
 
-@pytest.mark.parametrize("settings", [SMALL, SHORT])
+EXPECTED = {
+    SMALL: {"1048576 bytes are as many as we keep", "as many as we open"},
+    SHORT: {"no time left"},
+}
+
+
+@pytest.mark.parametrize("settings", [SMALL, SHORT], ids=["bytes", "time"])
 def test_budgets_that_are_reached_are_notes(settings: str, entrance: str) -> None:
     built = build(programs()["thousand"])
     with Installation(settings) as small:
         small.start_server()
-        report = crash(small, entrance, *built.argv).report
-    assert report.complete and len(report.threads) == 1000
-    assert report.threads[0].frames
-    expected = {
-        SMALL: {"1048576 bytes are as many as we keep", "as many as we open"},
-        SHORT: {"no time left"},
-    }[settings]
-    assert expected <= {note.why for note in report.notes}
+        # A server that is slow to answer is not waited for: then our own budgets hold.
+        for _ in range(5):
+            report = crash(small, entrance, *built.argv).report
+            assert report.complete and len(report.threads) == 1000
+            assert report.threads[0].frames
+            if EXPECTED[settings] <= {note.why for note in report.notes}:
+                return
+    raise AssertionError(notes(report))
