@@ -63,6 +63,26 @@ def test_pages_that_were_never_touched_are_left_out() -> None:
         own.close()
 
 
+def test_small_reads_share_a_page() -> None:
+    """One read of a page serves all that is asked of it, also what goes on into the next."""
+    area = mmap.mmap(-1, 4 * PAGE)
+    area[: 2 * PAGE] = bytes(range(256)) * (2 * PAGE // 256)
+    start = address_of(area)
+    own = Own()
+    try:
+        assert own.memory.read(start + 8, 4) == area[8:12]
+        assert own.memory.read(start + 100, 40) == area[100:140]
+        assert own.memory.pieces(start + 64, 64) == [(start + 64, area[64:128])]
+        assert own.asked == [(start, PAGE)]
+        assert own.memory.read(start + PAGE - 8, 1024) == area[PAGE - 8 : PAGE + 1016]
+        assert own.memory.read(start + 2 * PAGE - 8, 1024) == area[2 * PAGE - 8 : 2 * PAGE]
+        assert own.asked == [(start, PAGE), (start + PAGE, PAGE)]
+        assert own.memory.read(start, 0) == b"" and own.memory.pieces(start, 0) == []
+        assert own.memory.pieces(start + 8, -1) == []
+    finally:
+        own.close()
+
+
 def test_a_page_of_a_file_is_fetched_where_its_file_system_answers(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"f" * 4 * PAGE)
