@@ -251,6 +251,38 @@ def test_a_worker_alone(place: Installation, crasher: Built) -> None:
     assert len(closed(place, 2)) == 2
 
 
+@pytest.mark.parametrize("entrance", ["socket", "pipe"])
+def test_a_full_queue(crasher: Built, entrance: str) -> None:
+    """No analysis comes to its end: of the crashes beyond the queue the facts are kept, at once."""
+    settings = "[analysis]\nworkers = 1\n[queue]\ncrashes = 1\n"
+    with Installation(settings) as place:
+        go = place.place / "go"
+        module = place.place / "hook"
+        module.mkdir()
+        (module / "sitecustomize.py").write_text(
+            "import os, time\n"
+            "from usercrash.server import jobs\n"
+            "old = jobs.complete\n"
+            "def complete(*rest, **more):\n"
+            f"    while not os.path.exists({str(go)!r}): time.sleep(0.01)\n"
+            "    return old(*rest, **more)\n"
+            "jobs.complete = complete\n"
+        )
+        place.start_server(python_path=str(module))
+        with place.receiving(entrance=entrance):
+            for _ in range(4):
+                assert run_to_death(crasher, place.place) == -signal.SIGSEGV
+            lines = closed(place, 2)
+        for line in lines:
+            assert line["outcome"] == "facts-only" and line["why"] == "the queue was full"
+            assert line["comm"] == crasher.exe.name[:15] and line["exe"] == str(crasher.exe)
+            assert line["uid"] == 0 and line["signal"] == 11
+        go.touch()
+        assert [line["outcome"] for line in closed(place, 4)[2:]] == ["published"] * 2
+        data = place.reports / ".data"
+        assert [name for name in os.listdir(data) if name.endswith((".mini", ".report"))] == []
+
+
 def test_no_worker_waits(crasher: Built) -> None:
     """For small machines: a worker is started at the crash, and leaves after a while."""
     with Installation("[server]\nworkers = 0\n") as place:
