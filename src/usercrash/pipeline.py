@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import mmap
 import os
+import socket
 import struct
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -28,7 +30,7 @@ from .report import Report
 from .storage.events import DUPLICATE, INCOMPLETE, LOST, PUBLISHED, EventLog
 from .storage.store import AlreadyPublishedError, Store
 
-TEXT, JSON, CORE, SCREEN, WANTED = b"TEXT", b"JSON", b"CORE", b"SCRN", b"WANT"
+TEXT, JSON, CORE, SCREEN, WANTED, NAMES = b"TEXT", b"JSON", b"CORE", b"SCRN", b"WANT", b"NAME"
 _INDEX = struct.Struct("<I")
 _MAX_WANTED = 64
 _ZSTD_LEVEL = 3
@@ -65,7 +67,8 @@ class Material:
 class Analysed:
     """The rendered forms (b"" where absent); `failure` says why, where it is not all.
 
-    `wanted` are indexes into Material.files: worth a SymCache that all may share.
+    `wanted` are indexes into Material.files: worth a SymCache that all may share; so are the
+    files of these `names` (with a NUL between), which had no descriptor.
     """
 
     text: bytes = b""
@@ -73,6 +76,7 @@ class Analysed:
     core: bytes = b""
     screen: bytes = b""
     wanted: tuple[int, ...] = ()
+    names: bytes = b""
     failure: str = ""
 
 
@@ -128,10 +132,13 @@ def _attempt(material: Material, config: Config, view: View, careful: str) -> An
     cache = _open_cache(config.paths.cache)
     owner = os.geteuid()  # the child is somebody else when it asks
 
+    kept: list[object] = []
+
     def work(send: Send) -> None:
         # By its descriptor: a directory above it may be closed to the unprivileged child.
         place = f"/proc/self/fd/{cache}" if cache >= 0 else None
-        _analyse(material, place, owner, view, careful, send)
+        # Kept, because to take it apart would take longer than to end with it.
+        kept.append(_analyse(material, place, owner, view, careful, send))
 
     try:
         result = run_isolated(work, (material.core, *material.files, cache), _limits(config))
@@ -144,7 +151,7 @@ def _attempt(material: Material, config: Config, view: View, careful: str) -> An
     return Analysed(
         parts.get(TEXT, b""), parts.get(JSON, b""), parts.get(CORE, b""), parts.get(SCREEN, b""),
         tuple(one for one in wanted if one < len(material.files) and material.files[one] >= 0),
-        result.failure,
+        parts.get(NAMES, b""), result.failure,
     )  # fmt: skip
 
 
@@ -165,8 +172,9 @@ def _open_cache(path: str) -> int:
 
 def _analyse(
     material: Material, cache: str | None, owner: int, view: View, careful: str, send: Send
-) -> None:
-    """The child's work: text and JSON first, so that they are there if the rest fails."""
+) -> object:
+    """The child's work: text and JSON first, so that they are there if the rest fails. Gives all
+    that it was made of."""
     from .analysis.assemble import assemble
     from .analysis.core.image import CoreImage
     from .analysis.core.module_files import DescriptorFiles, FileProvider, FileProviders, PathFiles
@@ -197,10 +205,12 @@ def _analyse(
     indexes = {fd: index for index, fd in enumerate(material.files) if fd >= 0}
     wanted = [indexes[module.fd] for module in symbolizer.wanted if module.fd in indexes]
     send(WANTED, b"".join(map(_INDEX.pack, wanted)))
+    send(NAMES, b"\0".join(one.path for one in symbolizer.wanted if one.fd not in indexes))
     if view.core:
         import zstandard
 
         send(CORE, zstandard.ZstdCompressor(_ZSTD_LEVEL).compress(memoryview(data)))
+    return image, modules, symbolizer, report
 
 
 def _screen(report: Report, view: View) -> bytes:
@@ -242,6 +252,8 @@ def complete(config: Config, store: Store, log: EventLog, crash: Crash, *, analy
     store.remove_spool(crash.id)
     if outcome == PUBLISHED:
         share_symcaches(analysed.wanted, crash.files, config)
+        if analysed.names:
+            _share_by_path(analysed.names, config)
     return outcome
 
 
@@ -303,6 +315,32 @@ def share_symcaches(wanted: Sequence[int], files: Sequence[int], config: Config)
         return  # no room or no right: the next crash makes its own again
     finally:
         os.umask(old)
+
+
+def _share_by_path(names: bytes, config: Config) -> None:
+    """The same for files of which only the names are known. Whoever opens them is as unprivileged
+    as an analysis; then they are judged as any others."""
+    from .analysis.core.module_files import open_path
+
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+    def work(send: Send) -> None:
+        for name in names.split(b"\0")[:_MAX_WANTED]:
+            with suppress(OSError):  # gone meanwhile, and the next crash asks again
+                fd = open_path(name)
+                if fd >= 0:
+                    socket.send_fds(theirs, [b"f"], [fd])
+                    os.close(fd)
+
+    files: list[int] = []
+    with ours, theirs:
+        run_isolated(work, (theirs.fileno(),), _limits(config))
+        theirs.close()
+        while received := socket.recv_fds(ours, 1, 1)[1]:
+            files.extend(received)
+    share_symcaches(range(len(files)), files, config)
+    for fd in files:
+        os.close(fd)
 
 
 def _make_symcache(fd: int, status: os.stat_result, limits: SandboxLimits, cache: str) -> None:

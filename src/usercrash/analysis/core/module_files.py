@@ -66,6 +66,14 @@ def map_file(fd: int) -> mmap | None:
     return mmap(fd, status.st_size, flags=MAP_PRIVATE, prot=PROT_READ)
 
 
+def open_path(name: bytes) -> int:
+    """A descriptor of the regular file of this name, -1 for anything else; OSError as it comes."""
+    if not stat.S_ISREG(os.stat(name).st_mode):
+        return -1  # to open a device or a FIFO may do something
+    # O_NONBLOCK: one that was put in its place just now must not hang us
+    return os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+
+
 class DescriptorFiles:
     """Files by the descriptors that were opened while the process was held: right even when the
     file is deleted, replaced, or in another mount namespace."""
@@ -108,10 +116,9 @@ class PathFiles:
             return
         fd = -1
         try:
-            if not stat.S_ISREG(os.stat(name).st_mode):
-                return  # to open a device or a FIFO may do something
-            # O_NONBLOCK: one that was put in its place just now must not hang us
-            fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+            fd = open_path(name)
+            if fd < 0:
+                return
             data = map_file(fd)
         except (OSError, ValueError) as error:
             if fd >= 0:
