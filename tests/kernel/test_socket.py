@@ -234,12 +234,14 @@ def test_a_process_killed_while_it_is_held(crasher: Built) -> None:
             assert place.crash(crasher).report.complete
 
 
-def test_a_worker_alone(place: Installation, crasher: Built) -> None:
-    """The server is killed: its workers go on, until another one has its sockets."""
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+def test_workers_alone(place: Installation, crasher: Built, number: signal.Signals) -> None:
+    """The server dies: its workers go on, until another one has its sockets. Its own crash is
+    not offered to them."""
     old = workers(place, 2)
     pidfds = [os.pidfd_open(pid) for pid in old]
-    place.stop_server(signal.SIGKILL)
     with place.receiving(entrance="socket"):
+        assert place.stop_server(number) == -number
         alone = place.crash(crasher)
         assert alone.report.complete
         assert any("server" in note.what for note in alone.report.notes)
@@ -249,6 +251,7 @@ def test_a_worker_alone(place: Installation, crasher: Built) -> None:
     for pidfd in pidfds:
         os.close(pidfd)
     assert len(closed(place, 2)) == 2
+    assert {line.get("name") for line in place.events()} == {crasher.exe.name[:15], None}
 
 
 @pytest.mark.parametrize("entrance", ["socket", "pipe"])
