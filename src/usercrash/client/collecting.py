@@ -56,7 +56,8 @@ def capture(
     """The snapshot of the process that the kernel dumps into `stream_fd`.
 
     Takes over both descriptors. `let_go` ends the hold, whoever else has the stream open; it is
-    called as soon as that can be, and in any case. `started` is time.monotonic_ns() of when the hold began.
+    called as soon as that can be, and in any case. `started` is time.monotonic_ns() of when the
+    hold began.
     """
     snapshot = None
     released = 0
