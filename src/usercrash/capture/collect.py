@@ -37,11 +37,12 @@ _SIGINFO = Struct("<iii")  # si_signo, si_errno, si_code
 
 class Limits:
     """Bounds of one capture: bytes, counts, and seconds while the process is held. With
-    `facts_only` nothing is taken but registers and who it is."""
+    `facts_only` nothing is taken but registers and who it is. `step_aside` are seconds in which,
+    once it is let go, we do nothing: its threads need the processors to die."""
 
     __slots__ = (
         "crashing_stack", "facts_only", "max_fds_listed", "max_files", "max_maps", "max_memory",
-        "max_threads_named", "other_stack", "seconds",
+        "max_threads_named", "other_stack", "seconds", "step_aside",
     )  # fmt: skip
 
     def __init__(
@@ -56,6 +57,7 @@ class Limits:
         max_threads_named: int = 5000,
         seconds: float = 5.0,
         facts_only: bool = False,
+        step_aside: float = 0.0,
     ) -> None:
         self.max_memory = max_memory
         self.crashing_stack = crashing_stack
@@ -66,6 +68,7 @@ class Limits:
         self.max_threads_named = max_threads_named
         self.seconds = seconds
         self.facts_only = facts_only
+        self.step_aside = step_aside
 
 
 def collect(
@@ -97,6 +100,8 @@ def _snapshot(target: Target, limits: Limits, release_early: bool) -> Snapshot:
         capture = _Capture(target, limits, deadline, snapshot)
         capture.run(release_early)
     target.release()
+    if limits.step_aside:
+        time.sleep(limits.step_aside)
     # Nobody waits from here on: what was taken is put in order.
     snapshot.elf_notes = target.elf_notes()
     if capture:
