@@ -10,7 +10,14 @@ One crash is one connection:
     COMPLETE  ──────────────────►           everything is written; the connection ends
 
 A worker behind the kernel's socket sends the kernel's connection with its ANNOUNCE, so that the
-server can end the hold if the worker hangs. `usercrash status` connects, too:
+server can end the hold if the worker hangs. The server does no more then: on a machine with two
+processors its work would prolong the hold. The rest follows when the process is free:
+
+    ANNOUNCE  ──────────────────►           with the kernel's connection
+    RELEASED  ──────────────────►           the process is free
+              ◄──────────────────  GRANT    and so on
+
+`usercrash status` connects, too:
 
     STATUS    ──────────────────►
               ◄──────────────────  STATE    the server's state as JSON
@@ -43,9 +50,9 @@ FILES_PER_PACKET = 250
 MAX_COMM, MAX_EXE = 64, 1024
 
 MAGIC = b"UCr2"
-ANNOUNCE, GRANT, REFUSE, FILES, COMPLETE, STATUS, STATE = 1, 2, 3, 4, 5, 6, 7
+ANNOUNCE, GRANT, REFUSE, FILES, COMPLETE, STATUS, STATE, RELEASED = 1, 2, 3, 4, 5, 6, 7, 8
 
-# Of GRANT: the queue is full, and the facts of the process are all that is wanted.
+# Of GRANT and RELEASED: the queue is full, and the facts of the process are all that is wanted.
 FACTS_ONLY = 1
 
 HEADER = Struct("<4sI")
@@ -58,6 +65,7 @@ _FILES = Struct("<II")  # index of the first file, how many
 # files sent, signal, bytes of the report, bytes of the minicore, hold in ns, tid, uid,
 # lengths of comm and exe
 _COMPLETE = Struct("<IiQQQiqHH")
+_RELEASED = Struct("<I")  # flags
 assert (_ANNOUNCE.size, _GRANT.size, _COMPLETE.size) == (92, 56, 48)
 
 _SOURCES = {1: SOURCE_PIPE, 2: SOURCE_SOCKET}
@@ -100,6 +108,15 @@ class Grant:
         self.other_stack = other_stack
         self.max_files = max_files
         self.seconds = seconds
+        self.flags = flags
+
+
+class Released:
+    """The process that was announced is free again; `flags` of FACTS_ONLY."""
+
+    __slots__ = ("flags",)
+
+    def __init__(self, flags: int) -> None:
         self.flags = flags
 
 
@@ -188,6 +205,10 @@ def encode_grant(packet: Grant) -> bytes:
     )  # fmt: skip
 
 
+def encode_released(packet: Released) -> bytes:
+    return HEADER.pack(MAGIC, RELEASED) + _RELEASED.pack(packet.flags)
+
+
 def encode_refuse(packet: Refuse) -> bytes:
     return HEADER.pack(MAGIC, REFUSE) + packet.reason.encode()[:1024]
 
@@ -220,7 +241,9 @@ def encode_state(packet: State) -> bytes:
     return HEADER.pack(MAGIC, STATE) + packet.json
 
 
-def decode(data: bytes) -> Announce | Grant | Refuse | Files | Complete | Status | State:
+def decode(
+    data: bytes,
+) -> Announce | Grant | Refuse | Files | Complete | Status | State | Released:
     """The packet that `data` is; FormatError says what is wrong with it."""
     if len(data) < HEADER.size:
         raise FormatError(f"packet of {len(data)} bytes")
@@ -239,6 +262,8 @@ def decode(data: bytes) -> Announce | Grant | Refuse | Files | Complete | Status
         return Files(*_FILES.unpack(body))
     if kind == COMPLETE and len(body) >= _COMPLETE.size:
         return _decode_complete(body)
+    if kind == RELEASED and len(body) == _RELEASED.size:
+        return Released(*_RELEASED.unpack(body))
     if kind == STATUS and not body:
         return Status()
     if kind == STATE:

@@ -52,6 +52,8 @@ def test_the_other_packets_survive() -> None:
     done = protocol.decode(protocol.encode_complete(protocol.Complete(9, 1, 1 << 33, 5)))
     assert isinstance(done, protocol.Complete)
     assert (done.files, done.report_size, done.core_size, done.hold_ns) == (9, 1, 1 << 33, 5)
+    free = protocol.decode(protocol.encode_released(protocol.Released(protocol.FACTS_ONLY)))
+    assert isinstance(free, protocol.Released) and free.flags == protocol.FACTS_ONLY
 
 
 @given(st.binary(max_size=300), st.integers(0, 9))
@@ -62,6 +64,7 @@ def test_garbage_is_a_format_error_or_a_packet(body: bytes, kind: int) -> None:
         except FormatError:
             continue
         assert type(packet).__name__ in (
+            "Released",
             "Announce", "Grant", "Refuse", "Files", "Complete", "Status", "State",
         )  # fmt: skip
 

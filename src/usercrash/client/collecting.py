@@ -52,12 +52,13 @@ def capture(
     link: ServerLink,
     let_go: Callable[[], None],
     started: int,
+    limits: Limits | None = None,
 ) -> Collected:
     """The snapshot of the process that the kernel dumps into `stream_fd`.
 
     Takes over both descriptors. `let_go` ends the hold, whoever else has the stream open; it is
     called as soon as that can be, and in any case. `started` is time.monotonic_ns() of when the
-    hold began.
+    hold began. Without `limits` the server's hold, if it has answered by then.
     """
     snapshot = None
     released = 0
@@ -65,7 +66,7 @@ def capture(
     try:
         target = KernelDump.open(stream_fd, event, pidfd, notes, let_go=let_go)
         try:
-            snapshot = collect(target, link.limits() or Limits())
+            snapshot = collect(target, limits or link.limits() or Limits())
         finally:
             watch(0)
             target.release()

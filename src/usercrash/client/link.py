@@ -67,6 +67,19 @@ class ServerLink:
                     self.why = f"the server did not take the event: {error.strerror}"
                 return
 
+    def released(self, facts_only: bool) -> None:
+        """Tell the server that the process is free, of which it was told with `kernel`."""
+        if self._sock is None:
+            return
+        try:
+            flags = protocol.FACTS_ONLY if facts_only else 0
+            protocol.send(self._sock, protocol.encode_released(protocol.Released(flags)))
+        except OSError as error:
+            self.why = f"the server went away: {error.strerror}"
+            self.close()
+        # It had nothing to answer until now.
+        self._deadline = time.monotonic() + REQUEST_SECONDS
+
     def limits(self) -> Limits | None:
         """The limits of the server's answer if that is here already; never waits."""
         self._take_answer(0.0)

@@ -78,6 +78,7 @@ class Incident:
         self._pid = pid
         self._desk = desk
         self._facts_only = False  # the queue is full
+        self._held: protocol.Announce | None = None  # of a process that a worker holds
         self._kernel = -1  # the kernel's connection, of a worker's crash
         self._worker = desk.workers is not None and pid in desk.workers
         if self._worker and desk.workers is not None:
@@ -110,8 +111,13 @@ class Incident:
         """FormatError, with `fds` still open, for a packet that does not fit here."""
         crash = self.crash
         if crash is None and isinstance(packet, protocol.Announce) and len(fds) <= self._worker:
-            self._kernel = fds[0] if fds else -1
-            self._announced(packet)
+            if fds:
+                self._hold(packet, fds[0])
+            else:
+                self._announced(packet, facts_only=self._desk.pool.full())
+        elif self._held is not None and isinstance(packet, protocol.Released) and not fds:
+            held, self._held = self._held, None
+            self._announced(held, facts_only=bool(packet.flags & protocol.FACTS_ONLY))
         elif crash is None and isinstance(packet, protocol.Status) and not fds:
             self._answer(protocol.encode_state(protocol.State(self._desk.describe())))
             self.close()
@@ -125,12 +131,22 @@ class Incident:
         else:
             raise FormatError(f"{type(packet).__name__} out of turn")
 
-    def _announced(self, packet: protocol.Announce) -> None:
+    def _hold(self, packet: protocol.Announce, kernel: int) -> None:
+        """A worker holds a process. What we would do now would take the processor from it: all
+        that waits until it is released, or until the worker fails."""
+        if self._held is not None:
+            raise FormatError("two announcements")
+        self._held = packet
+        self._kernel = kernel
+        self.state = State.COLLECTING
+        self.deadline = time.monotonic() + self._desk.config.server.capture_seconds
+        if self._desk.workers is not None:
+            self._desk.workers.took(self._pid)
+
+    def _announced(self, packet: protocol.Announce, *, facts_only: bool) -> None:
         desk = self._desk
         crash_id = os.urandom(16)
         name = crash_id.hex()
-        if self._worker and desk.workers is not None:
-            desk.workers.took(self._pid)
         try:
             spool = desk.store.create_spool(name)
         except OSError as error:
@@ -144,7 +160,7 @@ class Incident:
         desk.tally.announced(packet.event.pid)
         self.state = State.COLLECTING
         self.deadline = time.monotonic() + desk.config.server.capture_seconds
-        self._facts_only = desk.pool.full()
+        self._facts_only = facts_only
         capture = desk.config.capture
         grant = protocol.Grant(
             crash_id, capture.max_memory_mb << 20, capture.crashing_stack_mb << 20,
@@ -192,6 +208,7 @@ class Incident:
         """The deadline is over, or the client makes no sense: publish what is known."""
         if self._kernel >= 0:
             self._end_hold()
+        self._account_for_held()
         if self.crash is None:
             self._desk.say(f"a connection without a crash: {why}")
             return self.close()
@@ -205,7 +222,16 @@ class Incident:
         with socket.socket(fileno=os.dup(self._kernel)) as kernel, suppress(OSError):
             kernel.shutdown(socket.SHUT_RDWR)  # OSError: it was let go
 
+    def _account_for_held(self) -> None:
+        """The worker will not say that it released the process: its event, at least, is known."""
+        if self._held is not None:
+            held, self._held = self._held, None
+            self.crash = Crash(os.urandom(16).hex(), held.key, held.event)
+            self._desk.log.announced(self.crash.id, held.key, held.event)
+            self._desk.tally.announced(held.event.pid)
+
     def _hung_up(self, why: str) -> None:
+        self._account_for_held()
         if self.crash is not None and self.peer_alive():
             # It waited too long for us and goes on alone; it claims the crash when it publishes.
             self.crash.interrupted = why
@@ -226,7 +252,7 @@ class Incident:
     def _finish(self, crash: Crash) -> None:
         """Give the crash to the pool. A minicore that is not whole is none."""
         if not core_is_whole(crash.core):
-            os.close(crash.core)
+            protocol.close_all((crash.core,) if crash.core >= 0 else ())
             crash.core = -1
             crash.interrupted = crash.interrupted or "the minicore is not whole"
         self.crash = None

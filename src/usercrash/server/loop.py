@@ -126,6 +126,7 @@ class Server:
         self._reception.act(now)
         self._missed.act(now)
         if self._workers is not None:
+            self._workers.tell_queue(full=self._pool.full())
             self._workers.act(now)
         if self._recovery.ids():
             self._recovery.look()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gc
 import math
+import mmap
 import os
 import select
 import selectors
@@ -62,6 +63,7 @@ class Workers:
         self._listeners = listeners
         self._say = say
         self._known: dict[int, _Known] = {}
+        self._shared = mmap.mmap(-1, mmap.PAGESIZE)  # with all workers: whether the queue is full
         self._not_before = 0.0  # when the next fork may be, after a failure
         self._stopping = False
         # With none that wait, as many as can run at once are started without looking further.
@@ -86,6 +88,10 @@ class Workers:
 
     def __contains__(self, pid: int) -> bool:
         return pid in self._known
+
+    def tell_queue(self, *, full: bool) -> None:
+        """Let the workers know, without a word to each, whether the queue is full."""
+        self._shared[0] = full
 
     # -- what they tell ---------------------------------------------------------------
 
@@ -211,12 +217,16 @@ class Workers:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
             close_all_but({self._listener.fileno(), self._listeners.lock})
             gc.freeze()
-            Worker(self._config, self._listener, server, self._listeners.replaced).run()
+            replaced = self._listeners.replaced
+            Worker(self._config, self._listener, server, replaced, self._queue_full).run()
             code = 0
         except BaseException as error:
             self._say(f"worker: {error!r}")
         finally:
             os._exit(code)
+
+    def _queue_full(self) -> bool:
+        return bool(self._shared[0])
 
     def stop(self) -> None:
         """Have them finish what they have, and what still waits in the socket, and end."""

@@ -34,10 +34,16 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Worker:
-    """`replaced` says whether another server has taken our socket's place."""
+    """`replaced` says whether another server has taken our socket's place, `queue_full` whether
+    of a crash only the facts are to be taken."""
 
     def __init__(
-        self, config: Config, listener: socket.socket, server: int, replaced: Callable[[], bool]
+        self,
+        config: Config,
+        listener: socket.socket,
+        server: int,
+        replaced: Callable[[], bool],
+        queue_full: Callable[[], bool],
     ) -> None:
         self._config = config
         self._listener = listener
@@ -46,7 +52,7 @@ class Worker:
         self._prepared: _socket.socket | None = None
         self._leaving = False
         self._orphan = False
-        self._work = Work(config, boot_id())
+        self._work = Work(config, boot_id(), queue_full)
         self._wake, wake_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
         # Exclusive: of all that wait, the kernel wakes one.

@@ -6,12 +6,15 @@ import _socket
 import os
 import socket
 import time
+from collections.abc import Callable
 
+from ..capture.collect import Limits
 from ..capture.procfs import read_at
 from ..client.collecting import ALONE_SECONDS, Collected, capture, watch
 from ..client.link import ServerLink
 from ..config import Config
 from ..errors import FormatError
+from ..live.holding import limits_of
 from ..model.event import SOURCE_SOCKET, CrashEvent
 from ..model.notes import NoteLog
 from ..model.types import Pid, Tid
@@ -35,8 +38,10 @@ def boot_id() -> bytes:
 class Work:
     """What a worker does with one connection after the other."""
 
-    def __init__(self, config: Config, boot: bytes) -> None:
+    def __init__(self, config: Config, boot: bytes, queue_full: Callable[[], bool]) -> None:
+        """`queue_full` says whether of a crash only the facts are to be taken."""
         self._config = config
+        self._queue_full = queue_full
         self._boot = boot
         self._logs = Logs()
         self._children: set[int] = set()
@@ -55,7 +60,10 @@ class Work:
             event = self._event(peer)
             link = ServerLink(self._config.paths.run, event, prepared)
             link.announce(conn.fileno())
-            found = self._collect(conn, peer, event, link, started)
+            limits = limits_of(self._config)
+            limits.facts_only = self._queue_full()
+            found = self._collect(conn, peer, event, link, limits, started)
+            link.released(limits.facts_only)
         self._finish(link, found, busy=busy)
         return True
 
@@ -65,7 +73,8 @@ class Work:
         def collect(conn: socket.socket, peer: Peer) -> None:
             event = self._event(peer)
             link = ServerLink(self._config.paths.run, event)
-            self._let_files_go(self._collect(conn, peer, event, link, time.monotonic_ns()))
+            limits = limits_of(self._config)
+            self._let_files_go(self._collect(conn, peer, event, link, limits, time.monotonic_ns()))
 
         rehearse(collect)
 
@@ -76,7 +85,13 @@ class Work:
         )  # fmt: skip
 
     def _collect(
-        self, conn: socket.socket, peer: Peer, event: CrashEvent, link: ServerLink, started: int
+        self,
+        conn: socket.socket,
+        peer: Peer,
+        event: CrashEvent,
+        link: ServerLink,
+        limits: Limits,
+        started: int,
     ) -> Collected:
         """Everything while the process is held; it is free afterwards."""
         notes = NoteLog()
@@ -97,7 +112,8 @@ class Work:
             return Collected(event, notes, None, time.monotonic_ns() - started)
         if not waits:
             notes.add("capture", "all of it", "this kernel does not wait until it is taken")
-        return capture(os.dup(conn.fileno()), peer.pidfd, event, notes, link, let_go, started)
+        stream = os.dup(conn.fileno())
+        return capture(stream, peer.pidfd, event, notes, link, let_go, started, limits)
 
     def _finish(self, link: ServerLink, found: Collected, *, busy: bool) -> None:
         """The process is gone on its way. From here on only the report waits."""
