@@ -24,6 +24,8 @@ from .peer import Peer, dumping_peer
 from .rehearsal import rehearse
 
 HANDSHAKE_SECONDS = 2.0
+# After the release, for the threads that have to die. It costs the report so much.
+_STEP_ASIDE = 0.002
 _BOOT_ID = b"/proc/sys/kernel/random/boot_id"
 
 
@@ -62,6 +64,7 @@ class Work:
             link.announce(conn.fileno())
             limits = limits_of(self._config)
             limits.facts_only = self._queue_full()
+            limits.step_aside = 0.0 if busy else _STEP_ASIDE
             found = self._collect(conn, peer, event, link, limits, started)
             link.released(limits.facts_only)
         self._finish(link, found, busy=busy)
