@@ -484,6 +484,8 @@ def test_job_control_on_a_terminal(crashes: Path, place: Path) -> None:
     words = command(place, "bash", "-c", script)
     pid, master = pty.fork()
     if pid == 0:
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+            signal.signal(number, signal.SIG_DFL)  # ignored if the tests run in the background
         os.chdir(place)
         os.execve(sys.executable, [sys.executable, "-c", SHELL, *words], environment())
     try:
