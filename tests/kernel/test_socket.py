@@ -234,6 +234,31 @@ def test_a_process_killed_while_it_is_held(crasher: Built) -> None:
             assert place.crash(crasher).report.complete
 
 
+def test_processes_killed_before_they_are_taken(place: Installation, crasher: Built) -> None:
+    """A storm, and whoever waits for them has less patience than they: each is counted, whether
+    it is still to be seen or reaped already, and costs no worker."""
+    assert place.server is not None
+    before = workers(place, 2)
+    with place.receiving(entrance="socket"):
+        for pid in (place.server.pid, *before):
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            dead = [subprocess.Popen(crasher.argv, stdin=-3, stdout=-3, stderr=-3) for _ in "12"]
+            until(lambda: all(has_crashed(process.pid) for process in dead) or None)
+            for process in dead:
+                process.kill()
+            dead[0].wait()
+        finally:
+            for pid in (*before, place.server.pid):
+                os.kill(pid, signal.SIGCONT)
+        lines = closed(place, 2)
+    dead[1].wait()
+    assert {line["outcome"] for line in lines} == {"incomplete"}
+    pids = {int(str(line["pid"])) for line in place.events() if line["what"] == "announced"}
+    assert pids == {process.pid for process in dead}
+    assert workers(place, 2) == before
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
 def test_workers_alone(place: Installation, crasher: Built, number: signal.Signals) -> None:
     """The server dies: its workers go on, until another one has its sockets. Its own crash is

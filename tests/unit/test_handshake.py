@@ -64,6 +64,14 @@ def test_a_later_kernel_says_more(pair: Pair) -> None:
     assert waits and answer == REQUEST.pack(16, 0, KERNEL | WAIT)
 
 
+def test_the_process_was_killed_before_our_answer(pair: Pair) -> None:
+    ours, kernel = pair
+    kernel.sendall(REQUEST.pack(16, 16, ALL))
+    kernel.close()
+    with pytest.raises(FormatError, match="the kernel's connection: Broken pipe"):
+        shake_hands(ours, 5)
+
+
 def test_nothing_after_the_mark_is_taken(pair: Pair) -> None:
     ours, kernel = pair
     kernel.sendall(REQUEST.pack(16, 16, ALL) + MARK.pack(0) + b"\x7fELF")

@@ -44,8 +44,11 @@ def shake_hands(sock: socket.socket, seconds: float) -> bool:
     if largest < REQUEST.size or not offered & KERNEL:
         raise FormatError(f"the kernel offers {offered:#x}, in at most {largest} bytes")
     wanted = KERNEL | (offered & WAIT)
-    # In one piece: of two the kernel would take the first for all of it.
-    sock.sendall(REQUEST.pack(REQUEST.size, 0, wanted))
+    try:
+        # In one piece: of two the kernel would take the first for all of it.
+        sock.sendall(REQUEST.pack(REQUEST.size, 0, wanted))
+    except OSError as error:  # the process was killed meanwhile
+        raise FormatError(f"the kernel's connection: {error.strerror}") from error
     (mark,) = MARK.unpack(_receive(sock, MARK.size, deadline))
     if mark:
         raise FormatError(f"the kernel makes no dump: {_MARKS.get(mark, f'mark {mark}')}")
