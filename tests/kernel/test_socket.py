@@ -279,6 +279,51 @@ def test_workers_alone(place: Installation, crasher: Built, number: signal.Signa
     assert {line.get("name") for line in place.events()} == {crasher.exe.name[:15], None}
 
 
+def test_old_workers_alone(crasher: Built) -> None:
+    """Workers that would be replaced by now, but the server is dead: they stay, and all who wait
+    are taken."""
+    with Installation(SHORT) as place:
+        hooked(place, "from usercrash.worker import loop; loop.MAX_CRASHES = 1\n")
+        assert place.server is not None
+        stopped = [place.server.pid, *workers(place, 2)]
+        with place.receiving(entrance="socket"):
+            for pid in stopped:
+                os.kill(pid, signal.SIGSTOP)
+            processes = [
+                subprocess.Popen(crasher.argv, stdin=-3, stdout=-3, stderr=-3) for _ in range(6)
+            ]
+            until(lambda: all(has_crashed(process.pid) for process in processes) or None)
+            place.stop_server(signal.SIGKILL)
+            for pid in stopped[1:]:
+                os.kill(pid, signal.SIGCONT)
+            assert {process.wait(60) for process in processes} == {-signal.SIGSEGV}
+            place.start_server()
+        assert {line["outcome"] for line in closed(place, 6)} <= {"published", "duplicate"}
+        pids = {int(str(line["pid"])) for line in place.events() if line["what"] == "announced"}
+        assert pids == {process.pid for process in processes}
+
+
+def test_a_worker_started_while_the_server_stops(crasher: Built) -> None:
+    """It takes what waits, and ends like the others: nothing has to be waited for."""
+    with Installation("[server]\nworkers = 1\nmax_workers = 4\n") as place:
+        hooked(
+            place,
+            "import time\nfrom usercrash.worker import work\nold = work.capture\n"
+            "def capture(*rest):\n    time.sleep(0.3)\n    return old(*rest)\n"
+            "work.capture = capture\n",
+        )
+        with place.receiving(entrance="socket"):
+            processes = [
+                subprocess.Popen(crasher.argv, stdin=-3, stdout=-3, stderr=-3) for _ in range(8)
+            ]
+            until(lambda: all(has_crashed(process.pid) for process in processes) or None)
+            before = time.monotonic()
+            assert place.stop_server() == 0
+            assert time.monotonic() - before < 10  # far below STOP_SECONDS
+            assert {process.wait(60) for process in processes} == {-signal.SIGSEGV}
+        assert "when the time to stop was over" not in place.server_log
+
+
 @pytest.mark.parametrize("entrance", ["socket", "pipe"])
 def test_a_full_queue(crasher: Built, entrance: str) -> None:
     """No analysis comes to its end: of the crashes beyond the queue the facts are kept, at once."""

@@ -218,7 +218,10 @@ class Workers:
             close_all_but({self._listener.fileno(), self._listeners.lock})
             gc.freeze()
             replaced = self._listeners.replaced
-            Worker(self._config, self._listener, server, replaced, self._queue_full).run()
+            Worker(
+                self._config, self._listener, server, replaced, self._queue_full,
+                leaving=self._stopping,
+            ).run()  # fmt: skip
             code = 0
         except BaseException as error:
             self._say(f"worker: {error!r}")

@@ -35,7 +35,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 class Worker:
     """`replaced` says whether another server has taken our socket's place, `queue_full` whether
-    of a crash only the facts are to be taken."""
+    of a crash only the facts are to be taken. With `leaving` it takes what waits, and ends."""
 
     def __init__(
         self,
@@ -44,13 +44,15 @@ class Worker:
         server: int,
         replaced: Callable[[], bool],
         queue_full: Callable[[], bool],
+        *,
+        leaving: bool = False,
     ) -> None:
         self._config = config
         self._listener = listener
         self._server = server  # process id
         self._replaced = replaced
         self._prepared: _socket.socket | None = None
-        self._leaving = False
+        self._leaving = leaving
         self._orphan = False
         self._work = Work(config, boot_id(), queue_full)
         self._wake, wake_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -74,14 +76,19 @@ class Worker:
             with contextlib.suppress(OSError):  # out of processes: the first crash is slower
                 self._work.rehearse()
         before = _resident()
-        for _ in range(MAX_CRASHES):
-            if not self._take_one():
-                break
+        crashes = 0
+        while not self._is_old(crashes, before) and self._take_one():
             gc.collect()
             self._work.reap(wait=False)
-            if _resident() - before > MAX_GROWTH:
-                break
+            crashes += 1
         self._work.reap()
+
+    def _is_old(self, crashes: int, before: int) -> bool:
+        """Whether to make room for a new worker. Nobody starts one any more where the server is
+        dead, or stops: then what waits in the socket is ours to take."""
+        if self._orphan or self._leaving:
+            return False
+        return crashes >= MAX_CRASHES or _resident() - before > MAX_GROWTH
 
     def _on_signal(self, number: int, frame: object) -> None:
         """SIGTERM: leave. SIGUSR1: the server is dead (its death signal)."""
