@@ -31,6 +31,7 @@ from usercrash.storage.reports import Entry
 from usercrash.storage.store import Store
 from usercrash.system import host, sysctl
 from usercrash.system.core_pattern import core_pattern_guard, is_held
+from usercrash.system.entrance import pattern_for, socket_pattern
 
 ROOT = Path(__file__).resolve().parents[1]
 VICTIM = ROOT / "demo/victim.py"
@@ -113,6 +114,12 @@ def client_pattern(run: str) -> str:
     return f"|{run}/p -IS {run}/c --run {run} --ids %P %I %s %d %F"
 
 
+def best_pattern(run: str) -> str:
+    """core_pattern for the kernel's socket where that can be, else for the client."""
+    socket_there = pattern_for(run) == socket_pattern(run)
+    return socket_pattern(run) if socket_there else client_pattern(run)
+
+
 def end_with_us() -> None:
     """In the server before its exec: it shall not outlive a demo that is killed."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
@@ -157,7 +164,7 @@ def wait_until_ready(process: subprocess.Popen[bytes], notify: socket.socket) ->
 def through_the_kernel(kept: Path) -> None:
     with run_directory() as run:
         config = write_config(kept, run)
-        pattern = client_pattern(run)
+        pattern = best_pattern(run)
         say("starting the server, usercrash_s")
         with server(config, run):
             if is_held():
