@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -220,6 +221,25 @@ def test_a_worker_that_fails_with_a_crash_in_hand(crasher: Built, what: str) -> 
         announced = [line for line in place.events() if line["what"] == "announced"]
         assert [line["name"] for line in announced] == [crasher.exe.name[:15]] * 2
         workers(place, 2)
+
+
+def test_a_worker_hangs_and_the_server_is_out_of_descriptors(crasher: Built) -> None:
+    """The hold ends all the same, and the server lives."""
+    with Installation(SHORT) as place:
+        marker = place.place / "marker"
+        hooked(place, HANG.format(marker=str(marker), what="os.kill(os.getpid(), 19)"))
+        assert place.server is not None
+        server = place.server.pid
+        with place.receiving(entrance="socket"):
+            held = subprocess.Popen(crasher.argv, stdin=-3, stdout=-3, stderr=-3)
+            until(lambda: marker.exists() or None)
+            time.sleep(0.2)  # the server has the kernel's connection
+            old = resource.prlimit(server, resource.RLIMIT_NOFILE)
+            resource.prlimit(server, resource.RLIMIT_NOFILE, (3, old[1]))
+            assert held.wait(10) == -signal.SIGSEGV
+            resource.prlimit(server, resource.RLIMIT_NOFILE, old)
+            assert place.crash(crasher).report.complete
+        assert place.server.poll() is None
 
 
 def test_a_process_killed_while_it_is_held(crasher: Built) -> None:

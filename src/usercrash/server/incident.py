@@ -219,8 +219,12 @@ class Incident:
 
     def _end_hold(self) -> None:
         """Let the process go that a worker holds and cannot let go any more."""
-        with socket.socket(fileno=os.dup(self._kernel)) as kernel, suppress(OSError):
-            kernel.shutdown(socket.SHUT_RDWR)  # OSError: it was let go
+        with suppress(OSError):  # it was let go
+            # Not a duplicate: there may be no descriptor left, and this is not to fail then.
+            kernel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, self._kernel)
+            self._kernel = -1
+            with kernel:
+                kernel.shutdown(socket.SHUT_RDWR)
 
     def _account_for_held(self) -> None:
         """The worker will not say that it released the process: its event, at least, is known."""
@@ -282,7 +286,10 @@ class Incident:
 
 def core_is_whole(core: int) -> bool:
     """Whether the client wrote the ELF header, which it does last."""
-    return core >= 0 and os.pread(core, 4, 0) == b"\x7fELF"
+    try:
+        return core >= 0 and os.pread(core, 4, 0) == b"\x7fELF"
+    except OSError:  # the disk: of no use, whatever it holds
+        return False
 
 
 def _peer_pidfd(sock: socket.socket) -> int:
