@@ -197,6 +197,44 @@ work.capture = capture
 """
 
 
+def test_a_worker_that_is_stopped_before_it_can_tell(crasher: Built) -> None:
+    """Nobody but it knows that it holds a process: it is ended, and the process let go."""
+    with Installation(SHORT) as place:
+        marker = place.place / "marker"
+        hooked(
+            place,
+            "import os\nfrom usercrash.worker import work\nold = work.dumping_peer\n"
+            f"def stopped(conn):\n    if not os.path.exists({str(marker)!r}):\n"
+            f"        open({str(marker)!r}, 'w').close()\n        os.kill(os.getpid(), 19)\n"
+            "    return old(conn)\nwork.dumping_peer = stopped\n",
+        )
+        with place.receiving(entrance="socket"):
+            assert run_to_death(crasher, place.place) == -signal.SIGSEGV
+            assert place.crash(crasher).report.complete
+        workers(place, 2)
+
+
+def test_workers_of_the_server_before_are_heard(place: Installation, crasher: Built) -> None:
+    """What they still take goes to the next server like everything else."""
+    stopped = workers(place, 2)
+    with place.receiving(entrance="socket"):
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        assert place.server is not None
+        os.kill(place.server.pid, signal.SIGSTOP)
+        process = subprocess.Popen(crasher.argv, stdin=-3, stdout=-3, stderr=-3)
+        until(lambda: has_crashed(process.pid) or None)
+        place.stop_server(signal.SIGKILL)
+        place.start_server()
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+        found = place.wait_pid(process.pid)
+        assert process.wait(10) == -signal.SIGSEGV
+    assert found.report.complete
+    assert not any("server" in note.what for note in found.report.notes)
+    assert "nonsense" not in place.server_log
+
+
 @pytest.mark.parametrize(
     "what",
     [

@@ -110,8 +110,8 @@ class Incident:
     def _take(self, packet: object, fds: list[int]) -> None:
         """FormatError, with `fds` still open, for a packet that does not fit here."""
         crash = self.crash
-        if crash is None and isinstance(packet, protocol.Announce) and len(fds) <= self._worker:
-            if fds:
+        if crash is None and isinstance(packet, protocol.Announce) and len(fds) <= 1:
+            if fds:  # of a worker: ours, or one that the server before us has left behind
                 self._hold(packet, fds[0])
             else:
                 self._announced(packet, facts_only=self._desk.pool.full())

@@ -30,7 +30,9 @@ SETTLE_SECONDS = 1.0
 class _Known:
     """One worker; times in monotonic seconds."""
 
-    __slots__ = ("born", "busy_since", "connected", "idle_since", "leaving", "pid")
+    __slots__ = (
+        "born", "busy_since", "connected", "idle_since", "leaving", "pid", "stopped_since",
+    )  # fmt: skip
 
     def __init__(self, pid: int, now: float) -> None:
         self.pid = pid
@@ -39,6 +41,7 @@ class _Known:
         self.busy_since = 0.0  # 0: it waits
         self.idle_since = now
         self.leaving = False
+        self.stopped_since = 0.0  # 0: it runs
 
 
 class Workers:
@@ -117,7 +120,10 @@ class Workers:
     def reap(self) -> None:
         """Take note of workers that have ended."""
         for pid, one in list(self._known.items()):
-            found, status = os.waitpid(pid, os.WNOHANG)
+            found, status = _news_of(pid)
+            while found and (os.WIFSTOPPED(status) or os.WIFCONTINUED(status)):
+                one.stopped_since = time.monotonic() if os.WIFSTOPPED(status) else 0.0
+                found, status = _news_of(pid)
             if not found:
                 continue
             del self._known[pid]
@@ -126,12 +132,24 @@ class Workers:
                 if time.monotonic() - one.born < SETTLE_SECONDS:
                     self._not_before = time.monotonic() + SETTLE_SECONDS
 
+    def _end_stopped(self, now: float) -> None:
+        """Kill those that have been stopped for as long as a capture may take: such a one may have
+        accepted a crash of which it has not told us yet."""
+        for pid, one in self._known.items():
+            if one.stopped_since and now >= self._stop_ends(one):
+                one.stopped_since = 0.0
+                self.kill(pid)
+
+    def _stop_ends(self, one: _Known) -> float:
+        return one.stopped_since + self._config.server.capture_seconds
+
     # -- how many ---------------------------------------------------------------------
 
     def act(self, now: float) -> None:
         """Start those that are missing, let those go that are not needed."""
         if now >= self._look_at:
             self._look(now)
+        self._end_stopped(now)
         if self._stopping:
             return
         for _ in range(self._config.server.workers - len(self._there())):
@@ -143,6 +161,7 @@ class Workers:
         """Monotonic seconds of when `act` may have to do something; None if nothing is due."""
         there = self._there()
         times = [self._look_at]
+        times.extend(self._stop_ends(one) for one in self._known.values() if one.stopped_since)
         if len(there) > self._config.server.workers:
             idle = [one.idle_since for one in there if not one.busy_since]
             times += [min(idle) + SPARE_SECONDS] if idle else []
@@ -244,3 +263,8 @@ class Workers:
 
     def __len__(self) -> int:
         return len(self._known)
+
+
+def _news_of(pid: int) -> tuple[int, int]:
+    """The next thing that has happened to a child, as waitpid gives it; (0, 0) for nothing."""
+    return os.waitpid(pid, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
