@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 
-from usercrash.client import alone
+from usercrash.capture.kernel_dump import KernelDump
+from usercrash.client import alone, collecting
 from usercrash.client.collecting import Collected
 from usercrash.client.link import ServerLink
 from usercrash.client.program import configuration
@@ -90,3 +92,20 @@ def test_no_place_at_all_is_lost_and_says_so(place: Place) -> None:
     assert place.crash() == 1
     assert place.outcomes() == [("announced", None), ("closed", "lost")]
     assert os.path.isfile(place.default)
+
+
+def test_a_capture_that_fails_leaves_no_alarm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would end whatever the process does nine seconds later: a worker that waits."""
+
+    def fails(*rest: object, **more: object) -> None:
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr(KernelDump, "open", fails)
+    event = CrashEvent(SOURCE_PIPE, 10**18, Pid(7), Tid(7), 11)
+    let_go: list[int] = []
+    found = collecting.capture(
+        -1, -1, event, NoteLog(), ServerLink("/nowhere", event), lambda: let_go.append(1), 0
+    )
+    assert found.snapshot is None and let_go == [1]
+    assert [note.why for note in found.notes] == ["RuntimeError: a mistake of ours"]
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)

@@ -79,7 +79,8 @@ def _pid_of(sock: socket.socket) -> str:
 def somebody_listens(path: str) -> bool:
     """Whether a process listens on the socket `path`, without connecting to it.
 
-    From /proc/net/unix, which shows the name it was bound to: the server binds beside.
+    From /proc/net/unix, which shows the name that a socket was bound to. The server binds its own
+    to `path`.new and renames that.
     """
     try:
         with open("/proc/net/unix", "rb") as file:

@@ -1,4 +1,4 @@
-"""Collect one crash: capture, let go, deliver. The same for every entrance from the kernel.
+"""Collect one crash: capture, let go. The same for every entrance from the kernel.
 
 Imported before the crashed process is released: standard library only.
 """
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from ..model.snapshot import Snapshot
     from .link import ServerLink
 
-# The server gives up a capture after 10 s; a second earlier we give up what hangs and
-# deliver the rest. Alone, everything after the release has to be done in ALONE_SECONDS.
+# The server gives up a capture after 10 s ([server] capture_seconds, as shipped); a second earlier
+# we give up what hangs and deliver the rest. Alone, everything after the release has to be done in
+# ALONE_SECONDS.
 HELD_SECONDS = 9
 ALONE_SECONDS = 120
 
@@ -58,7 +59,8 @@ def capture(
 
     Takes over both descriptors. `let_go` ends the hold, whoever else has the stream open; it is
     called as soon as that can be, and in any case. `started` is time.monotonic_ns() of when the
-    hold began. Without `limits` the server's hold, if it has answered by then.
+    hold began. Without `limits` those of the server apply if it has answered by then, else the
+    default. Never raises for what the process is or does: that is in the notes.
     """
     snapshot = None
     released = 0
@@ -77,6 +79,7 @@ def capture(
         notes.add("capture", "the process", f"{type(error).__name__}: {error}")
     finally:
         if not released:
+            watch(0)
             let_go()
     return Collected(event, notes, snapshot, (released or time.monotonic_ns()) - started)
 
@@ -93,5 +96,5 @@ def _timed_out(number: int, frame: FrameType | None) -> None:
 
 
 def complain(text: str) -> None:
-    """Say it on standard error, in one line that the kernel's log can take."""
+    """Say it on standard error, in at most 800 bytes: a line that the kernel's log can take."""
     os.write(2, f"usercrash_c: {text}"[:800].encode("utf-8", "backslashreplace") + b"\n")

@@ -68,7 +68,8 @@ class ServerLink:
                 return
 
     def released(self, facts_only: bool) -> None:
-        """Tell the server that the process is free, of which it was told with `kernel`."""
+        """Tell the server that the process is free: the end of the hold that `announce` told of
+        with `kernel`. `facts_only`: nothing but facts was taken."""
         if self._sock is None:
             return
         try:
@@ -135,6 +136,7 @@ class ServerLink:
             data, fds = protocol.receive(self._sock)
             packet = protocol.decode(data) if data else None
         except BlockingIOError:
+            self.why = "no answer from the server in time"
             return  # not here yet, and we did not want to wait
         except (OSError, FormatError) as error:
             self.why = f"no answer from the server: {error}"
@@ -194,7 +196,7 @@ def _completion(found: Collected, files: int, report: int, core: int) -> protoco
 
 
 def _write_report(fd: int, found: Collected) -> int:
-    """Write that text; gives its size, 0 if it could not be written."""
+    """Write the report without names; gives its size, 0 if it could not be written."""
     text = collected_text(found)
     try:
         _write_at(fd, text, 0)

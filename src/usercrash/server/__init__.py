@@ -1,5 +1,6 @@
-"""usercrash_s, the server: program (command line), loop, incident (one client), jobs (the pool),
-recovery (after a restart)."""
+"""usercrash_s, the server: program (command line), loop, sockets (where it listens), reception and
+incident (one client), workers (behind the kernel's socket), jobs, queue and elf_descriptors (the
+pool), recovery (after a restart), kernel_log and missed (what never arrived), tally (figures)."""
 
 from .program import main
 

@@ -28,7 +28,7 @@ from .tally import Tally
 from .workers import Workers
 
 _SO_PEERPIDFD = 77  # <asm-generic/socket.h>, Linux 6.5
-# A client that goes on alone ends itself earlier (client/program.py).
+# A client that goes on alone ends itself earlier (client/collecting.py).
 ALONE_SECONDS = 130.0
 
 
@@ -110,7 +110,8 @@ class Incident:
     def _take(self, packet: object, fds: list[int]) -> None:
         """FormatError, with `fds` still open, for a packet that does not fit here."""
         crash = self.crash
-        if crash is None and isinstance(packet, protocol.Announce) and len(fds) <= 1:
+        fresh = crash is None and self._held is None
+        if fresh and isinstance(packet, protocol.Announce) and len(fds) <= 1:
             if fds:  # of a worker: ours, or one that the server before us has left behind
                 self._hold(packet, fds[0])
             else:
@@ -118,7 +119,7 @@ class Incident:
         elif self._held is not None and isinstance(packet, protocol.Released) and not fds:
             held, self._held = self._held, None
             self._announced(held, facts_only=bool(packet.flags & protocol.FACTS_ONLY))
-        elif crash is None and isinstance(packet, protocol.Status) and not fds:
+        elif fresh and isinstance(packet, protocol.Status) and not fds:
             self._answer(protocol.encode_state(protocol.State(self._desk.describe())))
             self.close()
         elif crash is not None and isinstance(packet, protocol.Files):
@@ -134,8 +135,6 @@ class Incident:
     def _hold(self, packet: protocol.Announce, kernel: int) -> None:
         """A worker holds a process. What we would do now would take the processor from it: all
         that waits until it is released, or until the worker fails."""
-        if self._held is not None:
-            raise FormatError("two announcements")
         self._held = packet
         self._kernel = kernel
         self.state = State.COLLECTING
@@ -296,4 +295,4 @@ def _peer_pidfd(sock: socket.socket) -> int:
     try:
         return sock.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD)
     except OSError:
-        return -1  # before Linux 6.5, or the peer is gone already
+        return -1  # before Linux 6.5, or the peer is gone already, or no descriptor is left

@@ -1,8 +1,8 @@
 """The server's bounded pool: completes crashes in their order, a few at a time.
 
 A job is a child of the server that runs `pipeline.complete` for one crash: it forks the
-unprivileged analysis, publishes, closes the event. The server itself never waits for a disk
-or an analysis. A job that dies or hangs is repeated once without analysis.
+unprivileged analysis, publishes, closes the event. The server itself never waits for an analysis,
+or for data to be on disk. A job that dies or hangs is repeated once without analysis.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _FAILED = 1
 
 
 class Pool:
-    """Runs jobs in the order of `submit`, at most `workers` at once.
+    """Runs jobs in the order of `submit`, at most `[analysis] workers` at once.
 
     `closed` is called with the outcome (events.*) of each crash that came to its end.
     """
@@ -60,7 +60,7 @@ class Pool:
         self._log = log
         self._say = say
         self._closed = closed
-        self._workers = config.analysis.workers or len(os.sched_getaffinity(0))
+        self._at_once = config.analysis.workers or len(os.sched_getaffinity(0))
         # Never so many that none are left for those who are being collected.
         most = min(config.queue.files, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
         self._files = ElfDescriptors(most, config.queue.files_seconds)
@@ -101,7 +101,7 @@ class Pool:
 
     def _start_waiting(self) -> None:
         self._start_at = 0.0
-        while len(self._queue) and len(self._running) < self._workers:
+        while len(self._queue) and len(self._running) < self._at_once:
             now = time.monotonic()
             if self._in_burst(now):
                 calm = self._submitted + CALM_SECONDS

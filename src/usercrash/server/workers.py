@@ -19,8 +19,9 @@ from ..config import Config
 from ..worker.loop import Worker
 from .sockets import Listeners
 
-# A worker that has been at one crash for longer is blocked by something, not busy.
-BLOCKED_SECONDS = 0.05  # … and a crash that waits for longer is not being taken
+# If a crash has waited for so long, and no worker took any in that time, they do not just have
+# much to do: something blocks them.
+BLOCKED_SECONDS = 0.05
 # How long one that is not needed any more stays, should another storm come.
 SPARE_SECONDS = 10.0
 # A worker that dies at once is not replaced at once.
@@ -47,8 +48,9 @@ class _Known:
 class Workers:
     """Forks workers and follows what they do.
 
-    As many as configured are kept; one more is started when a crash waits and all the others
-    are blocked, up to the configured most, and leaves when it is not needed.
+    As many as configured are kept. When a crash waits and nobody is there for it, more are started,
+    up to the number of processors; when all who are there are blocked, one more, up to the
+    configured most. These leave when they are not needed.
     """
 
     def __init__(
@@ -163,7 +165,8 @@ class Workers:
         times = [self._look_at]
         times.extend(self._stop_ends(one) for one in self._known.values() if one.stopped_since)
         if len(there) > self._config.server.workers:
-            idle = [one.idle_since for one in there if not one.busy_since]
+            # (One that has not told that it waits is not dismissed.)
+            idle = [one.idle_since for one in there if one.connected and not one.busy_since]
             times += [min(idle) + SPARE_SECONDS] if idle else []
         if len(there) < self._config.server.workers and not self._stopping:
             times.append(self._not_before)

@@ -103,8 +103,8 @@ class Worker:
         conn = self._accept()
         if conn is None:
             return False
-        prepared, self._prepared = self._prepared, None
-        self._work.take(conn, prepared, busy=self._readable(0.0))
+        if self._work.take(conn, self._prepared, busy=self._readable(0.0)):
+            self._prepared = None
         return True
 
     def _accept(self) -> socket.socket | None:

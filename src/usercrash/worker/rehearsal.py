@@ -17,7 +17,7 @@ from ..capture.procfs import read_at
 from ..elf.arch import Arch, arch_of
 from ..elf.corewriter import write_core
 from ..elf.headers import NT_AUXV, NT_PRSTATUS
-from ..model.event import SOURCE_SOCKET, CrashEvent
+from ..model.event import DUMP_MODE_USER, SOURCE_SOCKET, CrashEvent
 from ..model.notes import NoteLog
 from ..model.snapshot import ElfNote, Snapshot
 from ..model.types import Pid, Tid
@@ -25,6 +25,7 @@ from .handshake import KERNEL, MARK, REQUEST, WAIT
 from .peer import Peer
 
 _MACHINES = {"x86_64": (62, 2)}  # uname -m to e_machine and class (<elf.h>)
+_SIGSEGV = 11
 
 Collect = Callable[[socket.socket, Peer], object]
 
@@ -43,7 +44,7 @@ def rehearse(collect: Collect) -> None:
         with ours, kernel:
             kernel.sendall(REQUEST.pack(REQUEST.size, REQUEST.size, KERNEL | WAIT) + MARK.pack(0))
             kernel.sendall(_core(child))
-            collect(ours, Peer(child, os.pidfd_open(child), 1, 11, b"rehearsal"))
+            collect(ours, Peer(child, os.pidfd_open(child), DUMP_MODE_USER, _SIGSEGV, b"rehearsal"))
     finally:
         os.close(go)
         os.waitpid(child, 0)
@@ -54,7 +55,7 @@ def _core(pid: int) -> bytes:
     arch = arch_of(*_MACHINES.get(os.uname().machine, (0, 0)))
     notes = [] if arch is None else [ElfNote(b"CORE", NT_PRSTATUS, _prstatus(arch, pid))]
     notes.append(ElfNote(b"CORE", NT_AUXV, read_at(None, b"/proc/%d/auxv" % pid)))
-    event = CrashEvent(SOURCE_SOCKET, time.time_ns(), Pid(pid), Tid(pid), 11)
+    event = CrashEvent(SOURCE_SOCKET, time.time_ns(), Pid(pid), Tid(pid), _SIGSEGV)
     machine, elf_class = (arch.machine, arch.elf_class) if arch else (0, 2)
     return b"".join(write_core(Snapshot(event, machine, elf_class, notes, [], {}, [], NoteLog())))
 
@@ -64,7 +65,7 @@ def _prstatus(arch: Arch, pid: int) -> bytes:
     words = read_at(None, b"/proc/%d/syscall" % pid).split()
     place = {arch.sp: words[-2], arch.pc: words[-1]} if len(words) > 2 else {}
     data = bytearray(arch.prstatus_size)
-    struct.pack_into("<h", data, arch.prstatus_signal, 11)
+    struct.pack_into("<h", data, arch.prstatus_signal, _SIGSEGV)
     struct.pack_into("<i", data, arch.prstatus_tid, pid)
     for number, name in enumerate(arch.prstatus_registers):
         value = int(place.get(name, b"0"), 16)

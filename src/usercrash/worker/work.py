@@ -24,8 +24,9 @@ from .peer import Peer, dumping_peer
 from .rehearsal import rehearse
 
 HANDSHAKE_SECONDS = 2.0
-# After the release, for the threads that have to die. It costs the report so much.
-_STEP_ASIDE = 0.002
+# After the release we rest, for the threads that have to die: the report comes so much later.
+_STEP_ASIDE_SECONDS = 0.002
+_MAX_ALONE = 8  # children that analyse at one time, without a server
 _BOOT_ID = b"/proc/sys/kernel/random/boot_id"
 
 
@@ -51,8 +52,8 @@ class Work:
     def take(self, conn: socket.socket, prepared: _socket.socket | None, *, busy: bool) -> bool:
         """Collect the crash whose connection this is; False if it was not the kernel's.
 
-        `prepared` is a connection to the server; `busy` says whether more crashes wait: then
-        what takes long and could be missed is left out.
+        `prepared` is a connection to the server, and used up unless the answer is False; `busy`
+        says whether more crashes wait: then what takes long and could be missed is left out.
         """
         started = time.monotonic_ns()
         with conn:
@@ -64,7 +65,7 @@ class Work:
             link.announce(conn.fileno())
             limits = limits_of(self._config)
             limits.facts_only = self._queue_full()
-            limits.step_aside = 0.0 if busy else _STEP_ASIDE
+            limits.step_aside = 0.0 if busy else _STEP_ASIDE_SECONDS
             found = self._collect(conn, peer, event, link, limits, started)
             link.released(limits.facts_only)
         self._finish(link, found, busy=busy)
@@ -160,6 +161,3 @@ class Work:
             if not child:
                 return
             self._children.discard(child)
-
-
-_MAX_ALONE = 8
