@@ -7,14 +7,16 @@ Beside the floor (no dump) and the peers that are installed. Needs root, as it s
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-import msgspec
 from rich.console import Console
 
 from usercrash.errors import UsercrashError
@@ -23,14 +25,20 @@ from usercrash.system import sysctl
 from . import document
 from .bursts import measure_bursts
 from .collectors import Collector, Floor, UnavailableError, Usercrash
-from .crashes import LOADS, build_harness, measure
+from .crashes import LOADS, SMALLEST, build_harness, measure
 from .idle import measure_idle
 from .live import measure_live
-from .peers import Gdb, Minicoredumper, SystemdCoredump, fetch_peers
-from .results import Load, Results, machine
+from .machine import machine, versions
+from .packages import fetch_peers
+from .peers import CoreFile, Minicoredumper
+from .results import Results, decode, encode
+from .systemd import SystemdCoredump
 from .table import show
 
 BURST = 1000
+TOOLS = ("gdb", "eu-stack")
+
+Say = Callable[[str], None]
 
 
 def _arguments() -> argparse.Namespace:
@@ -39,6 +47,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--json", metavar="FILE", help="every measurement, as JSON (-: stdout)")
     parser.add_argument(
         "--write", action="store_true", help="the tables and the plot into docs/performance.md"
+    )
+    parser.add_argument(
+        "--read", metavar="FILE", type=Path, help="show (and write) what --json kept of a run"
     )
     parser.add_argument(
         "--peers", metavar="DIR", type=Path,
@@ -51,78 +62,97 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", metavar="TEXT", help="only collectors with TEXT in their names")
     parser.add_argument("--max-mb", type=int, default=1 << 20, metavar="N", help="no larger loads")
     parser.add_argument(
-        "--burst", type=int, default=BURST, metavar="N", help=f"crashes at once (default: {BURST})"
-    )
-    return parser.parse_args()
+        "--burst", type=int, default=BURST, metavar="N",
+        help=f"crashes of a burst, 0 for none (default: {BURST})",
+    )  # fmt: skip
+    parser.add_argument("--quick", action="store_true", help="as --runs 2 --max-mb 500 --burst 100")
+    arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.runs, arguments.max_mb, arguments.burst = 2, 500, 100
+    if arguments.runs < 1 or arguments.burst < 0 or arguments.max_mb < SMALLEST.megabytes:
+        parser.error("nothing is left to be measured")
+    return arguments
 
 
-def _collectors(place: Path, arguments: argparse.Namespace) -> list[Collector]:
-    roots = [Path("/")]
-    if arguments.peers:
-        roots.insert(0, arguments.peers.resolve())
-    if arguments.fetch_peers:
-        roots.insert(0, fetch_peers(place))
-    found: list[Collector] = [
+def _ready(
+    stack: ExitStack, roots: list[Path], place: Path, only: str | None, results: Results
+) -> list[Collector]:
+    """The collectors that can be run here; the stack stops them."""
+    systemd = SystemdCoredump(roots, place)
+    every: list[Collector] = [
         Floor(), Usercrash("socket"), Usercrash("socket", workers=0), Usercrash("pipe"),
-        Minicoredumper(roots, place), SystemdCoredump(roots, place), Gdb(place),
+        Minicoredumper(roots, place), systemd, *(CoreFile(tool, place) for tool in TOOLS),
     ]  # fmt: skip
-    return [one for one in found if not arguments.only or arguments.only in one.name]
+    ready: list[Collector] = []
+    for collector in every:
+        if only and only not in collector.name:
+            continue
+        stack.callback(collector.stop)
+        try:
+            collector.start()
+            ready.append(collector)
+        except UnavailableError as error:
+            results.absent.append(f"{collector.name}: {error}")
+    stack.callback(lambda: results.absent.extend(filter(None, [systemd.remark])))
+    return ready
 
 
-def _run(arguments: argparse.Namespace) -> Results:
-    results = Results(machine(), datetime.now(UTC).strftime("%Y-%m-%d"))
-    progress = Console(stderr=True)
-    with ExitStack() as stack:
+def _run(arguments: argparse.Namespace, say: Say) -> Results:
+    begin = time.monotonic()
+    results = Results(date=datetime.now(UTC).strftime("%Y-%m-%d"), load=os.getloadavg()[0])
+    with ExitStack() as outer:
         place = Path(tempfile.mkdtemp(prefix="ucb-"))
-        stack.callback(shutil.rmtree, place, True)
-        exe = build_harness(place)
-        burst = build_harness(place, "burst")
-        ready: list[Collector] = []
-        for collector in _collectors(place, arguments):
-            stack.callback(collector.stop)
-            try:
-                collector.start()
-                ready.append(collector)
-            except UnavailableError as error:
-                results.absent.append(f"{collector.name}: {error}")
-        status = stack.enter_context(progress.status("")) if progress.is_terminal else None
-
-        def say(text: str) -> None:
-            if status is not None:
-                status.update(text)
-
+        outer.callback(shutil.rmtree, place, True)
+        results.machine = machine(place)
+        roots = [Path("/")]
+        if arguments.peers:
+            roots.insert(0, arguments.peers.resolve())
+        if arguments.fetch_peers:
+            roots.insert(0, fetch_peers(place))
+        results.versions = versions(roots[:-1])
+        exe, burst = build_harness(place), build_harness(place, "burst")
         loads = [load for load in LOADS if load.megabytes <= arguments.max_mb]
-        results.crashes = measure(exe, ready, loads, arguments.runs, say)
-        if arguments.burst:
-            results.bursts = measure_bursts(burst, ready, arguments.burst, say)
+        with ExitStack() as stack:
+            ready = _ready(stack, roots, place, arguments.only, results)
+            results.crashes = measure(exe, ready, loads, arguments.runs, say)
+            if arguments.burst:
+                results.bursts = measure_bursts(burst, ready, arguments.burst, say)
         if not arguments.only:
             results.idle = measure_idle(burst, say)
-            tools = [tool for tool in ("gdb", "eu-stack") if shutil.which(tool)]
-            results.live = measure_live(exe, Load(10, 9), arguments.runs, tools, say)
+            tools = [tool for tool in TOOLS if shutil.which(tool)]
+            results.live = measure_live(exe, SMALLEST, arguments.runs, tools, say)
+    results.minutes = (time.monotonic() - begin) / 60
     return results
+
+
+def _measure(arguments: argparse.Namespace) -> Results:
+    if not sysctl.writable():
+        raise UnavailableError("needs root and a writable /proc/sys/kernel/core_pattern")
+    progress = Console(stderr=True)
+    if not progress.is_terminal:
+        return _run(arguments, lambda text: None)
+    # Seldom drawn: what is measured needs the processors.
+    with progress.status("", refresh_per_second=1) as status:
+        return _run(arguments, status.update)
 
 
 def main() -> int:
     """Exit status 0, or 1 with one line that says what is missing."""
     arguments = _arguments()
-    if not sysctl.writable():
-        sys.stderr.write("bench: needs root and a writable /proc/sys/kernel/core_pattern\n")
-        return 1
     try:
-        results = _run(arguments)
+        kept = arguments.read.read_bytes() if arguments.read else None
+        results = _measure(arguments) if kept is None else decode(kept)
+        if arguments.json and arguments.json != "-":
+            Path(arguments.json).write_bytes(encode(results))
         if arguments.write:
             document.write(results)
     except (UnavailableError, UsercrashError, RuntimeError, OSError) as error:
         sys.stderr.write(f"bench: {error}\n")
         return 1
-    if arguments.json:
-        text = msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n"
-        if arguments.json == "-":
-            sys.stdout.buffer.write(text)
-            return 0
-        Path(arguments.json).write_bytes(text)
-    console = Console() if sys.stdout.isatty() else Console(width=80)
-    show(console, results)
+    if arguments.json == "-":
+        sys.stdout.buffer.write(encode(results))
+        return 0
+    show(Console() if sys.stdout.isatty() else Console(width=80), results)
     return 0
 
 

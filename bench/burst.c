@@ -1,13 +1,16 @@
-/* burst CRASHES PARENTS MEGABYTES: that many children of as many parents fault as fast as they can.
+/* burst CRASHES PARENTS MEGABYTES CORE: that many children of as many parents fault as fast as
+ * they can; CORE is their RLIMIT_CORE in bytes, -1 for none.
  *
  * Each parent forks a child, waits for its end, and forks the next. For each crash a line, in
  * nanoseconds of CLOCK_MONOTONIC: fault, return of the parent's wait, pid.
  */
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -46,16 +49,20 @@ static int parent(struct crash *crashes, long first, long step, long count, size
 
 int main(int argc, char **argv) {
     int failed = 0, status;
-    if (argc != 4) return 2;
+    if (argc != 5) return 2;
     long count = atol(argv[1]), parents = atol(argv[2]);
     size_t size = (size_t)atol(argv[3]) << 20;
-    struct rlimit all = {RLIM_INFINITY, RLIM_INFINITY};
+    struct rlimit core;
+    core.rlim_cur = core.rlim_max = atol(argv[4]) < 0 ? RLIM_INFINITY : (rlim_t)atol(argv[4]);
     struct crash *crashes = mmap(NULL, (size_t)count * sizeof *crashes, PROT_READ | PROT_WRITE,
                                  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (crashes == MAP_FAILED || setrlimit(RLIMIT_CORE, &all)) return 1;
+    if (crashes == MAP_FAILED || setrlimit(RLIMIT_CORE, &core)) return 1;
     for (long i = 0; i < parents; i++) {
         pid_t pid = fork();
-        if (pid == 0) _exit(parent(crashes, i, parents, count, size));
+        if (pid == 0) {
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
+            _exit(parent(crashes, i, parents, count, size));
+        }
         if (pid < 0) return 1;
     }
     while (wait(&status) > 0) failed |= status;

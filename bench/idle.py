@@ -9,8 +9,9 @@ from pathlib import Path
 from tests.support.kernel import Installation
 
 from usercrash.system.core_pattern import core_pattern_guard
+from usercrash.system.entrance import kernel_offers_socket
 
-from .bursts import run_burst
+from .bursts import FEW, run_burst
 from .results import Idle
 
 BURST = 300
@@ -19,7 +20,10 @@ REST_SECONDS = 15.0  # longer than workers stay that are not needed
 
 def tree_of(pid: int) -> list[int]:
     """The process and all its descendants."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except FileNotFoundError:
+        return []  # it ended meanwhile
     return [pid, *(one for child in children for one in tree_of(int(child)))]
 
 
@@ -27,14 +31,17 @@ def megabytes_of(pids: list[int]) -> float:
     """The sum of their PSS: what is shared counts once."""
     total = 0
     for pid in pids:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                total += int(line.split()[1])
+        try:
+            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
     return total / 1024
 
 
 def measure_idle(exe: Path, say: Callable[[str], None]) -> list[Idle]:
-    """With the workers of the default configuration, and with none."""
+    """With the workers of the default configuration, and with none. No other server of ours may
+    run meanwhile: it would share the programs' pages."""
     found = []
     for workers in (2, 0):
         say(f"memory with {workers} workers")
@@ -43,8 +50,9 @@ def measure_idle(exe: Path, say: Callable[[str], None]) -> list[Idle]:
             assert place.server is not None
             time.sleep(2)
             at_rest = megabytes_of(tree_of(place.server.pid))
-            with core_pattern_guard(place.socket_pattern, 0):
-                run_burst(exe, BURST, 4, exe.parent)
+            socket = kernel_offers_socket()
+            with core_pattern_guard(place.socket_pattern if socket else place.pattern, 1000):
+                run_burst(exe, BURST, FEW)
             _wait_for_all(place, BURST)
             time.sleep(REST_SECONDS)
             found.append(Idle(workers, at_rest, megabytes_of(tree_of(place.server.pid))))

@@ -15,7 +15,7 @@ from tests.support.kernel import COMMAND, SOURCES
 
 from usercrash.analysis.core.image import CoreImage
 
-from .peers import gdb_stacks
+from .peers import live_stacks
 from .results import Live, Load
 
 
@@ -61,10 +61,8 @@ def measure_live(
                 pause: float | None = None
                 if name == "debugger":
                     pause = _debugger(pid, exe.parent)
-                elif name == "gdb":
-                    gdb_stacks(["-p", str(pid)])
-                else:
-                    subprocess.run([name, "-p", str(pid)], capture_output=True, check=False)
+                elif "main" not in live_stacks(name, pid):
+                    raise RuntimeError(f"{name} did not name the functions of a live process")
                 total = (time.monotonic_ns() - begin) / 1e6
                 if number:
                     one.total.append(total)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-import os
-import platform
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 
 import msgspec
 
-VERSION = 2
+from usercrash.errors import UsercrashError
+
+VERSION = 3
 FLOOR = "no dump"
-SOCKET, PIPE = "usercrash, socket", "usercrash, pipe"
+SOCKET, PIPE, COLD = "usercrash, socket", "usercrash, pipe", "usercrash, no workers"
+MINICOREDUMPER = "minicoredumper"
 
 
 class Load(msgspec.Struct, frozen=True):
@@ -47,25 +47,33 @@ class Series(msgspec.Struct):
 
 
 class Burst(msgspec.Struct):
-    """Many crashes as fast as `parallel` parents can make them. `seconds` from the first fault to
-    the last return of wait; `hold` in milliseconds; `recorded` of them are known to the collector,
-    `kept` have a complete record (ours: an analysed report), `done` seconds after the first fault.
+    """Many crashes as fast as `parallel` parents can make them.
+
+    `alone` and `hold` in milliseconds: of such a process by itself, and in the burst. `seconds`
+    from the first fault to the last return of wait, `done` to the last record. `known` of the
+    crashes are known to the collector, `kept` have a complete record (ours: an analysed report).
     """
 
     collector: str
     crashes: int
     parallel: int
+    pipe_limit: int = 0
+    shipped: bool = True  # whether that limit is the collector's own
     seconds: float = 0.0
+    alone: list[float] = []
     hold: list[float] = []
-    recorded: int = 0
+    known: int = 0
     kept: int = 0
     done: float = 0.0
-    note: str = ""
     absent: str = ""
 
     @property
     def rate(self) -> float:
         return self.crashes / self.seconds if self.seconds else 0.0
+
+    @property
+    def name(self) -> str:
+        return self.collector if self.shipped else f"{self.collector}, {self.pipe_limit}"
 
 
 class Idle(msgspec.Struct):
@@ -85,10 +93,13 @@ class Live(msgspec.Struct):
 
 
 class Results(msgspec.Struct):
-    """All of it."""
+    """All of it. `load` is the machine's load average before, `minutes` what the run took."""
 
     machine: str = ""
     date: str = ""
+    load: float = 0.0
+    minutes: float = 0.0
+    versions: list[str] = []
     version: int = VERSION
     crashes: list[Series] = []
     bursts: list[Burst] = []
@@ -105,6 +116,22 @@ class Results(msgspec.Struct):
         return {one.collector: one for one in self.crashes if one.load == load}
 
 
+def encode(results: Results) -> bytes:
+    """As JSON."""
+    return msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n"
+
+
+def decode(data: bytes) -> Results:
+    """From JSON; UsercrashError if it is not what `encode` writes today."""
+    try:
+        results = msgspec.json.decode(data, type=Results)
+    except msgspec.DecodeError as error:
+        raise UsercrashError(f"not the results of a bench: {error}") from error
+    if results.version != VERSION:
+        raise UsercrashError(f"results of version {results.version}, not {VERSION}")
+    return results
+
+
 def middle(values: Sequence[float]) -> float | None:
     """The median; None of nothing."""
     return median(values) if values else None
@@ -118,6 +145,14 @@ def percentile(values: Sequence[float], percent: float) -> float | None:
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
 
 
+def spread(values: Sequence[float]) -> float | None:
+    """The distance of the quartiles; None of fewer than two values."""
+    if len(values) < 2:
+        return None
+    low, _, high = quantiles(values, n=4, method="inclusive")
+    return high - low
+
+
 def over_floor(rows: dict[str, Series], collector: str) -> float | None:
     """Median hold above that of a death without a dump, in ms."""
     floor = middle(rows[FLOOR].hold) if FLOOR in rows else None
@@ -128,17 +163,3 @@ def over_floor(rows: dict[str, Series], collector: str) -> float | None:
 def names(series: Iterable[Series]) -> list[str]:
     """The collectors in their order."""
     return list(dict.fromkeys(one.collector for one in series))
-
-
-def machine() -> str:
-    """The machine in one line."""
-    model = "unknown processor"
-    for line in Path("/proc/cpuinfo").read_text().split("\n"):
-        if line.startswith("model name"):
-            model = " ".join(line.partition(":")[2].split())
-            break
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    return (
-        f"{os.cpu_count()} × {model}, {memory:.0f} GB, Linux {platform.release()}, "
-        f"Python {platform.python_version()}"
-    )

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from .results import (
     FLOOR,
+    MINICOREDUMPER,
     SOCKET,
     Burst,
     Load,
@@ -19,8 +20,8 @@ from .results import (
     over_floor,
     percentile,
 )
-
-NONE = "–"
+from .targets import targets
+from .words import NONE, number, ratio, size
 
 
 @dataclass(slots=True)
@@ -32,33 +33,11 @@ class Grid:
     rows: list[list[str]] = field(default_factory=list)
 
 
-def number(value: float | None) -> str:
-    """With as many digits as are worth something."""
-    if value is None:
-        return NONE
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}"
-
-
-def ratio(value: float | None, ours: float | None) -> str:
-    """`value` in units of ours."""
-    if value is None or ours is None or value <= 0 or ours <= 0:
-        return NONE
-    times = value / ours
-    return f"{times:,.0f} ×" if times >= 100 else f"{times:.2g} ×"
-
-
-def size(value: int) -> str:
-    """Bytes, for people."""
-    if value <= 0:
-        return NONE
-    return f"{value / 1024:,.0f} KiB" if value < 1 << 20 else f"{value / (1 << 20):,.1f} MiB"
-
-
 def grids(results: Results) -> list[Grid]:
     """All tables, in their order."""
     found = [_load(results, load) for load in results.loads()]
-    if results.bursts:
-        found.append(_bursts(results.bursts))
+    for parallel in dict.fromkeys(one.parallel for one in results.bursts):
+        found.append(_bursts([one for one in results.bursts if one.parallel == parallel]))
     if results.idle:
         found.append(_idle(results))
     if results.live:
@@ -89,18 +68,16 @@ def _load(results: Results, load: Load) -> Grid:
 
 
 def _bursts(bursts: Sequence[Burst]) -> Grid:
-    head = ("", "crashes", "a second", "hold ms", "99 %", "most", "counted", "kept", "all after")
-    grid = Grid(
-        f"{max(one.crashes for one in bursts):,} crashes, {bursts[0].parallel} at once", head
-    )
+    head = ("", "made", "a s", "alone", "hold", "99 %", "most", "known", "kept", "all after")
+    grid = Grid(f"a burst, {bursts[0].parallel} at a time, 1 MB each", head)
     for one in bursts:
         if not one.hold:
             continue
         floor = one.collector == FLOOR
         grid.rows.append(
-            [one.collector, f"{one.crashes:,}", number(one.rate), number(middle(one.hold)),
-             number(percentile(one.hold, 99)), number(max(one.hold)),
-             NONE if floor else f"{one.recorded:,}", NONE if floor else f"{one.kept:,}",
+            [one.name, f"{one.crashes:,}", number(one.rate), number(middle(one.alone)),
+             number(middle(one.hold)), number(percentile(one.hold, 99)), number(max(one.hold)),
+             NONE if floor else f"{one.known:,}", NONE if floor else f"{one.kept:,}",
              NONE if floor else f"{one.done:.1f} s"]
         )  # fmt: skip
     return grid
@@ -127,23 +104,65 @@ def _live(results: Results) -> Grid:
     return grid
 
 
+def reached(results: Results) -> Grid:
+    """What is aimed at, and what this run has shown."""
+    grid = Grid("aims", ("", "at least", "measured", ""))
+    words = {True: "reached", False: "missed", None: NONE}
+    for one in targets(results):
+        grid.rows.append([one.what, one.goal, one.measured, words[one.reached]])
+    return grid
+
+
 def remarks(results: Results) -> list[str]:
-    """What was not run, and why."""
+    """What has to be known about the tables, and what was not run, and why."""
+    words = []
+    if any(one.collector == MINICOREDUMPER and one.hold for one in results.crashes):
+        words.append(f"{MINICOREDUMPER} keeps a core and makes no report")
+    words += [
+        f"{one.name}: with core_pipe_limit {one.pipe_limit:,} instead of its own"
+        for one in results.bursts
+        if not one.shipped
+    ]
     absent = [f"{one.collector}: {one.absent}" for one in results.crashes if one.absent]
-    absent += [f"{one.collector}, burst: {one.absent}" for one in results.bursts if one.absent]
-    return [f"not run: {why}" for why in dict.fromkeys([*results.absent, *absent])]
+    absent += [f"{one.name}, burst: {one.absent}" for one in results.bursts if one.absent]
+    words += [f"not run: {why}" for why in [*results.absent, *absent]]
+    return list(dict.fromkeys(words))
+
+
+def about(results: Results) -> list[str]:
+    """The machine, the run, the peers: a sentence each."""
+    return [
+        f"{results.machine}.",
+        f"One run of {results.minutes:.0f} minutes on {results.date}, load average "
+        f"{results.load:.1f} before it.",
+        f"Peers: {', '.join(results.versions) or 'none'}.",
+    ]
+
+
+MEANING = (
+    "Medians. hold, alone: ms from the fault to the return of the parent's wait; over floor: above "
+    "that of no dump; report: ms from the fault to the complete report; to ours: in units of "
+    f"that of {SOCKET}; disk: what is kept of one crash."
+)
+BURST_MEANING = (
+    "a s: captured in a second; alone: hold of such a process by itself; hold, 99 %, most: in "
+    "the burst; known: crashes that the collector tells of; kept: with a complete report (others: "
+    "with a core); all after: from the first fault to the last of those."
+)
 
 
 def show(console: Console, results: Results) -> None:
-    """Print everything: medians, and ratios to ours behind the socket."""
-    console.print(results.machine)
-    console.print("Medians. hold: from the fault to the return of the parent's wait.\n")
-    for grid in grids(results):
-        console.print(grid.title, style="bold", markup=False)
+    """Print everything."""
+    for line in about(results):
+        console.print(line, markup=False, highlight=False)
+    for words in ("", MEANING, "", BURST_MEANING, ""):
+        console.print(words, markup=False, highlight=False)
+    for grid in [*grids(results), reached(results)]:
+        console.print(grid.title, style="bold", markup=False, highlight=False)
         console.print(_rich(grid, terminal=console.is_terminal))
         console.print()
     for line in remarks(results):
-        console.print(line, markup=False)
+        console.print(line, markup=False, highlight=False)
 
 
 def _rich(grid: Grid, *, terminal: bool) -> Table:
