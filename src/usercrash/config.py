@@ -27,11 +27,11 @@ MAX_BYTES = 1 << 20
 AbsolutePath = Annotated[str, Meta(pattern=r"\A/[^\x00]*\Z", description="an absolute path")]
 RunPath = Annotated[
     str,
-    # sockaddr_un holds 107 bytes (unix(7)), and /crash.sock stands behind it.
+    # sockaddr_un holds 107 bytes (unix(7)); the server binds /crash.sock.new behind it.
     Meta(
         pattern=r"\A/[^\x00]*\Z",
-        max_length=96,
-        description="an absolute path of at most 96 characters",
+        max_length=92,
+        description="an absolute path of at most 92 characters",
     ),
 ]
 Slots = Annotated[int, Meta(ge=1, le=9999, description="an integer from 1 to 9999")]
