@@ -17,7 +17,8 @@ import pytest
 from usercrash import protocol, server_state
 from usercrash.cli import run_program, server_answer, status
 from usercrash.cli.server_answer import Answer, ask_server, somebody_listens
-from usercrash.cli.status import ELSEWHERE, PIPE, SOCKET, Entrance, judge, way_of
+from usercrash.cli.status import ELSEWHERE, PIPE, SOCKET, Entrance, judge, socket_is_unused, way_of
+from usercrash.config import Config, Server
 from usercrash.errors import FormatError
 from usercrash.server.tally import SAME_NS, Tally
 from usercrash.server_state import Counts, Hold, Queue, State, Workers
@@ -215,6 +216,46 @@ def test_core_pattern_is_somebody_elses(place: Place, capsys: pytest.CaptureFixt
     assert "pid 4711" in out and "\x1b" not in out
 
 
+def test_a_client_of_another_run_directory(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place.values[sysctl.CORE_PATTERN] = entrance.pipe_pattern()
+    with place.serving(tells(STATE)):
+        assert run_program(place.arguments) == 1
+    out = capsys.readouterr().out
+    assert out.startswith("not collecting: core_pattern goes to usercrash_c for /run/usercrash")
+
+
+def test_a_socket_that_is_not_used(
+    place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe = entrance.pipe_pattern()
+    seen = Entrance(pipe, PIPE, True, 64, True, "")
+    elsewhere = Entrance(f"{pipe} more", PIPE, True, 64, True, "")
+    listens, deaf = Answer(STATE), Answer(State(pid=1, since_ns=0))
+    config = Config()
+    chosen = Config(server=Server(entrance="pipe"))
+    assert socket_is_unused(seen, listens, config)
+    assert not socket_is_unused(seen, listens, chosen)
+    assert not socket_is_unused(seen, deaf, config)
+    assert not socket_is_unused(seen, Answer(why="W"), config)
+    assert not socket_is_unused(elsewhere, listens, config)
+    place.values[sysctl.CORE_PATTERN] = f"|/bin/true --run {place.run} --ids %P"
+    monkeypatch.setattr(entrance, "is_ours", lambda *_: True)
+    with place.serving(tells(STATE)):
+        assert run_program(place.arguments) == 0
+    assert "not used (see: usercrash_s --enter)" in capsys.readouterr().out
+
+
+def test_what_never_happened_is_not_counted(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with place.serving(tells(State(pid=1, since_ns=0, listening=True))):
+        assert run_program(place.arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "crashes    0 since its start" in lines
+
+
 @pytest.mark.parametrize(
     ("pattern", "way"),
     [
@@ -311,7 +352,7 @@ def test_another_user_sees_what_can_be_seen(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1 and done.stderr == ""
-    assert "the server answers only root" in done.stdout
+    assert "server     only root can ask it" in done.stdout
     assert done.stdout.rstrip().endswith("The rest is for root to see.")
 
 

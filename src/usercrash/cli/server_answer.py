@@ -34,7 +34,7 @@ def ask_server(run: str) -> Answer:
         try:
             sock.connect(os.path.join(run, protocol.SOCKET_NAME))
         except PermissionError:
-            return Answer(why="the server answers only root", hidden=True)
+            return Answer(why="only root can ask it", hidden=True)
         except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
             return Answer(why="the server is not running")
         except (BlockingIOError, TimeoutError):

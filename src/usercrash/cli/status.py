@@ -62,6 +62,7 @@ class Status:
     collecting: bool
     verdict: str
     entrance: Entrance
+    unused: bool  # the kernel's socket, though the server listens at it
     answer: Answer
     kept: Kept | None
     kept_why: str
@@ -95,7 +96,23 @@ def _look(settings: Settings) -> Status:
     answer = ask_server(config.paths.run)
     collecting, verdict = judge(entrance, answer)
     kept, why = _kept(settings, config)
-    return Status(collecting, verdict, entrance, answer, kept, why)
+    unused = socket_is_unused(entrance, answer, config)
+    return Status(collecting, verdict, entrance, unused, answer, kept, why)
+
+
+def socket_is_unused(entrance: Entrance, answer: Answer, config: Config) -> bool:
+    """Whether `usercrash_s --enter` would put the socket of the server in core_pattern's place:
+    somebody has set the pipe's pattern since the server did so."""
+    from ..system.entrance import is_ours
+
+    return (
+        entrance.way == PIPE
+        and entrance.kernel_offers_socket
+        and config.server.entrance != PIPE
+        and answer.state is not None
+        and answer.state.listening
+        and is_ours(entrance.core_pattern, config.paths.run)
+    )
 
 
 def look_at_entrance(run: str) -> Entrance:
@@ -108,7 +125,7 @@ def look_at_entrance(run: str) -> Entrance:
     way = way_of(pattern, run)
     gap = ""
     if way == ELSEWHERE:
-        gap = f"core_pattern goes to {_destination(pattern)}"
+        gap = f"core_pattern goes to {_destination(pattern, run)}"
     elif way == PIPE:
         program = _program(pattern)
         if not os.path.exists(program):
@@ -121,28 +138,35 @@ def look_at_entrance(run: str) -> Entrance:
 
 def way_of(pattern: str, run: str) -> str:
     """Whether a core_pattern leads to usercrash with the run directory `run`, and how."""
-    from ..system.entrance import RUN_DIRECTORY, socket_pattern
+    from ..system.entrance import socket_pattern
 
     if pattern == socket_pattern(run):
         return SOCKET
     if not pattern.startswith("|"):
         return ELSEWHERE
+    return PIPE if _run_named(pattern) == run else ELSEWHERE
+
+
+def _run_named(pattern: str) -> str | None:
+    """The run directory of the client in a core_pattern of the pipe; None if it is none of ours."""
+    from ..system.entrance import RUN_DIRECTORY
+
     words = pattern[1:].split()
-    named = RUN_DIRECTORY
     if "--run" in words[:-1]:
-        named = words[words.index("--run") + 1].replace("%%", "%")
-    elif os.path.basename(_program(pattern)) != "usercrash_c":
-        return ELSEWHERE
-    return PIPE if named == run else ELSEWHERE
+        return words[words.index("--run") + 1].replace("%%", "%")
+    return RUN_DIRECTORY if os.path.basename(_program(pattern)) == "usercrash_c" else None
 
 
 def _program(pattern: str) -> str:
     return pattern[1:].split(maxsplit=1)[0] if pattern[1:].strip() else ""
 
 
-def _destination(pattern: str) -> str:
+def _destination(pattern: str, run: str) -> str:
     if pattern.startswith("|"):
-        return _program(pattern) or "no program"
+        program = _program(pattern)
+        if os.path.basename(program) == "usercrash_c":
+            return f"usercrash_c for {_run_named(pattern)}, the configuration names {run}"
+        return program or "no program"
     if pattern.startswith("@"):
         return f"the socket {pattern.lstrip('@')}"
     return f"files named {pattern}" if pattern else "nowhere"
@@ -171,7 +195,7 @@ def _judge_pipe(entrance: Entrance, answer: Answer) -> tuple[bool, str]:
     if answer.state is None and not answer.hidden:
         return False, f"{answer.why}: usercrash_c alone collects crashes"
     if entrance.core_pipe_limit == 0:
-        why = "core_pipe_limit is 0, small processes do not wait"
+        why = "core_pipe_limit is 0, small processes are gone too soon"
         return False, f"collecting in part: {why}"
     through = "collecting: through a pipe to usercrash_c"
     return _judge_queue(answer.state, through) if answer.state else (True, through)
@@ -235,7 +259,8 @@ def _paper(status: Status, width: int) -> Paper:
     _field(paper, "entrance", entrance.core_pattern or "(core_pattern is empty)")
     offers = "offers a socket" if entrance.kernel_offers_socket else "offers no socket"
     limit = f"core_pipe_limit is {entrance.core_pipe_limit}" if entrance.way == PIPE else ""
-    _field(paper, "kernel", "; ".join(filter(None, (f"{offers} for crashes", limit))))
+    unused = "not used (see: usercrash_s --enter)" if status.unused else ""
+    _field(paper, "kernel", "; ".join(filter(None, (f"{offers} for crashes", unused, limit))))
     if answer.state is not None:
         _server_fields(paper, answer.state)
     else:
@@ -275,12 +300,12 @@ def _server_fields(paper: Paper, state: State) -> None:
         f"{queue.waiting} waiting, {queue.running} being analysed; "
         f"room for {queue.crashes} crashes, {queue.megabytes} MB",
     )  # fmt: skip
-    _field(
-        paper, "crashes",
-        f"{counts.announced} since its start: {counts.complete} complete, "
-        f"{counts.incomplete} incomplete, {counts.facts_only} facts only, "
-        f"{counts.lost} lost, {counts.duplicate} collected twice",
-    )  # fmt: skip
+    ends = {
+        "complete": counts.complete, "incomplete": counts.incomplete,
+        "facts only": counts.facts_only, "lost": counts.lost, "collected twice": counts.duplicate,
+    }  # fmt: skip
+    told = ", ".join(f"{number} {end}" for end, number in ends.items() if number)
+    _field(paper, "crashes", f"{counts.announced} since its start{told and f': {told}'}")
     if counts.missed is None:
         missed = "not known: the kernel's log cannot be read"
     else:
