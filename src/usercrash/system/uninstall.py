@@ -98,12 +98,12 @@ class Uninstaller:
         if host.systemd_runs() and not self._dry:
             host.run("systemctl", "daemon-reload")
         if found.account_created and host.account_exists():
-            self._do(f"remove the account {host.ACCOUNT}")
-            if not self._dry:
-                try:
+            try:
+                if not self._dry:
                     host.remove_account()
-                except UsercrashError as error:  # a process of it may still run
-                    self._say(f"the account {host.ACCOUNT} is kept: {error}")
+                self._do(f"remove the account {host.ACCOUNT}")
+            except UsercrashError as error:  # a process of it may still run
+                self._say(f"the account {host.ACCOUNT} is kept: {error}")
         if os.path.isdir(_CACHE):
             self._do(f"remove {_CACHE}")
             if not self._dry:
