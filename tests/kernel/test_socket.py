@@ -425,6 +425,29 @@ def test_no_worker_waits(crasher: Built) -> None:
         workers(place, 1)
 
 
+def test_a_worker_that_cannot_reach_the_server(crasher: Built) -> None:
+    """Its socket is gone: crashes are published all the same, and nobody is in a frenzy. A worker
+    of which nothing was heard leaves like any other that is not needed."""
+    with Installation("[server]\nworkers = 0\n") as place:
+        module = place.place / "hook"
+        module.mkdir()
+        (module / "sitecustomize.py").write_text(
+            "from usercrash.server import workers; workers.SPARE_SECONDS = 1.0\n"
+        )
+        place.start_server(python_path=str(module))
+        assert place.server is not None
+        (place.run / "crash.sock").unlink()
+        with place.receiving(entrance="socket"):
+            assert place.crash(crasher).report.complete
+        workers(place, 0)
+        stat = Path(f"/proc/{place.server.pid}/stat")
+        before = stat.read_text().rpartition(")")[2].split()
+        time.sleep(0.5)
+        after = stat.read_text().rpartition(")")[2].split()
+        spent = sum(int(after[field]) - int(before[field]) for field in (11, 12))
+        assert spent < 10  # of 50 ticks
+
+
 def test_two_hundred_at_once(crasher: Built) -> None:
     """All of them are counted, and none of them waits for an analysis."""
     with Installation("[reports]\nslots = 300\n[server]\nworkers = 2\n") as place:

@@ -18,7 +18,7 @@ from usercrash import protocol, server_state
 from usercrash.cli import run_program, server_answer, status
 from usercrash.cli.server_answer import Answer, ask_server, somebody_listens
 from usercrash.cli.status import ELSEWHERE, PIPE, SOCKET, Entrance, judge, socket_is_unused, way_of
-from usercrash.config import Config, Server
+from usercrash.config import Config, Paths, Server
 from usercrash.errors import FormatError
 from usercrash.server.tally import SAME_NS, Tally
 from usercrash.server_state import Counts, Hold, Queue, State, Workers
@@ -240,8 +240,11 @@ def test_a_socket_that_is_not_used(
     assert not socket_is_unused(seen, deaf, config)
     assert not socket_is_unused(seen, Answer(why="W"), config)
     assert not socket_is_unused(elsewhere, listens, config)
+    long = Config(paths=Paths(run=f"/{'r' * 90}"))
+    assert not socket_is_unused(seen, listens, long)
     place.values[sysctl.CORE_PATTERN] = f"|/bin/true --run {place.run} --ids %P"
-    monkeypatch.setattr(entrance, "is_ours", lambda *_: True)
+    pattern = place.values[sysctl.CORE_PATTERN]
+    monkeypatch.setattr(entrance, "pipe_pattern", lambda _: pattern)
     with place.serving(tells(STATE)):
         assert run_program(place.arguments) == 0
     assert "not used (see: usercrash_s --enter)" in capsys.readouterr().out

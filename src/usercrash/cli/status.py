@@ -103,15 +103,19 @@ def _look(settings: Settings) -> Status:
 def socket_is_unused(entrance: Entrance, answer: Answer, config: Config) -> bool:
     """Whether `usercrash_s --enter` would put the socket of the server in core_pattern's place:
     somebody has set the pipe's pattern since the server did so."""
-    from ..system.entrance import is_ours
+    from ..system.entrance import pipe_pattern
 
+    try:
+        pipe = pipe_pattern(config.paths.run)
+    except UsercrashError:  # no room for it: then the server has not taken its socket either
+        return False
     return (
         entrance.way == PIPE
         and entrance.kernel_offers_socket
         and config.server.entrance != PIPE
         and answer.state is not None
         and answer.state.listening
-        and is_ours(entrance.core_pattern, config.paths.run)
+        and entrance.core_pattern == pipe
     )
 
 

@@ -24,6 +24,7 @@ _EXIT_INTERRUPTED = 128 + 2  # what a shell reports for a program that SIGINT en
 def guard_against_ourselves() -> None:
     """A crash of the server must not be given to the server; and it needs many descriptors."""
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    # With a pipe in core_pattern, 1 is the mark of a collector: no dump of it (fs/coredump.c).
     resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -31,14 +31,11 @@ SETTLE_SECONDS = 1.0
 class _Known:
     """One worker; times in monotonic seconds."""
 
-    __slots__ = (
-        "born", "busy_since", "connected", "idle_since", "leaving", "pid", "stopped_since",
-    )  # fmt: skip
+    __slots__ = ("born", "busy_since", "idle_since", "leaving", "pid", "stopped_since")
 
     def __init__(self, pid: int, now: float) -> None:
         self.pid = pid
         self.born = now
-        self.connected = False  # it has told us once that it waits
         self.busy_since = 0.0  # 0: it waits
         self.idle_since = now
         self.leaving = False
@@ -108,7 +105,6 @@ class Workers:
     def waits(self, pid: int) -> None:
         """It has connected: it waits for its next crash."""
         if one := self._known.get(pid):
-            one.connected = True
             one.busy_since = 0.0
             one.idle_since = time.monotonic()
 
@@ -166,7 +162,7 @@ class Workers:
         times.extend(self._stop_ends(one) for one in self._known.values() if one.stopped_since)
         if len(there) > self._config.server.workers:
             # (One that has not told that it waits is not dismissed.)
-            idle = [one.idle_since for one in there if one.connected and not one.busy_since]
+            idle = [one.idle_since for one in there if not one.busy_since]
             times += [min(idle) + SPARE_SECONDS] if idle else []
         if len(there) < self._config.server.workers and not self._stopping:
             times.append(self._not_before)
@@ -204,7 +200,7 @@ class Workers:
         for one in sorted(there, key=lambda one: one.idle_since):
             if spare <= 0:
                 return
-            if one.connected and not one.busy_since and now - one.idle_since > SPARE_SECONDS:
+            if not one.busy_since and now - one.idle_since > SPARE_SECONDS:
                 one.leaving = True
                 os.kill(one.pid, signal.SIGTERM)
                 spare -= 1

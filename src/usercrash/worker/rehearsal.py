@@ -33,7 +33,12 @@ Collect = Callable[[socket.socket, Peer], object]
 def rehearse(collect: Collect) -> None:
     """Run `collect` on a child of ours, as if the kernel were dumping it. OSError as it comes."""
     stay, go = os.pipe()
-    child = os.fork()
+    try:
+        child = os.fork()
+    except OSError:
+        os.close(stay)
+        os.close(go)
+        raise
     if child == 0:
         os.close(go)
         os.read(stay, 1)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from ..capture.collect import Limits
 from ..capture.procfs import read_at
-from ..client.collecting import ALONE_SECONDS, Collected, capture, watch
+from ..client.collecting import ALONE_SECONDS, Collected, capture, complain, watch
 from ..client.link import ServerLink
 from ..config import Config
 from ..errors import FormatError
@@ -150,6 +150,8 @@ class Work:
         try:
             watch(ALONE_SECONDS)  # a timer is not inherited
             code = complete_alone(link, found, lambda: self._config)
+        except BaseException as error:
+            complain(f"the crash of process {found.event.pid} is lost: {error!r}")
         finally:
             os._exit(code)
 
