@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import resource
 import signal
@@ -15,7 +17,7 @@ from typing import TypeVar
 
 import pytest
 from tests.support.build import Built, build, programs
-from tests.support.kernel import Installation, run_to_death
+from tests.support.kernel import Installation, command, run_to_death
 
 from usercrash.capture.identity import ended
 from usercrash.report import Report
@@ -171,7 +173,8 @@ def test_workers_that_hang_while_they_wait(place: Installation, crasher: Built) 
             assert place.crash(crasher).report.complete
     finally:
         for pid in stopped:
-            os.kill(pid, signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):  # killed for it by now
+                os.kill(pid, signal.SIGCONT)
 
 
 def hooked(place: Installation, code: str) -> None:
@@ -382,6 +385,16 @@ def test_a_worker_started_while_the_server_stops(crasher: Built) -> None:
         assert "when the time to stop was over" not in place.server_log
 
 
+def queued(place: Installation) -> tuple[int, int]:
+    """How many crashes wait for their analysis, how many are being analysed."""
+    queue = json.loads(command("status", "--json", config=place.config).stdout)["server"]["queue"]
+    return queue["waiting"], queue["running"]
+
+
+def until_queued(place: Installation, waiting: int, running: int) -> None:
+    until(lambda: queued(place) == (waiting, running) or None)
+
+
 @pytest.mark.parametrize("entrance", ["socket", "pipe"])
 def test_a_full_queue(crasher: Built, entrance: str) -> None:
     """No analysis comes to its end: of the crashes beyond the queue the facts are kept, at once."""
@@ -401,8 +414,10 @@ def test_a_full_queue(crasher: Built, entrance: str) -> None:
         )
         place.start_server(python_path=str(module))
         with place.receiving(entrance=entrance):
-            for _ in range(4):
+            for number in range(4):
                 assert run_to_death(crasher, place.place) == -signal.SIGSEGV
+                if number < 2:
+                    until_queued(place, number, 1)
             lines = closed(place, 2)
         for line in lines:
             assert line["outcome"] == "facts-only" and line["why"] == "the queue was full"

@@ -69,8 +69,9 @@ class Workers:
         self._not_before = 0.0  # when the next fork may be, after a failure
         self._stopping = False
         # With none that wait, as many as can run at once are started without looking further.
-        self._at_once = max(config.server.workers, len(os.sched_getaffinity(0)))
-        self._most = max(config.server.max_workers, self._at_once)
+        self._most = max(config.server.max_workers, config.server.workers)
+        processors = len(os.sched_getaffinity(0))
+        self._at_once = max(config.server.workers, min(self._most, processors))
         # Told once of each connection, without being in the way of those who take it.
         self._arrivals = select.epoll()
         self._arrivals.register(listener.fileno(), select.EPOLLIN | select.EPOLLET)
