@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -139,6 +140,8 @@ def _measure(arguments: argparse.Namespace) -> Results:
 def main() -> int:
     """Exit status 0, or 1 with one line that says what is missing."""
     arguments = _arguments()
+    # Servers and a changed system are left behind otherwise.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         kept = arguments.read.read_bytes() if arguments.read else None
         results = _measure(arguments) if kept is None else decode(kept)
@@ -149,6 +152,8 @@ def main() -> int:
     except (UnavailableError, UsercrashError, RuntimeError, OSError) as error:
         sys.stderr.write(f"bench: {error}\n")
         return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     if arguments.json == "-":
         sys.stdout.buffer.write(encode(results))
         return 0
