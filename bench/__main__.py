@@ -86,7 +86,7 @@ def _ready(
     ]  # fmt: skip
     ready: list[Collector] = []
     for collector in every:
-        if only and only not in collector.name:
+        if only and only not in collector.name and not isinstance(collector, Floor):
             continue
         stack.callback(collector.stop)
         try:
@@ -94,6 +94,8 @@ def _ready(
             ready.append(collector)
         except UnavailableError as error:
             results.absent.append(f"{collector.name}: {error}")
+    if only and len(ready) + len(results.absent) < 2:
+        raise UnavailableError(f"no collector has {only!r} in its name")
     stack.callback(lambda: results.absent.extend(filter(None, [systemd.remark])))
     return ready
 

@@ -131,7 +131,7 @@ def test_no_pattern_at_all(machine: Machine, run: str) -> None:
     with pytest.raises(UsercrashError):
         pattern_for(run)
     made = machine.entrance(run)
-    assert not made.wanted_socket
+    assert not made.wants_socket
     machine.pattern = socket_pattern(run)
     made.open()
     made.close()
@@ -146,7 +146,7 @@ def test_percent_signs_are_the_kernels(machine: Machine) -> None:
 def test_there_and_back(machine: Machine, run: str) -> None:
     machine.pattern = pipe_pattern(run)
     made = machine.entrance(run)
-    assert made.wanted_socket
+    assert made.wants_socket
     made.open()
     assert machine.pattern == socket_pattern(run)
     made.open()
@@ -176,7 +176,7 @@ def test_after_a_killed_server(machine: Machine, run: str) -> None:
     made.open()
     assert machine.pattern == socket_pattern(run)
     made = machine.entrance(run, PIPE)  # the configuration was changed
-    assert not made.wanted_socket
+    assert not made.wants_socket
     made.open()
     assert machine.pattern == pipe_pattern(run)
 

@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,38 @@ def test_the_lines_of_a_process_and_its_thread() -> None:
         b"[2.000000] a b[43]: a thread of it",
     ]
     assert kernel_lines(RECORDS, {4}) == []
+
+
+def test_lines_of_an_earlier_process_with_the_same_id_are_left_out() -> None:
+    assert kernel_lines(RECORDS, {41, 42, 43}, since_us=1_500_001) == [
+        b"[2.000000] a b[43]: a thread of it",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("message", "about"),
+    [
+        (b"a b[42]: segfault at 0", 42),
+        (b"traps: a b[42] general protection fault ip:1 sp:2 error:0 in x[400000+1000]", 42),
+        (b"traps: a b[42] trap invalid opcode ip:1 sp:2 error:0", 42),
+        (b"x[1234]: [99]: segfault at 0", 99),  # a comm of its own choice
+        (b"x[1234]:\\x0a[7][99]: segfault at 0", 99),
+        (b"usb 1-1: new device [42]: of some kind", 0),
+        (b"eth0: link up", 0),
+    ],
+)
+def test_the_process_that_a_line_is_about(message: bytes, about: int) -> None:
+    assert log_tail.subject(message) == about
+
+
+def test_a_snapshot_begins_with_its_process() -> None:
+    snapshot = a_snapshot()
+    with open("/proc/self/stat", "rb") as file:
+        snapshot.facts[b"stat"] = file.read()
+    age = log_tail.snapshot_age(snapshot)
+    assert 2_000_000 <= age < time.clock_gettime(time.CLOCK_BOOTTIME) * 1e6
+    snapshot.facts[b"stat"] = b"1 (a) 5) S cut short"
+    assert log_tail.snapshot_age(snapshot) >= age
 
 
 def test_only_the_last_lines_are_kept() -> None:
@@ -94,8 +127,8 @@ def test_the_journal_is_asked_for_the_process_only(
 ) -> None:
     fake_journalctl(tmp_path, monkeypatch, 'echo "$@"; echo "env: $(env | grep -c SECRET)"')
     monkeypatch.setenv("SECRET", "x")
-    words = journal_text(4242).decode()
-    assert "_PID=4242" in words and "--lines=50" in words and "env: 0" in words
+    words = journal_text(4242, 17.4).decode()
+    assert "_PID=4242" in words and "--since=@17 " in words and "--lines=50" in words and "env: 0" in words
     snapshot = a_snapshot()
     add_log_tail(snapshot)
     assert b"_PID=4242" in snapshot.facts[log_tail.JOURNAL_FACT]

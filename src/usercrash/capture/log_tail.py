@@ -2,12 +2,14 @@
 
 Taken after the process is let go: nothing here is in a hurry, but everything is bounded. The
 journal is asked for its own word for the process id (`_PID`), which no program can choose;
-the kernel's lines name it as `comm[PID]:`, and only root can write there.
+the kernel's lines begin with `comm[PID]`, and only root can write there. Of an earlier process
+with the same id nothing is taken: what is older than this one is left out.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import select
 import time
 
@@ -30,13 +32,21 @@ _MAX_RECORDS = 50_000
 _JOURNALCTL = "/usr/bin/journalctl"
 _JOURNAL_SOCKET = "/run/systemd/journal/socket"
 _MAX_JOURNAL = 256 << 10
+# `comm[PID]: …`, `traps: comm[PID] general protection …` (show_signal_msg, show_signal in
+# arch/x86). A comm has at most 15 bytes of any kind, also what looks like another's id: the last
+# id that can be the kernel's is.
+_SUBJECT = re.compile(rb"(?:traps: )?.{0,15}\[(\d{1,10})\][: ]", re.DOTALL)
+_ESCAPE = re.compile(rb"\\x([0-9a-f]{2})")
+# The log's clock and the one of start times begin a little apart.
+_CLOCKS_DIFFER_US = 2_000_000
 
 
 def add_log_tail(snapshot: Snapshot) -> None:
     """Add both tails to the snapshot's facts, where there are any; what failed is a note."""
     event = snapshot.event
     try:
-        lines = kernel_lines(kernel_records(), {event.pid, event.tid})
+        since_us = -snapshot_age(snapshot) + log_clock_us()
+        lines = kernel_lines(kernel_records(), {event.pid, event.tid}, since_us)
     except PermissionError:
         lines = []  # kernel.dmesg_restrict: not for plain users, and no news to them
     except OSError as error:
@@ -51,10 +61,28 @@ def add_journal(snapshot: Snapshot) -> None:
     """Add what the process wrote to the journal, where one runs."""
     if has_journal():
         try:
-            if text := journal_text(snapshot.event.pid):
+            since = time.time() - snapshot_age(snapshot) / 1e6
+            if text := journal_text(snapshot.event.pid, since):
                 snapshot.facts[JOURNAL_FACT] = text
         except OSError as error:
             snapshot.notes.add("log", "the journal", reason(error))
+
+
+def snapshot_age(snapshot: Snapshot) -> int:
+    """Microseconds, rather more than less, since the process began; what it is not known of, since
+    the machine did."""
+    now_us = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
+    # proc_pid_stat(5): the 22nd field, in clock ticks; the second one, in brackets, may hold any
+    fields = snapshot.facts.get(b"stat", b"").rpartition(b")")[2].split()
+    if len(fields) < 20 or not fields[19].isdigit():
+        return now_us
+    start_us = int(fields[19][:18]) * 1_000_000 // os.sysconf("SC_CLK_TCK")
+    return max(0, now_us - start_us) + _CLOCKS_DIFFER_US
+
+
+def log_clock_us() -> int:
+    """What the kernel would stamp a record with now, in microseconds, nearly."""
+    return time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW) // 1000
 
 
 def has_journal() -> bool:
@@ -79,22 +107,28 @@ def kernel_records() -> list[bytes]:
     return records
 
 
-def kernel_lines(records: Iterable[bytes], numbers: set[int]) -> list[bytes]:
+def kernel_lines(
+    records: Iterable[bytes], numbers: set[int], since_us: int = 0
+) -> list[bytes]:
     """The messages about these process and thread ids, the last LINES of them, each with the time
     since boot in seconds. A line of code bytes belongs to the fault before it."""
-    marks = [b"[%d]:" % number for number in numbers if number > 0]
     found: list[bytes] = []
     belongs = False
     for record in records:
         time_us, message = parse_record(record)
-        if time_us < 0:
+        if time_us < max(0, since_us):
             continue
-        belongs = any(mark in message for mark in marks) or (
-            belongs and message.startswith(CODE_LINE)
-        )
+        named = subject(message)
+        belongs = named in numbers if named else belongs and message.startswith(CODE_LINE)
         if belongs:
             found.append(shown(time_us, message))
     return found[-LINES:]
+
+
+def subject(message: bytes) -> int:
+    """The process or thread id that a message of the kernel is about; 0 if it names none."""
+    found = _SUBJECT.match(_ESCAPE.sub(lambda one: bytes([int(one[1], 16)]), message))
+    return int(found[1]) if found else 0
 
 
 def parse_record(record: bytes) -> tuple[int, bytes]:
@@ -111,14 +145,15 @@ def shown(time_us: int, message: bytes) -> bytes:
     return b"[%d.%06d] %s" % (*divmod(time_us, 1_000_000), message)
 
 
-def journal_text(pid: int) -> bytes:
-    """The last lines that the process wrote to the journal in this boot; b"" for none.
+def journal_text(pid: int, since: float) -> bytes:
+    """The last lines that the process wrote to the journal since then (seconds since the epoch);
+    b"" for none.
 
     OSError if journalctl cannot be run or takes more than JOURNAL_SECONDS.
     """
     command = [
         _JOURNALCTL, "--no-pager", "--quiet", "--boot", "--no-hostname", "--output=short-iso",
-        f"--lines={LINES}", f"_PID={pid:d}",
+        f"--lines={LINES}", f"--since=@{since:.0f}", f"_PID={pid:d}",
     ]  # fmt: skip
     reader, writer = os.pipe2(os.O_CLOEXEC)
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)

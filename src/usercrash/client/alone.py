@@ -9,7 +9,7 @@ from ..descriptors import write_all
 from ..errors import UsercrashError
 from ..model.minicore import files_in_order
 from ..model.types import TYPE_CHECKING
-from ..storage.events import INCOMPLETE, LOST, EventLog
+from ..storage.events import DUPLICATE, INCOMPLETE, LOST, EventLog
 from ..storage.store import AlreadyPublishedError, Store
 from .collecting import complain
 from .link import collected_text
@@ -95,7 +95,7 @@ def _publish_plain(
             with closing(Store(place, slots, create=True)) as store:
                 store.publish(crash_id, link.key, text, None, None)
         except AlreadyPublishedError:
-            pass
+            return DUPLICATE
         except UsercrashError as error:
             complain(str(error))
             continue

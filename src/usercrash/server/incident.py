@@ -211,7 +211,7 @@ class Incident:
         if self.crash is None:
             self._desk.say(f"a connection without a crash: {why}")
             return self.close()
-        if self._worker and self._desk.workers is not None and self.peer_alive():
+        if self._worker and self._desk.workers is not None:
             self._desk.workers.kill(self._pid)
         self.crash.interrupted = why
         self._finish(self.crash)

@@ -35,6 +35,9 @@ _SUPPRESSED = re.compile(
 )
 
 
+_NO_CONNECTION = "the kernel could not connect to "
+
+
 class Missed(NamedTuple):
     """Crashes that did not reach us, usually one.
 
@@ -49,10 +52,15 @@ class Missed(NamedTuple):
     crashes: int
     seq: int
 
+    @property
+    def unreachable(self) -> bool:
+        """Whether the kernel could not connect to the server's socket."""
+        return self.why.startswith(_NO_CONNECTION)
+
 
 def _no_connection(words: re.Match[bytes]) -> str:
     reason = os.strerror(int(words["number"][:6]))
-    return f"the kernel could not connect to {_shown(words['path'])}: {reason}"
+    return f"{_NO_CONNECTION}{_shown(words['path'])}: {reason}"
 
 
 def _queue_full(words: re.Match[bytes]) -> str:

@@ -42,7 +42,7 @@ class Server:
         self._config = config
         self._entrance = Entrance(config.paths.run, config.server.entrance, say)
         # First of all: from here on, whoever crashes waits for us instead of finding nobody.
-        self._listeners = open_listeners(config.paths.run, self._entrance.wanted_socket, say)
+        self._listeners = open_listeners(config.paths.run, self._entrance.wants_socket, say)
         self._selector = selectors.DefaultSelector()
         self._store = Store(config.paths.reports, config.reports.slots, create=True)
         self._log = EventLog(config.paths.state, say)
@@ -58,8 +58,9 @@ class Server:
         )  # fmt: skip
         self._reception = Reception(self._listeners.clients, self._selector, desk)
         self._missed = MissedCrashes(
-            config.paths.state, self._selector, self._tally, self._log, say
+            config.paths.state, self._selector, self._tally, self._log, say, self._unreachable
         )
+        self._look_again = 0.0  # when, monotonic, at the crashes of before
         self._stopping = False
         self._wake, self._wake_end = socket.socketpair()
 
@@ -113,7 +114,7 @@ class Server:
         if self._workers is not None:
             due.append(self._workers.next_due())
         if self._recovery.ids():
-            due.append(time.monotonic() + RECOVERY_SECONDS)
+            due.append(self._look_again)
         first = min((one for one in due if one is not None), default=None)
         patience = None if first is None else max(0.0, first - time.monotonic())
         for key, _ in self._selector.select(patience):
@@ -128,8 +129,17 @@ class Server:
         if self._workers is not None:
             self._workers.tell_queue(full=self._pool.full())
             self._workers.act(now)
-        if self._recovery.ids():
+        if self._recovery.ids() and now >= self._look_again:
             self._recovery.look()
+            self._look_again = now + RECOVERY_SECONDS
+
+    def _unreachable(self) -> None:
+        """The kernel did not find us. If our socket is gone from its path (somebody has removed
+        the run directory), crashes go to the client, which needs none."""
+        if self._listeners.kernel is not None and self._listeners.replaced():
+            place = self._listeners.path_of_kernel_socket
+            say(f"{place} is not our socket any more: crashes go to usercrash_c. Restart us")
+            self._entrance.close()
 
     def _stop(self) -> None:
         """From now on the kernel starts usercrash_c; what came to us until then is collected."""

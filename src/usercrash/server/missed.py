@@ -15,8 +15,11 @@ from .tally import Tally
 DELAY_SECONDS = 1.0
 
 
-def count_missed(kernel_log: KernelLog, tally: Tally, log: EventLog) -> None:
-    """Read the kernel's log, and count and record what is new in it."""
+def count_missed(kernel_log: KernelLog, tally: Tally, log: EventLog) -> bool:
+    """Read the kernel's log, and count and record what is new in it.
+
+    True if among it is a crash for which the kernel found no server."""
+    unreachable = False
     found = kernel_log.read()
     if found and kernel_log.counted_until is None:
         # The one before us may have been killed before it kept its place.
@@ -27,12 +30,14 @@ def count_missed(kernel_log: KernelLog, tally: Tally, log: EventLog) -> None:
             continue
         if one.pid and tally.knows(one.pid, one.time_ns):
             continue  # the kernel gave up on a client that had begun, and did its work
+        unreachable = unreachable or one.unreachable
         tally.missed(one.crashes)
         log.missed(
             one.pid, one.comm, one.why,
             time_ns=one.time_ns, count=one.crashes, boot_id=kernel_log.boot_id, seq=one.seq,
         )  # fmt: skip
     kernel_log.keep_place()
+    return unreachable
 
 
 class MissedCrashes:
@@ -45,7 +50,10 @@ class MissedCrashes:
         tally: Tally,
         log: EventLog,
         say: Callable[[str], None],
+        unreachable: Callable[[], None] = lambda: None,
     ) -> None:
+        """`unreachable` is called when the kernel could not connect to a server's socket."""
+        self._unreachable = unreachable
         self._kernel_log = KernelLog(state, say)
         self._selector = selector
         self._tally = tally
@@ -73,7 +81,8 @@ class MissedCrashes:
         if self._due is None or now < self._due:
             return
         self._due = None
-        count_missed(self._kernel_log, self._tally, self._log)
+        if count_missed(self._kernel_log, self._tally, self._log):
+            self._unreachable()
         if self.watching:
             self._selector.register(self._kernel_log, selectors.EVENT_READ, self._readable)
 

@@ -60,6 +60,8 @@ def command(config_path: str | None, enter: bool, leave: bool) -> None:
     """
     os.umask(0o077)
     guard_against_ourselves()
+    if enter and leave:
+        raise click.UsageError("--enter and --leave exclude each other")
     if leave:
         leave_socket(config_path)
         return

@@ -24,6 +24,7 @@ class Reception:
         self._selector = selector
         self._desk = desk
         self._incidents: set[Incident] = set()
+        self._told = False  # that no descriptor is left
         selector.register(listener, selectors.EVENT_READ, self._accept)
 
     @property
@@ -38,9 +39,12 @@ class Reception:
             except BlockingIOError:
                 return
             except OSError as error:  # out of descriptors: those in work will give some back
-                self._desk.say(f"accept: {error.strerror}")
+                if not self._told:
+                    self._desk.say(f"accept: {error.strerror}")
+                self._told = True
                 time.sleep(0.01)
                 return
+            self._told = False
             pid = peer(sock)
             if pid is None:
                 sock.close()

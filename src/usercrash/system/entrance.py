@@ -112,7 +112,7 @@ def shares_paths_with_the_kernel() -> bool:
 class Entrance:
     """core_pattern, as the server in `run` moves it. `say` hears what could not be done.
 
-    `wanted_socket`: whether that server should listen for the kernel at all.
+    `wants_socket`: whether that server should listen for the kernel at all.
     """
 
     def __init__(self, run: str, wish: str, say: Say) -> None:
@@ -127,7 +127,7 @@ class Entrance:
             if wish != PIPE:
                 say(f"core_pattern stays as it is: {error}")
             chosen = self._pipe = ""
-        self.wanted_socket = chosen == self._socket
+        self.wants_socket = chosen == self._socket
 
     def open(self) -> None:
         """Crashes to the server's socket, on which it listens by now.
@@ -135,7 +135,7 @@ class Entrance:
         From within a service with mounts of its own this does nothing: its unit has
         `usercrash_s --enter` for it, which runs outside of them.
         """
-        if not self.wanted_socket:
+        if not self.wants_socket:
             self.close()  # a server before us may have wanted it, and been killed
             return
         present = self._present()

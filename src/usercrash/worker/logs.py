@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import OrderedDict, deque
 
 from ..capture.log_tail import (
@@ -12,8 +11,11 @@ from ..capture.log_tail import (
     LINES,
     add_journal,
     has_journal,
+    log_clock_us,
     parse_record,
     shown,
+    snapshot_age,
+    subject,
 )
 from ..capture.procfs import reason
 from ..model.snapshot import Snapshot
@@ -21,7 +23,6 @@ from ..model.snapshot import Snapshot
 _KMSG = "/dev/kmsg"
 _RECORD = 8192
 _MAX_PROCESSES = 1000  # of which lines are kept
-_NAMED = re.compile(rb"\[(\d{1,10})\]:")
 _JOURNALCTL = b"journalctl\n"
 
 
@@ -52,9 +53,13 @@ class Logs:
                 self._read()
             except OSError as error:
                 snapshot.notes.add("log", "the kernel's log", reason(error))
-            lines: set[Line] = set()  # one may name both
-            for number in (event.pid, event.tid):
-                lines.update(self._lines.get(number, ()))
+            since_us = log_clock_us() - snapshot_age(snapshot)
+            lines = {
+                line
+                for number in {event.pid, event.tid}
+                for line in self._lines.get(number, ())
+                if line[0] >= since_us
+            }
             if lines:
                 last = sorted(lines, key=lambda line: line[0])[-LINES:]
                 snapshot.facts[KERNEL_FACT] = b"\n".join(text for _, text in last)
@@ -79,12 +84,12 @@ class Logs:
 
     def _keep(self, time_us: int, message: bytes) -> None:
         """Keep a line that names a process; one of code bytes belongs to the one before it."""
-        numbers = [int(number) for number in _NAMED.findall(message)]
-        if not numbers and message.startswith(CODE_LINE):
-            numbers = [self._last]
-        self._last = numbers[0] if numbers else 0
-        line = (time_us, shown(time_us, message))
-        for number in filter(None, numbers):
+        number = subject(message)
+        if not number and message.startswith(CODE_LINE):
+            number = self._last
+        self._last = number
+        if number:
+            line = (time_us, shown(time_us, message))
             self._lines.setdefault(number, deque(maxlen=LINES)).append(line)
             self._lines.move_to_end(number)
             if len(self._lines) > _MAX_PROCESSES:

@@ -141,6 +141,7 @@ class Work:
         """Without a server: a child analyses and publishes, so that the next crash finds us."""
         from ..client.alone import complete_alone
 
+        watch(0)  # each of the children is watched, and ends
         self.reap(at_most=_MAX_ALONE - 1)
         child = os.fork()
         if child:
