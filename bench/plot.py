@@ -33,7 +33,9 @@ def hold_over_memory(results: Results) -> str:
                    key=lambda one: one.megabytes)  # fmt: skip
     lines: dict[str, list[Point]] = {}
     for name in names(results.crashes):
-        values = [(load, middle(results.of(load)[name].hold)) for load in loads]
+        # (one that has no figure of its own at a load was not measured there)
+        there = [(load, results.of(load)) for load in loads]
+        values = [(load, middle(row[name].hold)) for load, row in there if name in row]
         points = [(float(load.megabytes), value) for load, value in values if value]
         if points:
             lines[name] = points

@@ -17,6 +17,7 @@ from .collectors import Crash, Record, UnavailableError
 from .packages import bytes_on_disk, find
 
 _COREDUMP = Path("/run/systemd/coredump")
+_BOOTED = Path("/run/systemd/system")  # sd_booted(3)
 _JOURNAL = Path("/run/systemd/journal")
 _LOGS = Path("/run/log")
 _STORAGE = Path("/var/lib/systemd/coredump")
@@ -51,7 +52,7 @@ class SystemdCoredump:
             _STORAGE.mkdir(parents=True)
             self._undo.callback(shutil.rmtree, _STORAGE, True)
         self._undo.callback(_forget, set(_STORAGE.iterdir()))
-        if not _COREDUMP.exists():
+        if not (_BOOTED.exists() and _COREDUMP.exists()):
             self._activate()
 
     def _activate(self) -> None:
@@ -61,6 +62,7 @@ class SystemdCoredump:
         if not _COREDUMP.parent.exists():
             _COREDUMP.parent.mkdir()
             self._undo.callback(shutil.rmtree, _COREDUMP.parent, True)
+        _COREDUMP.unlink(missing_ok=True)  # of one that was killed
         self._undo.callback(_COREDUMP.unlink, True)
         with open(self._log, "wb") as log:
             self._activator = subprocess.Popen(

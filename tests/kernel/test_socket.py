@@ -21,6 +21,8 @@ from tests.support.kernel import Installation, command, run_to_death
 
 from usercrash.capture.identity import ended
 from usercrash.report import Report
+from usercrash.system import sysctl
+from usercrash.system.entrance import pipe_pattern
 
 T = TypeVar("T")
 
@@ -499,3 +501,19 @@ def test_a_stop_in_the_middle_of_a_storm(crasher: Built) -> None:
         until(counted)
         lines = [line for line in place.events() if line["what"] == "closed"]
         assert len(lines) >= 20 and {line["outcome"] for line in lines} == {"published"}
+
+
+@pytest.mark.skipif(not os.access("/dev/kmsg", os.R_OK), reason="no kernel log to read")
+def test_crashes_go_to_the_client_when_the_socket_was_removed(
+    place: Installation, crasher: Built
+) -> None:
+    """Somebody has cleaned the run directory up under a server that runs."""
+    with place.receiving(entrance="socket"):
+        Path(f"{place.run}/coredump.sock").unlink()
+
+        def given_away() -> bool | None:
+            run_to_death(crasher, place.place)
+            return sysctl.read(sysctl.CORE_PATTERN) == pipe_pattern(str(place.run)) or None
+
+        until(given_away)
+    assert "is not our socket any more" in place.server_log

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usercrash.capture.kernel_dump import HEAD_LIMIT, Head, KernelDump, Stream
+from usercrash.capture.core_stream import HEAD_LIMIT, Head, Stream
+from usercrash.capture.kernel_dump import KernelDump
 from usercrash.elf.arch.x86_64 import ARCH
 from usercrash.elf.headers import EHDR64, PHDR64, encode_note
 from usercrash.errors import UsercrashError

@@ -128,7 +128,12 @@ def test_the_journal_is_asked_for_the_process_only(
     fake_journalctl(tmp_path, monkeypatch, 'echo "$@"; echo "env: $(env | grep -c SECRET)"')
     monkeypatch.setenv("SECRET", "x")
     words = journal_text(4242, 17.4).decode()
-    assert "_PID=4242" in words and "--since=@17 " in words and "--lines=50" in words and "env: 0" in words
+    assert (
+        "_PID=4242" in words
+        and "--since=@17 " in words
+        and "--lines=50" in words
+        and "env: 0" in words
+    )
     snapshot = a_snapshot()
     add_log_tail(snapshot)
     assert b"_PID=4242" in snapshot.facts[log_tail.JOURNAL_FACT]

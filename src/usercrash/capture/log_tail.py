@@ -107,9 +107,7 @@ def kernel_records() -> list[bytes]:
     return records
 
 
-def kernel_lines(
-    records: Iterable[bytes], numbers: set[int], since_us: int = 0
-) -> list[bytes]:
+def kernel_lines(records: Iterable[bytes], numbers: set[int], since_us: int = 0) -> list[bytes]:
     """The messages about these process and thread ids, the last LINES of them, each with the time
     since boot in seconds. A line of code bytes belongs to the fault before it."""
     found: list[bytes] = []
