@@ -173,7 +173,7 @@ def test_it_is_let_go_before_anything_is_put_in_order(
 
     monkeypatch.setattr(module, "_join", noted_join)
     monkeypatch.setattr(LiveTarget, "release", noted_release)
-    monkeypatch.setattr("time.sleep", lambda seconds: order.append(f"aside {seconds}"))
-    snapshot = collected([exe], Limits(step_aside=0.25))
+    aside = Limits(step_aside=lambda threads: order.append(f"aside {threads}"))
+    snapshot = collected([exe], aside)
     close_files(snapshot)
-    assert order[:3] == ["free", "aside 0.25", "join"] and snapshot.loads
+    assert order[:3] == ["free", "aside 1", "join"] and snapshot.loads

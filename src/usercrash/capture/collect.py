@@ -37,8 +37,8 @@ _SIGINFO = Struct("<iii")  # si_signo, si_errno, si_code
 
 class Limits:
     """Bounds of one capture: bytes, counts, and seconds while the process is held. With
-    `facts_only` nothing is taken but registers and who it is. `step_aside` are seconds in which,
-    once it is let go, we do nothing: its threads need the processors to die."""
+    `facts_only` nothing is taken but registers and who it is. `step_aside` is called once it
+    is let go, with the number of its threads, before anything else is done."""
 
     __slots__ = (
         "crashing_stack", "facts_only", "max_fds_listed", "max_files", "max_maps", "max_memory",
@@ -57,7 +57,7 @@ class Limits:
         max_threads_named: int = 5000,
         seconds: float = 5.0,
         facts_only: bool = False,
-        step_aside: float = 0.0,
+        step_aside: Callable[[int], None] | None = None,
     ) -> None:
         self.max_memory = max_memory
         self.crashing_stack = crashing_stack
@@ -101,7 +101,7 @@ def _snapshot(target: Target, limits: Limits, release_early: bool) -> Snapshot:
         capture.run(release_early)
     target.release()
     if limits.step_aside:
-        time.sleep(limits.step_aside)
+        limits.step_aside(len(target.threads()))
     # Nobody waits from here on: what was taken is put in order.
     snapshot.elf_notes = target.elf_notes()
     if capture:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import _socket
+import contextlib
 import os
+import select
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from ..capture.collect import Limits
 from ..capture.procfs import read_at
@@ -24,8 +26,10 @@ from .peer import Peer, dumping_peer
 from .rehearsal import rehearse
 
 HANDSHAKE_SECONDS = 2.0
-# After the release we rest, for the threads that have to die: the report comes so much later.
-_STEP_ASIDE_SECONDS = 0.002
+# After the release we rest until the process is gone, for its threads need the processors to die;
+# at most so long, and so much for each thread: the report comes later for it.
+_STEP_ASIDE_SECONDS, _STEP_ASIDE_THREAD = 0.002, 0.00004
+_STEP_ASIDE_MOST = 0.05
 _MAX_ALONE = 8  # children that analyse at one time, without a server
 _BOOT_ID = b"/proc/sys/kernel/random/boot_id"
 
@@ -36,6 +40,27 @@ def boot_id() -> bytes:
         return read_at(None, _BOOT_ID, 64).strip()
     except OSError:
         return b""
+
+
+@contextlib.contextmanager
+def _stepping_aside(pidfd: int, limits: Limits, *, wanted: bool) -> Iterator[None]:
+    """With `limits` that have the capture rest after the release, where that is wanted."""
+    if not wanted:
+        yield
+        return
+    process = os.dup(pidfd)
+    ended = select.poll()
+    ended.register(process, select.POLLIN)
+
+    def rest(threads: int) -> None:
+        seconds = min(_STEP_ASIDE_MOST, _STEP_ASIDE_SECONDS + threads * _STEP_ASIDE_THREAD)
+        ended.poll(seconds * 1000)
+
+    limits.step_aside = rest
+    try:
+        yield
+    finally:
+        os.close(process)
 
 
 class Work:
@@ -65,8 +90,8 @@ class Work:
             link.announce(conn.fileno())
             limits = limits_of(self._config)
             limits.facts_only = self._queue_full()
-            limits.step_aside = 0.0 if busy else _STEP_ASIDE_SECONDS
-            found = self._collect(conn, peer, event, link, limits, started)
+            with _stepping_aside(peer.pidfd, limits, wanted=not busy):
+                found = self._collect(conn, peer, event, link, limits, started)
             link.released(limits.facts_only)
         self._finish(link, found, busy=busy)
         return True
