@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 class ElfHeader:
     """The fields of an ELF header that we use. `phnum` is raw: PN_XNUM means "see elsewhere"."""
 
-    __slots__ = ("elf_class", "little", "type", "machine", "entry", "phoff", "phentsize", "phnum",
-                 "shoff", "shentsize", "shnum", "shstrndx")  # fmt: skip
+    __slots__ = ("elf_class", "little", "order", "type", "machine", "entry", "flags", "phoff", "phentsize",
+                 "phnum", "shoff", "shentsize", "shnum", "shstrndx")  # fmt: skip
 
     def __init__(self, data: bytes | memoryview) -> None:
         """Parse the first bytes of a file; FormatError unless it is ELF of a known class."""
@@ -47,6 +47,7 @@ class ElfHeader:
             raise FormatError("not an ELF file")
         self.elf_class = data[4]
         self.little = data[5] == ELFDATA2LSB
+        self.order = "<" if self.little else ">"
         if self.elf_class not in (ELFCLASS32, ELFCLASS64) or data[5] not in (1, 2):
             raise FormatError("ELF file of an unknown class or byte order")
         layout = EHDR64 if self.elf_class == ELFCLASS64 else EHDR32
@@ -54,7 +55,7 @@ class ElfHeader:
             layout = Struct(">" + layout.format[1:])
         if len(data) < layout.size:
             raise FormatError("ELF header cut short")
-        (_, self.type, self.machine, _, self.entry, self.phoff, self.shoff, _, _,
+        (_, self.type, self.machine, _, self.entry, self.phoff, self.shoff, self.flags, _,
          self.phentsize, self.phnum, self.shentsize, self.shnum,
          self.shstrndx) = layout.unpack_from(data)  # fmt: skip
 

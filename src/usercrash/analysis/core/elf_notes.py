@@ -5,7 +5,10 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+from ...elf.arch import Arch
+
 MAX_FILE_ROWS = 200_000
+_PSINFO_PID = {136: 24, 128: 16, 124: 12}  # where pr_pid stands, by the size of the whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,18 +30,24 @@ class FileRow:
     path: bytes
 
 
-def parse_psinfo(desc: bytes) -> PsInfo:
-    """<sys/procfs.h>, 64 bits, 136 bytes: pr_pid at 24, pr_fname[16] at 40, pr_psargs[80] at 56."""
+def parse_psinfo(desc: bytes, arch: Arch) -> PsInfo | None:
+    """struct elf_prpsinfo (<linux/elfcore.h>), None if it is of no known size: pr_pid, three more
+    numbers, pr_fname[16], pr_psargs[80]; before them a long and two ids of users, which have 16
+    bits in the oldest ABIs."""
+    pid = _PSINFO_PID.get(len(desc))
+    if pid is None:
+        return None
+    name = pid + 16
     return PsInfo(
-        int.from_bytes(desc[24:28], "little"),
-        desc[40:56].partition(b"\0")[0],
-        desc[56:136].partition(b"\0")[0].rstrip(b" "),
+        int.from_bytes(desc[pid : pid + 4], arch.byte_order),
+        desc[name : name + 16].partition(b"\0")[0],
+        desc[name + 16 : name + 96].partition(b"\0")[0].rstrip(b" "),
     )
 
 
-def parse_auxv(data: bytes, word: int) -> dict[int, int]:
+def parse_auxv(data: bytes, arch: Arch) -> dict[int, int]:
     """The auxiliary vector's entries up to AT_NULL; the first of each type counts."""
-    layout = struct.Struct("<QQ" if word == 8 else "<II")
+    layout = struct.Struct(arch.order + ("QQ" if arch.long == 8 else "II"))
     found: dict[int, int] = {}
     for kind, value in layout.iter_unpack(data[: len(data) // layout.size * layout.size]):
         if kind == 0:
@@ -47,12 +56,12 @@ def parse_auxv(data: bytes, word: int) -> dict[int, int]:
     return found
 
 
-def parse_file_note(data: bytes, word: int) -> list[FileRow]:
+def parse_file_note(data: bytes, arch: Arch) -> list[FileRow]:
     """The rows of NT_FILE (fs/binfmt_elf.c, fill_files_note): count, page size, count times
     (start, end, offset in pages), then as many NUL-terminated names. Ends at the first
     row that is not whole."""
-    letter = "Q" if word == 8 else "I"
-    head, layout = struct.Struct("<2" + letter), struct.Struct("<3" + letter)
+    letter = "Q" if arch.long == 8 else "I"
+    head, layout = struct.Struct(f"{arch.order}2{letter}"), struct.Struct(f"{arch.order}3{letter}")
     if len(data) < head.size:
         return []
     count, page = head.unpack_from(data)

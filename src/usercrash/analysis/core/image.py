@@ -95,7 +95,7 @@ class CoreImage:
         header = ElfHeader(memoryview(data)[:64])
         if header.type != ET_CORE:
             raise FormatError("not a core file", f"an ELF file of type {header.type}")
-        arch = arch_of(header.machine, header.elf_class)
+        arch = arch_of(header.machine, header.elf_class, header.order, header.flags)
         if arch is None:
             raise FormatError(
                 f"a core of machine {header.machine} ({32 * header.elf_class} bits), "
@@ -171,8 +171,7 @@ class CoreImage:
         header (which the kernel writes last) has the first PT_NOTE right behind the table.
         """
         header, view = self.header, self._view
-        order = "<" if header.little else ">"
-        layout = struct.Struct(order + ("44xI" if header.elf_class == ELFCLASS64 else "28xI"))
+        layout = struct.Struct(header.order + ("44xI" if header.elf_class == ELFCLASS64 else "28xI"))
         if header.shoff and header.shoff + layout.size <= len(view):
             count: int = layout.unpack_from(view, header.shoff)[0]
             return count
@@ -239,11 +238,11 @@ class CoreImage:
     def _take_process(self, note: ElfNote) -> None:
         desc = note.desc
         if note.type == NT_AUXV and not self.auxv:
-            self.auxv = parse_auxv(desc, self.arch.word)
+            self.auxv = parse_auxv(desc, self.arch)
         elif note.type == NT_FILE and not self.file_rows:
-            self.file_rows = parse_file_note(desc, self.arch.word)
-        elif note.type == NT_PRPSINFO and self.psinfo is None and len(desc) >= 136:
-            self.psinfo = parse_psinfo(desc)
+            self.file_rows = parse_file_note(desc, self.arch)
+        elif note.type == NT_PRPSINFO and self.psinfo is None:
+            self.psinfo = parse_psinfo(desc, self.arch)
 
     def _take_own(self, note: ElfNote) -> None:
         if note.type == minicore.NT_EVENT:
@@ -264,8 +263,8 @@ class CoreImage:
         otherwise, it is the one whose siginfo names a signal that dumps core.
         """
         first = 0
-        if siginfos and not _dumps_core(siginfos.get(0, b"")):
-            first = next((at for at, info in siginfos.items() if _dumps_core(info)), 0)
+        if siginfos and not self._dumps_core(siginfos.get(0, b"")):
+            first = next((at for at, info in siginfos.items() if self._dumps_core(info)), 0)
         host = self._host_tids([tid for tid, _, _ in threads])
         self.threads = [
             CoreThread(tid, host.get(tid, 0), signal, registers, siginfos.get(at, b""))
@@ -275,6 +274,9 @@ class CoreImage:
             self.threads.insert(0, self.threads.pop(first))
         if self.threads:
             self.siginfo = self.threads[0].siginfo
+
+    def _dumps_core(self, siginfo: bytes) -> bool:
+        return int.from_bytes(siginfo[:4], self.arch.byte_order) in _CORE_SIGNALS
 
     def _host_tids(self, tids: list[int]) -> dict[int, int]:
         """Own-namespace tid to host tid, from `NSpid:` of the captured status files."""
@@ -337,10 +339,6 @@ class CoreImage:
         if start <= self.auxv.get(AT_RANDOM, -1) < end:
             return b"[stack]"
         return b""
-
-
-def _dumps_core(siginfo: bytes) -> bool:
-    return int.from_bytes(siginfo[:4], "little") in _CORE_SIGNALS
 
 
 def _permissions(flags: int) -> bytes:

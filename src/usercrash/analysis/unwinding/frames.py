@@ -57,7 +57,7 @@ class RawFrame(NamedTuple):
     cfa: int
     trust: Trust
     signal_frame: bool
-    values: tuple[int | None, ...]  # by DWARF number, empty where not kept
+    values: tuple[int | None, ...]  # by Arch.numbers, empty where not kept
     exact: bool = False
 
     def registers(self, arch: Arch) -> dict[str, int]:
@@ -65,7 +65,7 @@ class RawFrame(NamedTuple):
         kept = (*arch.callee_saved, arch.sp, arch.pc)
         return {
             name: value
-            for number, name in arch.dwarf_registers.items()
+            for name, number in arch.numbers.items()
             if number < len(self.values)
             and (value := self.values[number]) is not None
             and (self.exact or name in kept)

@@ -30,8 +30,9 @@ class Recovery:
         self.memory = memory
         self.modules = modules
         self.facts = facts
-        numbers = {name: number for number, name in arch.dwarf_registers.items()}
-        self.pc, self.sp, self.fp = arch.return_column, numbers[arch.sp], numbers[arch.fp]
+        self.arch = arch
+        numbers = arch.numbers
+        self.pc, self.sp, self.fp = arch.pc_slot, numbers[arch.sp], numbers[arch.fp]
         self.word = arch.word
         self.saved = arch.callee_saved
         self.numbers = numbers
@@ -175,7 +176,7 @@ class Recovery:
 
     def _word(self, address: int) -> int | None:
         data = self.memory.read(address, self.word)
-        return int.from_bytes(data, "little") if len(data) == self.word else None
+        return int.from_bytes(data, self.arch.byte_order) if len(data) == self.word else None
 
     def _return_address(self, address: int) -> int | None:
         """The word at `address` if it can be a return address."""

@@ -25,7 +25,6 @@ from .recovery import Recovery
 
 __all__ = ["RawFrame", "Stack", "Trust", "UnwindLimits", "unwind"]
 
-_MASK = (1 << 64) - 1
 _CHECK_TIME_EVERY = 4096
 _KEPT_TAIL = 64
 _MAX_SWITCHES = 256  # signal frames and changes to another stack
@@ -52,6 +51,8 @@ _FastStep = tuple[int, int, int, Callable[..., tuple[int, ...]], tuple[int, ...]
 def compile_row(row: Row, arch: Arch) -> _FastStep | Row:
     """The fast step of a row, the row itself if it needs more than reads at the CFA."""
     known = arch.dwarf_registers
+    if not arch.cfa_is_sp or arch.return_distance:
+        return row
     if row.cfa_expression is not None or row.signal_frame or row.cfa_register not in known:
         return row
     if row.return_column != arch.return_column:
@@ -67,19 +68,21 @@ def compile_row(row: Row, arch: Arch) -> _FastStep | Row:
     if not saved or row.return_column not in (register for _, register in saved):
         return row
     low = at = saved[0][0]
-    layout = "<"
+    layout, letter = arch.order, "Q" if arch.word == 8 else "I"
     for value, _ in saved:
         gap = value - at
         if gap < 0 or value - low > _MAX_SPAN:
             return row
-        layout += f"{gap}xQ" if gap else "Q"
-        at = value + 8
+        layout += f"{gap}x{letter}" if gap else letter
+        at = value + arch.word
     unpack = Struct(layout).unpack_from
-    return row.cfa_register, row.cfa_offset, low, unpack, tuple(reg for _, reg in saved)
+    column = arch.return_column
+    targets = tuple(arch.pc_slot if register == column else register for _, register in saved)
+    return row.cfa_register, row.cfa_offset, low, unpack, targets
 
 
 class _Walk:
-    """One stack being walked. `registers` by DWARF number; `end` says why it stopped."""
+    """One stack being walked. `registers` by Arch.numbers; `end` says why it stopped."""
 
     def __init__(
         self,
@@ -93,13 +96,15 @@ class _Walk:
         self.modules = modules
         self.arch = arch
         self.limits = limits
-        self.numbers = {name: number for number, name in arch.dwarf_registers.items()}
-        self.ra = arch.return_column
-        self.sp = self.numbers[arch.sp]
-        self.registers: list[int | None] = [None] * (max(arch.dwarf_registers) + 1)
+        self.numbers = arch.numbers
+        self.pc = arch.pc_slot
+        self.sp = arch.numbers[arch.sp]
+        self.registers: list[int | None] = [None] * arch.slots
         for name, value in registers.items():
             if name in self.numbers:
                 self.registers[self.numbers[name]] = value
+        if (pc := self.registers[self.pc]) is not None:
+            self.registers[self.pc] = pc & arch.code_mask
         self.facts = code_facts(arch)
         self.recovery = Recovery(memory, modules, arch, self.facts)
         self.frames: list[RawFrame] = []
@@ -114,7 +119,7 @@ class _Walk:
 
     def run(self) -> Stack:
         """Walk to the end."""
-        if self.registers[self.ra] is None or self.registers[self.sp] is None:
+        if self.registers[self.pc] is None or self.registers[self.sp] is None:
             return Stack([], "no registers", 0, [])
         while not self.end:
             self._fast()
@@ -127,7 +132,8 @@ class _Walk:
     def _fast(self) -> None:
         """Walk as long as frames are callers with fast steps already cached, their words lie in one
         piece of memory, and nothing is odd. Leaves everything else to `_slow`."""
-        rows, registers, ra, sp = self.modules.rows, self.registers, self.ra, self.sp
+        rows, registers, pc_slot, sp = self.modules.rows, self.registers, self.pc, self.sp
+        code_mask = self.arch.code_mask
         if self.exact:
             return
         found = self.memory.window(registers[sp] or 0)
@@ -142,8 +148,8 @@ class _Walk:
         new, make = frames.append, RawFrame
         empty: tuple[int | None, ...] = ()
         while len(frames) < limit:
-            pc = registers[ra]
-            step = rows.get(pc - 1)  # type: ignore[operator]
+            pc = registers[pc_slot] & code_mask  # type: ignore[operator]
+            step = rows.get(pc - 1)
             if type(step) is not tuple:
                 break
             register, offset, low, unpack, targets = step
@@ -158,8 +164,11 @@ class _Walk:
                 values = unpack(window, at)
             except (struct_error, OverflowError):
                 break
-            new(make(pc, pc - 1, registers[sp], cfa, trust, False,  # type: ignore[operator, arg-type]
-                     tuple(registers) if keep_registers else empty))  # fmt: skip
+            if keep_registers:
+                registers[pc_slot] = pc
+                new(make(pc, pc - 1, registers[sp], cfa, trust, False, tuple(registers)))  # type: ignore[arg-type]
+            else:
+                new(make(pc, pc - 1, registers[sp], cfa, trust, False, empty))  # type: ignore[arg-type]
             for target, value in zip(targets, values):  # noqa: B905
                 registers[target] = value
             registers[sp] = cfa
@@ -190,10 +199,11 @@ class _Walk:
 
     def _slow(self) -> None:
         registers = self.registers
-        pc, sp = registers[self.ra], registers[self.sp]
+        pc, sp = registers[self.pc], registers[self.sp]
         if pc is None or sp is None:
             self.end = END_OF_STACK
             return
+        pc = registers[self.pc] = pc & self.arch.code_mask
         if self._ended(pc):
             return
         exact, trust = self.exact, self.trust
@@ -203,7 +213,8 @@ class _Walk:
         step = self._step(lookup) if executable else None
         row = self._row(lookup) if type(step) is tuple else step
         cfa, signal = 0, False
-        if isinstance(row, Row):
+        by_layout = self.facts is not None and self.facts.sigcontext_first
+        if isinstance(row, Row) and not (by_layout and self._is_sigreturn(pc)):
             signal = row.signal_frame
             cfa = self._apply(row)
         elif executable and self._is_sigreturn(pc):
@@ -253,55 +264,81 @@ class _Walk:
             return 0
         try:
             if row.cfa_expression is not None:
-                cfa = evaluate(row.cfa_expression, registers, self.memory.read)
+                cfa = self._evaluate(row.cfa_expression)
             else:
                 base = registers[row.cfa_register] if row.cfa_register < len(registers) else None
                 if base is None:
                     raise MissingValue(f"register {row.cfa_register}")
-                cfa = base + row.cfa_offset & _MASK
+                cfa = base + row.cfa_offset & self.arch.mask
         except (MissingValue, FormatError) as error:
             self.end = _why(error)
             return 0
         new = list(registers)
-        new[self.sp] = cfa
-        new[self.ra] = None
-        if rule is None:  # the return address is where it was: a row of no use
-            self.end = f"no rule for the return address at {registers[self.ra]:#x}"
-            return cfa
+        if self.arch.cfa_is_sp:
+            new[self.sp] = cfa - self.arch.stack_bias & self.arch.mask
+        new[self.pc] = None
+        if rule is None or rule[0] == cfi.SAME:
+            if not self._still_in_link(row.return_column):
+                self.end = f"no rule for the return address at {registers[self.pc]:#x}"
+                return cfa
+            new[self.pc] = registers[row.return_column]
         for number, rule in row.rules.items():
             if rule[0] == cfi.SAME:
                 continue
-            target = self.ra if number == row.return_column else number
+            target = self.pc if number == row.return_column else number
             if target < len(new):
                 try:
                     new[target] = self._rule(rule, cfa)
                 except (MissingValue, FormatError) as error:
                     new[target] = None
-                    if target == self.ra:
+                    if target == self.pc:
                         self.end = _why(error)
+        if not row.signal_frame:
+            self._returned(new)
         if not self.end:
             self.registers = new
         return cfa
+
+    def _still_in_link(self, column: int) -> bool:
+        """Whether the return address is in the link register yet: then nothing was called since."""
+        if not self.arch.link or not self.exact or column >= len(self.registers):
+            return False
+        return column != self.pc and self.registers[column] is not None
+
+    def _returned(self, registers: list[int | None]) -> None:
+        """A call has used the link register up; what is behind its instruction may be more than
+        the return address says."""
+        if self.arch.link:
+            registers[self.numbers[self.arch.link]] = None
+        if self.arch.return_distance and (pc := registers[self.pc]):
+            registers[self.pc] = pc + self.arch.return_distance & self.arch.mask
 
     def _rule(self, rule: cfi.Rule, cfa: int) -> int | None:
         kind, value = rule
         registers = self.registers
         if isinstance(value, bytes):
-            result = evaluate(value, registers, self.memory.read, (cfa,))
+            result = self._evaluate(value, cfa)
             return self._word(result) if kind == cfi.EXPRESSION else result
         if kind == cfi.OFFSET:
-            return self._word(cfa + value & _MASK)
+            return self._word(cfa + value & self.arch.mask)
         if kind == cfi.VAL_OFFSET:
-            return cfa + value & _MASK
+            return cfa + value & self.arch.mask
         if kind == cfi.REGISTER:
             return registers[value] if value < len(registers) else None
         return None  # undefined
 
+    def _evaluate(self, expression: bytes, *initial: int) -> int:
+        arch = self.arch
+        return evaluate(
+            expression, self.registers, self.memory.read, initial, arch.long, arch.order
+        )
+
     def _word(self, address: int) -> int:
-        data = self.memory.read(address, 8)
-        if len(data) < 8:
+        size = self.arch.word
+        data = self.memory.read(address, size)
+        if len(data) < size:
             raise MissingValue(f"memory at {address + len(data):#x}")
-        return int.from_bytes(data, "little")
+        return int.from_bytes(data, self.arch.byte_order)
 
     # --- signal frames ---
 
@@ -316,7 +353,7 @@ class _Walk:
         new: list[int | None] = [None] * len(self.registers)
         for name, distance in self.facts.sigcontext if self.facts else ():
             try:
-                new[self.numbers[name]] = self._word(sp + distance & _MASK)
+                new[self.numbers[name]] = self._word(sp + distance & self.arch.mask)
             except MissingValue as error:
                 self.end = _why(error)
                 return
@@ -337,7 +374,7 @@ class _Walk:
     def _progress(self, cfa: int, old_sp: int, signal: bool) -> None:
         """Stacks grow down: a caller's frame lies higher, except above a signal frame and where
         code changes to another stack; these may happen a bounded number of times."""
-        pc, sp = self.registers[self.ra], self.registers[self.sp]
+        pc, sp = self.registers[self.pc], self.registers[self.sp]
         if pc is None or sp is None:
             self.end = self.end or END_OF_STACK
             return

@@ -1,26 +1,45 @@
 """One table for each architecture: everything that capture and the unwinder ask of an ABI.
 
-A new architecture is a new module with an `ARCH` and its name in `arch_of`.
+A new architecture is a new module with its tables in `ARCHES`, named in `_MODULES`.
 """
 
 from __future__ import annotations
 
 from _struct import Struct
 
+from ...model.types import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Literal
+
+# struct elf_prstatus (<linux/elfcore.h>) by the size of a long: where pr_cursig, pr_pid and pr_reg
+# stand, where longs are aligned to their size.
+_PRSTATUS = {8: (12, 32, 112), 4: (12, 24, 72)}
+
 
 class Arch:
     """What an ABI fixes. Offsets and sizes are in bytes.
 
-    `prstatus_registers` are the names in the order of the kernel's elf_gregset_t,
-    `word` the size of one; `dwarf_registers` maps DWARF numbers to names;
-    `return_column` is the DWARF number of the return address.
+    `order` is that of bytes ("<" or ">"), `long` the size of the kernel's long and of an address,
+    `word` that of a register in a dump and where it is saved. `prstatus_registers` are the names
+    in the order of the kernel's elf_gregset_t. `dwarf_registers` maps DWARF numbers to names,
+    `return_column` is the DWARF number of the return address. Where the pc has no DWARF
+    number it gets one behind the others; `pc_slot` is it in any case. `link` names the register
+    in which a call leaves its return address ("": on the stack).
+
+    `code_mask` has the bits of a return address that belong to the address;
+    `return_distance` is what has to be added to it (SPARC keeps the call's own). `stack_bias` is
+    the distance from the stack pointer to the stack, `cfa_is_sp` whether a frame's CFA
+    is its caller's stack pointer. `flags` (value, mask) of the ELF header tell ABIs of one machine
+    apart.
     """
 
     __slots__ = (
-        "_gregset", "_place", "_place_order",
-        "name", "machine", "elf_class", "word", "prstatus_size", "prstatus_signal", "prstatus_tid",
-        "prstatus_offset", "prstatus_registers", "pc", "sp", "fp", "dwarf_registers",
-        "return_column", "callee_saved", "red_zone", "pointer_registers",
+        "_gregset", "_place", "_place_order", "callee_saved", "cfa_is_sp", "code_mask",
+        "dwarf_registers", "elf_class", "flags", "fp", "link", "long", "machine", "mask", "name",
+        "numbers", "order", "pc", "pc_slot", "pointer_registers", "prstatus_offset",
+        "prstatus_registers", "prstatus_signal", "prstatus_size", "prstatus_tid", "red_zone",
+        "return_column", "return_distance", "slots", "sp", "stack_bias", "word",
     )  # fmt: skip
 
     def __init__(
@@ -29,44 +48,58 @@ class Arch:
         name: str,
         machine: int,
         elf_class: int,
-        word: int,
-        prstatus_size: int,
-        prstatus_signal: int,
-        prstatus_tid: int,
-        prstatus_offset: int,
+        order: str = "<",
+        word: int = 0,
+        prstatus: tuple[int, int, int] | None = None,
         prstatus_registers: tuple[str, ...],
         pc: str,
         sp: str,
         fp: str,
+        link: str = "",
         dwarf_registers: dict[int, str],
         return_column: int,
         callee_saved: tuple[str, ...],
-        red_zone: int,
+        red_zone: int = 0,
         pointer_registers: tuple[str, ...],
+        code_mask: int = -1,
+        return_distance: int = 0,
+        stack_bias: int = 0,
+        cfa_is_sp: bool = True,
+        flags: tuple[int, int] = (0, 0),
     ) -> None:
         self.name = name
         self.machine = machine
         self.elf_class = elf_class
-        self.word = word
-        self.prstatus_size = prstatus_size
-        self.prstatus_signal = prstatus_signal
-        self.prstatus_tid = prstatus_tid
-        self.prstatus_offset = prstatus_offset
-        self.prstatus_registers = prstatus_registers
-        self._gregset = Struct(f"<{len(prstatus_registers)}{'Q' if word == 8 else 'I'}")
-        self._place, self._place_order = _place_of(
-            word, prstatus_tid, prstatus_offset, prstatus_registers, pc, sp
+        self.order = order
+        self.long = 4 * elf_class
+        self.word = word or self.long
+        self.mask = (1 << 8 * self.word) - 1
+        self.prstatus_signal, self.prstatus_tid, self.prstatus_offset = (
+            prstatus or _PRSTATUS[self.long]
         )
+        end = self.prstatus_offset + self.word * len(prstatus_registers) + 4  # pr_fpvalid
+        self.prstatus_size = end + -end % self.word
+        self.prstatus_registers = prstatus_registers
+        letter = "Q" if self.word == 8 else "I"
+        self._gregset = Struct(f"{order}{len(prstatus_registers)}{letter}")
+        self._place, self._place_order = self._place_of(letter, pc, sp)
         self.pc = pc
         self.sp = sp
         self.fp = fp
+        self.link = link
         self.dwarf_registers = dwarf_registers
         self.return_column = return_column
+        self.numbers = {known: number for number, known in dwarf_registers.items()}
+        self.pc_slot = self.numbers.setdefault(pc, max(dwarf_registers) + 1)
+        self.slots = max(self.numbers.values()) + 1
         self.callee_saved = callee_saved
         self.red_zone = red_zone
-        self.pointer_registers = (
-            pointer_registers  # those that may hold an address, in report order
-        )
+        self.pointer_registers = pointer_registers  # that may hold an address, in report order
+        self.code_mask = code_mask & self.mask
+        self.return_distance = return_distance
+        self.stack_bias = stack_bias
+        self.cfa_is_sp = cfa_is_sp
+        self.flags = flags
 
     def parse_prstatus(self, desc: bytes) -> tuple[int, int, dict[str, int]]:
         """(signal, tid, registers) of an NT_PRSTATUS descriptor; ValueError if cut short."""
@@ -74,8 +107,9 @@ class Arch:
         end = start + self.word * len(self.prstatus_registers)
         if len(desc) < end:
             raise ValueError(f"NT_PRSTATUS of {len(desc)} bytes, at least {end} expected")
-        signal = int.from_bytes(desc[self.prstatus_signal : self.prstatus_signal + 2], "little")
-        tid = int.from_bytes(desc[self.prstatus_tid : self.prstatus_tid + 4], "little")
+        order = self.byte_order
+        signal = int.from_bytes(desc[self.prstatus_signal : self.prstatus_signal + 2], order)
+        tid = int.from_bytes(desc[self.prstatus_tid : self.prstatus_tid + 4], order)
         values = self._gregset.unpack_from(desc, start)
         return signal, tid, dict(zip(self.prstatus_registers, values, strict=True))
 
@@ -85,26 +119,43 @@ class Arch:
         tid, pc, sp = self._place_order
         return values[tid], values[pc], values[sp]
 
+    @property
+    def byte_order(self) -> Literal["little", "big"]:
+        """The byte order as int.from_bytes has it."""
+        return "little" if self.order == "<" else "big"
 
-def _place_of(
-    word: int, tid: int, offset: int, registers: tuple[str, ...], pc: str, sp: str
-) -> tuple[Struct, tuple[int, int, int]]:
-    """The layout that takes only thread, pc and sp out of a prstatus, and which is which."""
-    at = (tid, offset + registers.index(pc) * word, offset + registers.index(sp) * word)
-    kinds = ("i", "Q" if word == 8 else "I", "Q" if word == 8 else "I")
-    layout, end = "<", 0
-    order = sorted(range(3), key=lambda number: at[number])
-    for number in order:
-        layout += f"{at[number] - end}x{kinds[number]}"
-        end = at[number] + (4 if number == 0 else word)
-    return Struct(layout), (order.index(0), order.index(1), order.index(2))
+    def _place_of(self, letter: str, pc: str, sp: str) -> tuple[Struct, tuple[int, int, int]]:
+        """The layout that takes only thread, pc and sp out of a prstatus, and which is which."""
+        at = [self.prstatus_tid]
+        at += (
+            self.prstatus_offset + self.prstatus_registers.index(name) * self.word
+            for name in (pc, sp)
+        )
+        kinds = ("i", letter, letter)
+        layout, end = self.order, 0
+        order = sorted(range(3), key=lambda number: at[number])
+        for number in order:
+            layout += f"{at[number] - end}x{kinds[number]}"
+            end = at[number] + (4 if number == 0 else self.word)
+        return Struct(layout), (order.index(0), order.index(1), order.index(2))
 
 
-def arch_of(machine: int, elf_class: int) -> Arch | None:
-    """The table for an ELF header's e_machine and class, None where there is none yet."""
-    from . import x86_64
+# e_machine (<linux/elf-em.h>) and the module that knows it.
+_MODULES = {62: "x86_64"}
 
-    for arch in (x86_64.ARCH,):
-        if (arch.machine, arch.elf_class) == (machine, elf_class):
-            return arch
+
+def arch_of(machine: int, elf_class: int, order: str = "<", flags: int = 0) -> Arch | None:
+    """The table for an ELF header's e_machine, class, byte order and e_flags; None where there
+    is none."""
+    module = _MODULES.get(machine)
+    if module is None:
+        return None
+    # (importlib would have to be imported first)
+    for arch in __import__(f"{__name__}.{module}", fromlist=("ARCHES",)).ARCHES:
+        value, mask = arch.flags
+        if (arch.machine, arch.elf_class, arch.order) == (machine, elf_class, order) and (
+            flags & mask == value
+        ):
+            found: Arch = arch
+            return found
     return None
