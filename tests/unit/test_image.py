@@ -16,6 +16,7 @@ from tests.support.gcore import core_of
 
 from usercrash.analysis.core.elf_notes import FileRow, parse_auxv, parse_file_note
 from usercrash.analysis.core.image import UNKNOWN_PERMISSIONS, CoreImage
+from usercrash.elf.arch.x86_64 import ARCH as X86_64
 from usercrash.elf.headers import (
     EHDR64,
     NT_AUXV,
@@ -183,15 +184,15 @@ def test_what_is_no_core(data: bytes, what: str) -> None:
 
 
 def test_note_tables_that_lie() -> None:
-    assert parse_file_note(struct.pack("<QQ", 1 << 60, 4096), 8) == []
+    assert parse_file_note(struct.pack("<QQ", 1 << 60, 4096), X86_64) == []
     data = struct.pack("<QQQQQ", 2, 4096, 0x1000, 0x2000, 1) + b"/a\0"
-    assert parse_file_note(data, 8) == [FileRow(0x1000, 0x2000, 4096, b"/a")]  # one of two
-    assert parse_file_note(data[:-3], 8) == []  # (its name is not whole)
+    assert parse_file_note(data, X86_64) == [FileRow(0x1000, 0x2000, 4096, b"/a")]  # one of two
+    assert parse_file_note(data[:-3], X86_64) == []  # (its name is not whole)
     data = struct.pack("<8Q", 2, 4096, 0x1000, 0x2000, 1, 0x3000, 0x4000, 0) + b"/a\0/b\0"
-    assert parse_file_note(data, 8) == [
+    assert parse_file_note(data, X86_64) == [
         FileRow(0x1000, 0x2000, 4096, b"/a"), FileRow(0x3000, 0x4000, 0, b"/b"),
     ]  # fmt: skip
-    assert parse_auxv(struct.pack("<5Q", 3, 4, 3, 5, 9), 8) == {3: 4}
+    assert parse_auxv(struct.pack("<5Q", 3, 4, 3, 5, 9), X86_64) == {3: 4}
 
 
 # --- a real core, whole, cut and damaged ---

@@ -38,8 +38,10 @@ if TYPE_CHECKING:
 class ElfHeader:
     """The fields of an ELF header that we use. `phnum` is raw: PN_XNUM means "see elsewhere"."""
 
-    __slots__ = ("elf_class", "little", "order", "type", "machine", "entry", "flags", "phoff", "phentsize",
-                 "phnum", "shoff", "shentsize", "shnum", "shstrndx")  # fmt: skip
+    __slots__ = (
+        "elf_class", "entry", "flags", "little", "machine", "order", "phentsize", "phnum", "phoff",
+        "shentsize", "shnum", "shoff", "shstrndx", "type",
+    )  # fmt: skip
 
     def __init__(self, data: bytes | memoryview) -> None:
         """Parse the first bytes of a file; FormatError unless it is ELF of a known class."""

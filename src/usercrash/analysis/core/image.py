@@ -171,7 +171,9 @@ class CoreImage:
         header (which the kernel writes last) has the first PT_NOTE right behind the table.
         """
         header, view = self.header, self._view
-        layout = struct.Struct(header.order + ("44xI" if header.elf_class == ELFCLASS64 else "28xI"))
+        layout = struct.Struct(
+            header.order + ("44xI" if header.elf_class == ELFCLASS64 else "28xI")
+        )
         if header.shoff and header.shoff + layout.size <= len(view):
             count: int = layout.unpack_from(view, header.shoff)[0]
             return count

@@ -1,7 +1,7 @@
 """What machine code tells the unwinder where call frame information is missing.
 
-One `CodeFacts` for each architecture, in a module of its own (`FACTS`); only patterns that compilers
-and C libraries really emit.
+One `CodeFacts` for each architecture, in a module of its own (`FACTS`); only patterns that
+compilers and C libraries really emit.
 """
 
 from __future__ import annotations
