@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from .analysis.core.file_search import HOST, Place, SearchPlaces
 from .analysis.sandbox import SandboxLimits, Send, run_isolated
 from .config import Config
 from .descriptors import write_all
@@ -52,15 +53,18 @@ class Material:
 
     `core` is a descriptor of any ELF core; `files` are descriptors of the ELF files in the order
     of the minicore's NT_FILES, -1 for one that was let go. With `by_path`, files without a
-    descriptor (a core from elsewhere, a restart) are opened by their paths, without privileges,
-    and believed only if their build-ids are right. `exe` names the program where the core cannot.
+    descriptor (a core from elsewhere, a restart) are looked for in `places`, without privileges,
+    and believed only if their build-ids are right. `exe` is the program where the core cannot
+    name it; with `force_exe` the program's file is taken whatever it is.
     """
 
     crash_id: str
     core: int
     files: Sequence[int] = ()
     by_path: bool = False
-    exe: str = ""
+    exe: Place | None = None
+    force_exe: bool = False
+    places: SearchPlaces = HOST
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +145,10 @@ def _attempt(material: Material, config: Config, view: View, careful: str) -> An
         kept.append(_analyse(material, place, owner, view, careful, send))
 
     try:
-        result = run_isolated(work, (material.core, *material.files, cache), _limits(config))
+        named = material.exe.fd if material.exe is not None else -1
+        places = material.places.descriptors()
+        keep = (material.core, *material.files, named, *places, cache)
+        result = run_isolated(work, keep, _limits(config))
     finally:
         if cache >= 0:
             os.close(cache)
@@ -190,12 +197,14 @@ def _analyse(
         file.fd = fd
     providers: list[FileProvider] = [DescriptorFiles(image.files, image.notes)]
     if material.by_path:
-        providers.append(PathFiles(image.notes))
+        providers.append(PathFiles(image.notes, places=material.places))
     provider = FileProviders(providers)
-    modules = load_modules(image, provider, exe_override=material.exe or None)
+    modules = load_modules(image, provider, exe_override=material.exe, force_exe=material.force_exe)
     if careful:
         image.notes.add("analysis", "names and lines", f"the first attempt failed: {careful}")
-    symbolizer = Symbolizer(cache, image.notes, owner=owner, native=not careful)
+    symbolizer = Symbolizer(
+        cache, image.notes, owner=owner, places=material.places, native=not careful
+    )
     zone = datetime.now().astimezone().tzinfo  # the times of those who read it here
     report = assemble(image, modules, symbolizer, material.crash_id, zone=zone or UTC)
     send(TEXT, render_text(report).encode())
@@ -253,7 +262,7 @@ def complete(config: Config, store: Store, log: EventLog, crash: Crash, *, analy
     if outcome == PUBLISHED:
         share_symcaches(analysed.wanted, crash.files, config)
         if analysed.names:
-            _share_by_path(analysed.names, config)
+            share_by_path(analysed.names, config)
     return outcome
 
 
@@ -296,7 +305,9 @@ def _one_line(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
-def share_symcaches(wanted: Sequence[int], files: Sequence[int], config: Config) -> None:
+def share_symcaches(
+    wanted: Sequence[int], files: Sequence[int], config: Config, places: SearchPlaces = HOST
+) -> None:
     """Make SymCaches of these files for all later crashes: each in a sandbox that sees only the
     one file, published here. A file that others could have written is passed over."""
     from .analysis.symbols import symcache
@@ -310,17 +321,17 @@ def share_symcaches(wanted: Sequence[int], files: Sequence[int], config: Config)
         for index in wanted:
             status = os.fstat(files[index])
             if symcache.shareable(status, owner, fd=files[index]):
-                _make_symcache(files[index], status, limits, config.paths.cache)
+                _make_symcache(files[index], status, limits, config.paths.cache, places)
     except OSError:
         return  # no room or no right: the next crash makes its own again
     finally:
         os.umask(old)
 
 
-def _share_by_path(names: bytes, config: Config) -> None:
+def share_by_path(names: bytes, config: Config, places: SearchPlaces = HOST) -> None:
     """The same for files of which only the names are known. Whoever opens them is as unprivileged
     as an analysis; then they are judged as any others."""
-    from .analysis.core.module_files import open_path
+    from .analysis.core.file_search import open_path
 
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
@@ -338,20 +349,24 @@ def _share_by_path(names: bytes, config: Config) -> None:
         theirs.close()
         while received := socket.recv_fds(ours, 1, 1)[1]:
             files.extend(received)
-    share_symcaches(range(len(files)), files, config)
+    share_symcaches(range(len(files)), files, config, places)
     for fd in files:
         os.close(fd)
 
 
-def _make_symcache(fd: int, status: os.stat_result, limits: SandboxLimits, cache: str) -> None:
+def _make_symcache(
+    fd: int, status: os.stat_result, limits: SandboxLimits, cache: str, places: SearchPlaces
+) -> None:
     from .analysis.symbols import symcache
 
+    owner = os.geteuid()
+
     def work(send: Send) -> None:
-        identity, container = symcache.make(fd)
+        identity, container = symcache.make(fd, places=places, owner=owner)
         send(b"IDEN", identity)
         send(b"SYMC", container)
 
-    parts = run_isolated(work, (fd,), limits).sections
+    parts = run_isolated(work, (fd, *places.descriptors()), limits).sections
     if b"IDEN" in parts and b"SYMC" in parts:
         symcache.publish(cache, status, parts[b"IDEN"], parts[b"SYMC"])
 

@@ -230,6 +230,7 @@ class Module(msgspec.Struct, frozen=True, kw_only=True):
     file: str = ""  # where its contents came from: "descriptor", "path", "memory", "none"
     symbols: str = ""  # where names came from: "debug file …", "symbol table", "none" …
     soname: str = ""
+    forced: bool = False  # the file is not the one that was mapped (analyze --force-exe)
 
 
 class Map(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,6 +17,7 @@ from tests.support.coremaker import file_note, make_core, prstatus
 from tests.support.gcore import gcore_at_fault
 from tests.support.spawn import compile_c
 
+from usercrash.analysis.core.file_search import SearchPlaces
 from usercrash.analysis.core.image import CoreImage
 from usercrash.analysis.core.modules import Module, ModuleTable, PathFiles, load_modules
 from usercrash.analysis.symbols.demangle import demangle
@@ -57,7 +58,10 @@ def _first(ours: Analysed) -> tuple[list[Location], str]:
 
 def _symbolizer(ours: Analysed, root: Path | None = None, limit: int = 1 << 26) -> Analysed:
     ours.symbolizer = Symbolizer(
-        None, ours.image.notes, debug_root=os.fsencode(root or "/nowhere"), max_debug_bytes=limit
+        None,
+        ours.image.notes,
+        places=SearchPlaces(standard=os.fsencode(root or "/nowhere")),
+        max_debug_bytes=limit,
     )
     return ours
 

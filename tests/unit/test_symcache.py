@@ -16,6 +16,7 @@ from tests.support.build import need
 from tests.support.gcore import gcore_at_fault
 from tests.support.spawn import compile_c
 
+from usercrash.analysis.core.file_search import SearchPlaces
 from usercrash.analysis.symbols import symcache
 from usercrash.analysis.symbols.symbolizer import Symbolizer
 from usercrash.errors import FormatError
@@ -38,7 +39,7 @@ def crash(tmp_path: Path) -> tuple[Analysed, Path, Path]:
 
 
 def _names(ours: Analysed, cache: Path, root: str = "/nowhere") -> tuple[list[str], Symbolizer]:
-    ours.symbolizer = Symbolizer(str(cache), NoteLog(), debug_root=root.encode())
+    ours.symbolizer = Symbolizer(str(cache), NoteLog(), places=SearchPlaces(standard=root.encode()))
     return ours.names(ours.stack()), ours.symbolizer
 
 
@@ -46,7 +47,7 @@ def _publish(program: Path, cache: Path, root: str = "/nowhere") -> Path:
     fd = os.open(program, os.O_RDONLY)
     try:
         status = os.fstat(fd)
-        who, container = symcache.make(fd, root=root.encode())
+        who, container = symcache.make(fd, places=SearchPlaces(standard=root.encode()))
         symcache.publish(str(cache), status, who, container)
     finally:
         os.close(fd)
@@ -107,7 +108,12 @@ def test_other_debug_file_makes_it_stale(
     def kept() -> symcache.FileSymbols | None:
         assert main.elf is not None
         return symcache.lookup(
-            str(cache), status, main.elf, main.path, NoteLog(), os.fsencode(root)
+            str(cache),
+            status,
+            main.elf,
+            main.path,
+            NoteLog(),
+            SearchPlaces(standard=os.fsencode(root)),
         )
 
     found = kept()

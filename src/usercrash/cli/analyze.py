@@ -16,6 +16,7 @@ from ..errors import UsageError, UsercrashError
 from .common import Settings, colored, printable
 
 if TYPE_CHECKING:
+    from ..analysis.core.file_search import Place, SearchPlaces
     from ..analysis.sandbox import Send
     from ..config import Config
 
@@ -25,19 +26,36 @@ _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"  # RFC 8878, 3.1.1
 @click.command("analyze")
 @click.argument("core", metavar="CORE")
 @click.option("--exe", metavar="FILE", help="The program, if it is not where the core says.")
+@click.option("--force-exe", is_flag=True, help="Take the program though its build-id differs.")
+@click.option("--sysroot", metavar="DIR", help="The root of the machine that the core is from.")
+@click.option(
+    "--debug-dir",
+    "debug_dirs",
+    metavar="DIR",
+    multiple=True,
+    help="A directory of debug files, as /usr/lib/debug is one; may be repeated.",
+)
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON.")
 @click.pass_obj
-def command(settings: Settings, core: str, exe: str | None, as_json: bool) -> None:
+def command(
+    settings: Settings,
+    core: str,
+    exe: str | None,
+    force_exe: bool,
+    sysroot: str | None,
+    debug_dirs: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Report on a CORE file: the kernel's, gdb's gcore, or our minicore (also compressed).
 
     Programs and libraries are found by their paths and believed if their build-ids are right.
     """
     config = settings.config
     fd = _open(core, "core file")
-    if exe is not None:
-        os.close(_open(exe, "program"))
-        exe = os.path.abspath(exe)
+    program = None if exe is None else _given(exe)
     from ..pipeline import Material, View, analyse_isolated
+
+    places = _places(sysroot, debug_dirs)
 
     terminal = sys.stdout.isatty() and not as_json
     view = View()
@@ -47,7 +65,10 @@ def command(settings: Settings, core: str, exe: str | None, as_json: bool) -> No
     with _waiting(f"analyzing {core} …"):
         fd = _raw(fd, core, config)
         try:
-            material = Material(os.urandom(16).hex(), fd, by_path=True, exe=exe or "")
+            material = Material(
+                os.urandom(16).hex(), fd, by_path=True, exe=program, force_exe=force_exe,
+                places=places,
+            )  # fmt: skip
             analysed = analyse_isolated(material, config, view)
         finally:
             os.close(fd)
@@ -57,6 +78,36 @@ def command(settings: Settings, core: str, exe: str | None, as_json: bool) -> No
         sys.stdout.buffer.flush()
     if analysed.failure:
         raise UsercrashError(f"{core}: {printable(analysed.failure)}")
+
+
+def _places(sysroot: str | None, debug_dirs: tuple[str, ...]) -> SearchPlaces:
+    """The places to look in; UsageError for one that is no directory.
+
+    They are opened here, because the analysis may have less rights than who names them.
+    """
+    from ..analysis.core.file_search import SearchPlaces
+
+    return SearchPlaces(
+        sysroot=None if sysroot is None else _open_place(sysroot),
+        debug_dirs=tuple(map(_open_place, debug_dirs)),
+    )
+
+
+def _given(path: str) -> Place:
+    from ..analysis.core.file_search import Place
+
+    return Place(os.fsencode(os.path.abspath(path)), _open(path, "program"))
+
+
+def _open_place(path: str) -> Place:
+    from ..analysis.core.file_search import Place
+
+    try:
+        fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise UsageError(f"cannot open directory {path!r}: {why}") from error
+    return Place(os.fsencode(os.path.abspath(path)), fd)
 
 
 def _open(path: str, what: str) -> int:

@@ -10,6 +10,7 @@ FRAMES = 14  # so that a typical first screen stays below 30 lines
 _DETAILS = 2
 _LINES_OF_COMMAND = 3
 _CERTAINTY = {"likely": " (likely)", "possible": " (possibly)"}
+NOT_THE_SAME = "the file is not the one that was mapped: names, lines and frames may be wrong"
 LIVE = "none"  # cause.kind of a process that did not crash
 
 
@@ -119,6 +120,9 @@ def _user(process: Process) -> str:
 def _warnings(paper: Paper, report: Report) -> None:
     if not report.complete:
         paper.field("Note", Span("this report is incomplete; the notes at its end say why", BAD))
+    for module in report.modules:
+        if module.forced:
+            paper.field("Warning", Span(f"{clean(module.path)}: {NOT_THE_SAME}", BAD))
 
 
 def _stack(paper: Paper, report: Report) -> None:

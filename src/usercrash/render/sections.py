@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ..report import MemoryBlock, OpenFile, Process, Report, Thread
+from .first import NOT_THE_SAME
 from .frames import base_name, full_stack_lines, other_threads, thread_title, titles
 from .layout import (
     BAD,
@@ -303,6 +304,8 @@ def modules(paper: Paper, report: Report) -> None:
         head = f"{_digits(module.start)}-{_digits(module.end)} "
         name = clean(module.path) + (" (deleted)" if module.deleted else "")
         paper.fixed_then(head, name, 6, PLACE)
+        if module.forced:
+            paper.line(Span("      " + NOT_THE_SAME, BAD), indent=8)
         words = [f"build-id {module.build_id}" if module.build_id else "no build-id"]
         if module.soname:
             words.append(f"soname {clean(module.soname)}")

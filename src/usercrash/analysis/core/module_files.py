@@ -16,6 +16,7 @@ from typing import Protocol
 from ...model.notes import NoteLog
 from ...model.snapshot import MappedFile
 from ..binary.elf_file import ElfFile
+from .file_search import HOST, Place, SearchPlaces, Spot
 
 _STAGE = "modules"
 
@@ -66,14 +67,6 @@ def map_file(fd: int) -> mmap | None:
     return mmap(fd, status.st_size, flags=MAP_PRIVATE, prot=PROT_READ)
 
 
-def open_path(name: bytes) -> int:
-    """A descriptor of the regular file of this name, -1 for anything else; OSError as it comes."""
-    if not stat.S_ISREG(os.stat(name).st_mode):
-        return -1  # to open a device or a FIFO may do something
-    # O_NONBLOCK: one that was put in its place just now must not hang us
-    return os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-
-
 class DescriptorFiles:
     """Files by the descriptors that were opened while the process was held: right even when the
     file is deleted, replaced, or in another mount namespace."""
@@ -99,37 +92,62 @@ class DescriptorFiles:
 
 
 class PathFiles:
-    """Files by the path that the process had mapped, where that is a regular file.
+    """Files by the path that the process had mapped and by their build-id, in all `places`."""
 
-    `override` is a path to take instead, whatever was asked for.
-    """
-
-    def __init__(self, notes: NoteLog | None = None, override: bytes | None = None) -> None:
+    def __init__(
+        self,
+        notes: NoteLog | None = None,
+        places: SearchPlaces = HOST,
+    ) -> None:
         self._notes = notes
-        self._override = override
+        self._places = places
 
     def candidates(
         self, path: bytes, device: bytes, inode: int, build_id: bytes | None
     ) -> Iterator[Opened]:
-        name = self._override or path
-        if name[:1] != b"/" and not self._override:
+        for spot in self._places.module_spots(path, build_id):
+            opened = _open(spot, self._notes if spot.path == path else None)
+            if opened is not None:
+                yield opened
+
+
+class GivenFile:
+    """One file that somebody named, whatever is asked for."""
+
+    def __init__(self, file: Place, notes: NoteLog) -> None:
+        self._file = file
+        self._notes = notes
+
+    def candidates(
+        self, path: bytes, device: bytes, inode: int, build_id: bytes | None
+    ) -> Iterator[Opened]:
+        if self._file.fd >= 0:
+            data = map_file(self._file.fd)
+            if data is not None:
+                yield Opened(data, self._file.fd, "path", self._file.name, owned=False)
             return
-        fd = -1
-        try:
-            fd = open_path(name)
-            if fd < 0:
-                return
-            data = map_file(fd)
-        except (OSError, ValueError) as error:
-            if fd >= 0:
-                os.close(fd)
-            if self._notes is not None:
-                self._notes.add(_STAGE, _text(name), reason(error))
-            return
-        if data is None:
+        opened = _open(Spot(Place(b""), self._file.name), self._notes)
+        if opened is not None:
+            yield opened
+
+
+def _open(spot: Spot, notes: NoteLog | None) -> Opened | None:
+    """The file of a spot, None where there is none: `notes` get the reason."""
+    fd = -1
+    try:
+        fd = spot.open()
+        data = map_file(fd) if fd >= 0 else None
+    except (OSError, ValueError) as error:
+        if fd >= 0:
             os.close(fd)
-            return
-        yield Opened(data, fd, "path", name, owned=True)
+        if notes is not None:
+            notes.add(_STAGE, _text(spot.name), reason(error))
+        return None
+    if data is None:
+        if fd >= 0:
+            os.close(fd)
+        return None
+    return Opened(data, fd, "path", spot.name, owned=True)
 
 
 class FileProviders:

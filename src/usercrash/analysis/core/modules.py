@@ -17,11 +17,13 @@ from ...model.maps import Mapping
 from ..binary.elf_file import MAX_NOTE_BYTES, ElfFile, build_id_of_notes
 from ..dwarf.call_frames import CallFrames
 from ..instructions.code_walk import CodeWalk
+from .file_search import Place
 from .image import AT_ENTRY, AT_SYSINFO_EHDR, UNKNOWN_PERMISSIONS, CoreImage
 from .module_files import (
     DescriptorFiles,
     FileProvider,
     FileProviders,
+    GivenFile,
     Opened,
     PathFiles,
     doubt_of_path,
@@ -67,6 +69,7 @@ class Module:
     fd: int = -1
     how: str = "none"
     main: bool = False  # the executable itself
+    forced: bool = False  # its file is not the one that was mapped, and was taken all the same
     frames: CallFrames | None = None
 
     @property
@@ -132,19 +135,28 @@ def _code_ranges(modules: list[Module], mappings: list[Mapping]) -> list[tuple[i
 
 
 def load_modules(
-    image: CoreImage, provider: FileProvider | None, exe_override: str | bytes | None = None
+    image: CoreImage,
+    provider: FileProvider | None,
+    exe_override: str | bytes | Place | None = None,
+    *,
+    force_exe: bool = False,
 ) -> ModuleTable:
     """The modules of a core, each with its file where `provider` has the right one.
 
     A file whose build-id (or, without one, whose program headers) differ from what the
-    memory shows is refused, with a note in `image.notes`. `exe_override` is a path to take for
-    the executable; it is refused in the same way.
+    memory shows is refused, with a note in `image.notes`. `exe_override` is a file to take for
+    the executable; it is refused in the same way, unless `force_exe` has the executable's file
+    taken whatever it is.
     """
     modules = []
-    override = os.fsencode(exe_override) if exe_override is not None else None
+    override: Place | None = None
+    if isinstance(exe_override, Place):
+        override = exe_override
+    elif exe_override is not None:
+        override = Place(os.fsencode(exe_override))
     entry = image.auxv.get(AT_ENTRY)
     for run in _runs(image.mappings):
-        module = _module(image, run, provider, entry, override)
+        module = _module(image, run, provider, entry, override, force_exe)
         if module is not None:
             modules.append(module)
         if len(modules) >= MAX_MODULES:
@@ -187,7 +199,8 @@ def _module(
     run: list[Mapping],
     provider: FileProvider | None,
     entry: int | None,
-    exe_override: bytes | None,
+    exe_override: Place | None,
+    force_exe: bool,
 ) -> Module | None:
     """The module of a run of mappings, None if that is no loaded ELF file."""
     code = any(row.executable for row in run)
@@ -208,7 +221,8 @@ def _module(
     module.bias = _bias(run, module.memory_elf)
     if module.memory_elf is not None:
         module.build_id = _memory_build_id(image, module)
-    opened = _open(image, module, provider, exe_override)
+    force = force_exe and module.main
+    opened = _open(image, module, provider, exe_override, force)
     if opened is not None:
         _take_file(module, opened)
     elif module.memory_elf is not None:
@@ -241,12 +255,16 @@ def _laid_out(module: Module) -> bool:
 
 
 def _open(
-    image: CoreImage, module: Module, provider: FileProvider | None, exe_override: bytes | None
+    image: CoreImage,
+    module: Module,
+    provider: FileProvider | None,
+    exe_override: Place | None,
+    force: bool,
 ) -> tuple[Opened, ElfFile] | None:
-    """The right file of a module, with its parsed form."""
+    """The right file of a module, with its parsed form; with `force` the first one at all."""
     providers: list[FileProvider] = [provider] if provider is not None else []
     if exe_override is not None and module.main:
-        providers.insert(0, PathFiles(override=exe_override))
+        providers.insert(0, GivenFile(exe_override, image.notes))
     first = module.mappings[0]
     for source in providers:
         for opened in source.candidates(first.path, first.device, first.inode, module.build_id):
@@ -259,9 +277,12 @@ def _open(
             if not why and module.build_id is None and opened.name == first.path:
                 crash_ns = image.event.time_ns if image.event is not None else 0
                 why = doubt_of_path(opened, first.inode, crash_ns, module.memory_elf)
-            if not why:
-                return opened, elf
             name = opened.name.decode("utf-8", "backslashreplace")
+            if why and force:
+                module.forced = True
+                image.notes.add(_STAGE, name, f"TAKEN ALTHOUGH IT IS NOT THE SAME FILE: {why}")
+            if not why or force:
+                return opened, elf
             image.notes.add(_STAGE, name, f"refused: {why}")
             opened.close()
     return None

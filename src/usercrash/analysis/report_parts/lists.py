@@ -49,6 +49,7 @@ def modules(
                 file=module.how,
                 symbols=safe(symbolizer.source_of(module), 512),
                 soname=soname,
+                forced=module.forced,
             )
         )
     return result

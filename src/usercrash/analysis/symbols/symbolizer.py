@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 
 from ...model.notes import NoteLog
 from ..binary.elf_file import ElfFile
+from ..core.file_search import HOST, SearchPlaces
 from ..core.modules import Module
 from . import symcache
-from .debug_files import DEBUG_ROOT, open_debug_file
+from .debug_files import open_debug_file
 from .demangle import demangle
 from .line_tables import Line
 from .symcache import FileSymbols
@@ -45,8 +46,10 @@ class Symbolizer:
     """Names addresses of modules, for one analysis.
 
     `cache_dir` (None: none) is only read. `wanted` lists the modules whose symbols were made for
-    this crash alone and may be shared: have `symcache.make` run for them elsewhere. Without
-    `native`, no library reads names or debug information: symbol tables only, names as they stand.
+    this crash alone and may be shared: have `symcache.make` run for them elsewhere. `missing` lists
+    what else would have helped, the most useful first: ("executable" or "debuginfo", build-id).
+    Without `native`, no library reads names or debug information: symbol tables only, names as
+    they stand.
     """
 
     def __init__(
@@ -56,7 +59,7 @@ class Symbolizer:
         *,
         owner: int = 0,
         max_debug_bytes: int = symcache.DEFAULT_MAX_DEBUG_BYTES,
-        debug_root: bytes = DEBUG_ROOT,
+        places: SearchPlaces = HOST,
         native: bool = True,
     ) -> None:
         self._cache_dir = cache_dir if native else None
@@ -64,10 +67,11 @@ class Symbolizer:
         self._owner = owner
         self._max_debug_bytes = max_debug_bytes if native else 0
         self._demangle = demangle if native else str
-        self._debug_root = debug_root
+        self._places = places
         self._files: dict[int, FileSymbols | None] = {}
         self._known: dict[tuple[int, int], tuple[list[Location], int | None]] = {}
         self.wanted: list[Module] = []
+        self.missing: list[tuple[str, bytes]] = []
 
     def symbolize(
         self, module: Module | None, lookup_pc: int, pc: int | None = None
@@ -136,8 +140,17 @@ class Symbolizer:
     def _load(self, module: Module) -> FileSymbols | None:
         elf = module.elf
         if elf is None:
+            if module.build_id is not None:
+                self.missing += [("executable", module.build_id), ("debuginfo", module.build_id)]
             return None
         found = self._find(module, elf)
+        if (
+            found.lines is None
+            and not found.limited
+            and elf.build_id
+            and elf is not module.memory_elf
+        ):
+            self.missing.append(("debuginfo", elf.build_id))
         if found.limited:
             name = module.path.decode("utf-8", "backslashreplace")
             self._notes.add(_STAGE, f"lines of {name}", found.limited)
@@ -147,13 +160,13 @@ class Symbolizer:
         status = os.fstat(module.fd) if module.fd >= 0 else None
         if status is not None and self._cache_dir is not None:
             kept = symcache.lookup(
-                self._cache_dir, status, elf, module.path, self._notes, self._debug_root
+                self._cache_dir, status, elf, module.path, self._notes, self._places
             )
             if kept is not None:
                 return kept
         debug = None
         if not elf.debug_info_size:
-            debug = open_debug_file(elf, module.path, elf.build_id, self._notes, self._debug_root)
+            debug = open_debug_file(elf, module.path, elf.build_id, self._notes, self._places)
         found = symcache.convert(elf, debug, self._max_debug_bytes)
         if status is not None and symcache.shareable(status, self._owner, module.fd):
             self.wanted.append(module)

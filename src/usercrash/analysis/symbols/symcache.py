@@ -27,8 +27,9 @@ from ...errors import FormatError
 from ...model.notes import NoteLog
 from ..binary.elf_file import ElfFile
 from ..binary.symbol_table import SymbolTable
+from ..core.file_search import HOST, SearchPlaces
 from ..core.module_files import map_file, reason
-from .debug_files import DEBUG_ROOT, DebugFile, debug_status, open_debug_file
+from .debug_files import DebugFile, debug_status, open_debug_file
 from .line_tables import FORMAT, LineTable
 
 DEFAULT_MAX_DEBUG_BYTES = 64 << 20
@@ -116,6 +117,11 @@ def shareable(status: os.stat_result, owner: int = 0, fd: int = -1) -> bool:
     )
 
 
+def _trusted(status: os.stat_result, owner: int) -> bool:
+    """Whether nobody but root and `owner` could have written a file."""
+    return status.st_uid in (0, owner) and not status.st_mode & 0o022
+
+
 def _local_file(fd: int) -> bool:
     """Whether a file lies on a file system of the kernel's own, by fstatfs(2)'s f_type."""
     buffer = ctypes.create_string_buffer(256)
@@ -175,12 +181,14 @@ def make(
     elf_fd: int,
     path: bytes = b"",
     max_debug_bytes: int = 4 * DEFAULT_MAX_DEBUG_BYTES,
-    root: bytes = DEBUG_ROOT,
+    places: SearchPlaces = HOST,
+    owner: int = 0,
 ) -> tuple[bytes, bytes]:
     """(identity, container) for an open ELF file, to be run in a sandbox of its own.
 
     `path` is what the file is called (`.gnu_debuglink` starts from its directory; "": what the
-    descriptor says). FormatError if it is no ELF file; OSError as the system says it.
+    descriptor says). FormatError if it is no ELF file, or its debug file is one that others than
+    root and `owner` could have written; OSError as the system says it.
     """
     status = os.fstat(elf_fd)
     path = path or os.readlink(b"/proc/self/fd/%d" % elf_fd)
@@ -188,7 +196,9 @@ def make(
     if data is None:
         raise FormatError("not a regular file")
     elf = ElfFile(data)
-    debug = open_debug_file(elf, path, elf.build_id, NoteLog(), root)
+    debug = open_debug_file(elf, path, elf.build_id, NoteLog(), places)
+    if debug is not None and not _trusted(debug.status, owner):
+        raise FormatError("its debug file may not be shared")
     known = (debug.path, debug.status) if debug is not None else None
     found = convert(elf, debug, max_debug_bytes)
     who = identity_of(status, elf.build_id, known)
@@ -239,7 +249,7 @@ def lookup(
     elf: ElfFile,
     path: bytes,
     notes: NoteLog,
-    root: bytes = DEBUG_ROOT,
+    places: SearchPlaces = HOST,
 ) -> FileSymbols | None:
     """The kept symbols of a file, None where there are none that are right and whole."""
     name = os.path.join(os.fsencode(cache_dir), os.fsencode(cache_name(status)))
@@ -257,7 +267,7 @@ def lookup(
         return None
     finally:
         os.close(fd)
-    wanted = identity_of(status, elf.build_id, debug_status(elf, path, elf.build_id, root))
+    wanted = identity_of(status, elf.build_id, debug_status(elf, path, elf.build_id, places))
     try:
         return unpack(data or b"", wanted)
     except FormatError as error:
