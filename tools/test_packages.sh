@@ -23,6 +23,7 @@ need unshare util-linux
 need groff groff-base
 need musl-gcc musl-tools
 need systemd-analyze systemd
+need rpmbuild rpm
 [ -e /usr/include/stdio.h ] || missing="$missing libc6-dev"
 [ -d /usr/lib/postgresql ] || missing="$missing postgresql"
 [ -d /usr/lib/debug/.build-id ] || missing="$missing libc6-dbg"

@@ -221,6 +221,17 @@ class StackWord(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""
 
 
+class Package(msgspec.Struct, frozen=True, kw_only=True):
+    """The package that a file is from. `type`: deb, rpm, apk or what the file says of itself;
+    `source` is who says so: "note" (`.note.package` in the file), "dpkg", "rpm" or "apk"."""
+
+    name: str
+    version: str = ""
+    architecture: str = ""
+    type: str = ""
+    source: str = ""
+
+
 class Module(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     start: Hex
@@ -230,6 +241,7 @@ class Module(msgspec.Struct, frozen=True, kw_only=True):
     file: str = ""  # where its contents came from: "descriptor", "path", "memory", "none"
     symbols: str = ""  # where names came from: "debug file …", "symbol table", "none" …
     soname: str = ""
+    package: Package | None = None
     forced: bool = False  # the file is not the one that was mapped (analyze --force-exe)
 
 

@@ -26,6 +26,9 @@ from .facts.process import Identity, build_event, build_process, build_system, t
 from .facts.signals import SigInfo, decode_siginfo, to_report
 from .facts.texts import Texts, json_cost, safe
 from .instructions import disassembly
+from .packages import finder
+from .packages.finder import find_packages
+from .packages.package import Package
 from .report_parts import lists
 from .report_parts.memory import code, memory_blocks, stack_words
 from .report_parts.stacks import Named, StackNamer
@@ -56,6 +59,7 @@ class AssembleLimits:
 def preload() -> None:
     """Imports what would otherwise be imported while a report is made."""
     disassembly.preload()
+    finder.preload()
 
 
 def assemble(
@@ -316,7 +320,18 @@ class _Assembly:
     # --- lists ---
 
     def _modules(self) -> list[report.Module]:
-        return lists.modules(self.modules, self.symbolizer, self.texts, self.notes)
+        symbolizer = self.symbolizer
+        # Only now: the stacks come first.
+        packages: dict[int, Package] = self._guard(
+            "packages",
+            "the packages of the modules",
+            lambda: find_packages(
+                self.modules, self.memory.read, symbolizer.places, self.notes,
+                native=symbolizer.native,
+            ),
+            {},
+        )  # fmt: skip
+        return lists.modules(self.modules, symbolizer, self.texts, self.notes, packages)
 
     def _maps(self) -> list[report.Map]:
         fault = self.info.address if self.info else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ..report import MemoryBlock, OpenFile, Process, Report, Thread
+from ..report import MemoryBlock, OpenFile, Package, Process, Report, Thread
 from .first import NOT_THE_SAME
 from .frames import base_name, full_stack_lines, other_threads, thread_title, titles
 from .layout import (
@@ -309,11 +309,19 @@ def modules(paper: Paper, report: Report) -> None:
         words = [f"build-id {module.build_id}" if module.build_id else "no build-id"]
         if module.soname:
             words.append(f"soname {clean(module.soname)}")
+        if module.package is not None:
+            words.append(_package_words(module.package))
         if module.file:
             words.append(f"read by {clean(module.file)}" if module.file != "none" else "no file")
         if module.symbols:
             words.append(f"names from {clean(module.symbols)}")
         paper.line(Span("      " + ", ".join(words), DIM), indent=8)
+
+
+def _package_words(package: Package) -> str:
+    about = ", ".join(filter(None, (clean(package.type), clean(package.architecture))))
+    words = f"package {clean(package.name)} {clean(package.version)}".rstrip()
+    return words + (f" ({about})" if about else "")
 
 
 def maps(paper: Paper, report: Report) -> None:

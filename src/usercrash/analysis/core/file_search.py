@@ -12,6 +12,7 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from mmap import MAP_PRIVATE, PROT_READ, mmap
 
 DEBUG_ROOT = b"/usr/lib/debug"
 _MAX_LINKS = 40  # as path_resolution(7)
@@ -52,6 +53,28 @@ class Spot:
         if self.rooted:
             return open_in_root(self.place.handle, self.path)
         return open_path(self.place.handle + self.path)
+
+    def open_directory(self) -> int:
+        """A descriptor of the directory there; OSError as it comes."""
+        if self.rooted:
+            return open_in_root(self.place.handle, self.path, directory=True)
+        return os.open(self.place.handle + self.path, _READ | os.O_DIRECTORY)
+
+    def contents(self) -> mmap | None:
+        """The bytes of the regular file there; None where there is none, or an empty one."""
+        try:
+            fd = self.open()
+        except (OSError, ValueError):
+            return None
+        if fd < 0:
+            return None
+        try:
+            size = os.fstat(fd).st_size
+            return mmap(fd, size, flags=MAP_PRIVATE, prot=PROT_READ) if size else None
+        except (OSError, ValueError):
+            return None
+        finally:
+            os.close(fd)
 
     def status(self) -> os.stat_result | None:
         """The status of the regular file there; None where there is none that may be opened."""
@@ -158,9 +181,9 @@ def open_path(name: bytes) -> int:
     return os.open(name, _READ)
 
 
-def open_in_root(root: bytes, path: bytes) -> int:
-    """A descriptor of the regular file `path` where the directory `root` stands for /; -1 for
-    anything else, OSError as it comes.
+def open_in_root(root: bytes, path: bytes, *, directory: bool = False) -> int:
+    """A descriptor of the regular file (or `directory`) `path` where the directory `root` stands
+    for /; -1 for anything else, OSError as it comes.
 
     Every step goes through descriptors: nothing that is renamed meanwhile leads outside.
     """
@@ -184,7 +207,7 @@ def open_in_root(root: bytes, path: bytes) -> int:
             target = _target(fd) if stat.S_ISLNK(mode) else None
             os.close(fd)
             if target is None:
-                if todo or not stat.S_ISREG(mode):
+                if todo or directory or not stat.S_ISREG(mode):
                     return -1
                 return os.open(step, _READ | os.O_NOFOLLOW, dir_fd=stack[-1])
             links += 1
@@ -194,7 +217,7 @@ def open_in_root(root: bytes, path: bytes) -> int:
                 while len(stack) > 1:
                     os.close(stack.pop())
             todo.extend(target.split(b"/")[::-1])
-        return -1
+        return os.open(b".", _READ | os.O_DIRECTORY, dir_fd=stack[-1]) if directory else -1
     finally:
         for fd in stack:
             os.close(fd)

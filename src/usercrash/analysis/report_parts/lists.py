@@ -12,6 +12,7 @@ from ...model.notes import NoteLog
 from ..core.modules import ModuleTable
 from ..facts import proc_texts as f
 from ..facts.texts import Texts, json_cost, safe
+from ..packages.package import Package
 from ..symbols.symbolizer import Symbolizer
 from .memory import fault_marks
 
@@ -26,9 +27,13 @@ _MAPS_AT_END = 500
 
 
 def modules(
-    table: ModuleTable, symbolizer: Symbolizer, texts: Texts, notes: NoteLog
+    table: ModuleTable,
+    symbolizer: Symbolizer,
+    texts: Texts,
+    notes: NoteLog,
+    packages: Mapping_[int, Package],
 ) -> list[report.Module]:
-    """The modules in address order."""
+    """The modules in address order; `packages` by `id(module)`."""
     result: list[report.Module] = []
     budget = MAX_MODULES_COST
     for module in table:
@@ -36,6 +41,7 @@ def modules(
         path = texts.text(module.path, f"/modules/{number}/path")
         soname = texts.text(module.soname, f"/modules/{number}/soname", 256)
         budget -= 2 * json_cost(path) + json_cost(soname) + 400
+        budget -= 400 if id(module) in packages else 0
         if number >= MAX_MODULES or budget < 0:
             notes.add("report", f"{len(table) - number:,} further modules", "too many")
             break
@@ -49,10 +55,23 @@ def modules(
                 file=module.how,
                 symbols=safe(symbolizer.source_of(module), 512),
                 soname=soname,
+                package=_package(packages.get(id(module))),
                 forced=module.forced,
             )
         )
     return result
+
+
+def _package(found: Package | None) -> report.Package | None:
+    if found is None:
+        return None
+    return report.Package(
+        name=safe(found.name, 300),
+        version=safe(found.version, 300),
+        architecture=safe(found.architecture, 300),
+        type=safe(found.kind, 300),
+        source=found.source,
+    )
 
 
 def log_lines(facts: Mapping_[bytes, bytes], texts: Texts) -> list[report.LogLine]:

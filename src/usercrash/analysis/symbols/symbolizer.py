@@ -67,7 +67,8 @@ class Symbolizer:
         self._owner = owner
         self._max_debug_bytes = max_debug_bytes if native else 0
         self._demangle = demangle if native else str
-        self._places = places
+        self.places = places
+        self.native = native
         self._files: dict[int, FileSymbols | None] = {}
         self._known: dict[tuple[int, int], tuple[list[Location], int | None]] = {}
         self.wanted: list[Module] = []
@@ -160,13 +161,13 @@ class Symbolizer:
         status = os.fstat(module.fd) if module.fd >= 0 else None
         if status is not None and self._cache_dir is not None:
             kept = symcache.lookup(
-                self._cache_dir, status, elf, module.path, self._notes, self._places
+                self._cache_dir, status, elf, module.path, self._notes, self.places
             )
             if kept is not None:
                 return kept
         debug = None
         if not elf.debug_info_size:
-            debug = open_debug_file(elf, module.path, elf.build_id, self._notes, self._places)
+            debug = open_debug_file(elf, module.path, elf.build_id, self._notes, self.places)
         found = symcache.convert(elf, debug, self._max_debug_bytes)
         if status is not None and symcache.shareable(status, self._owner, module.fd):
             self.wanted.append(module)

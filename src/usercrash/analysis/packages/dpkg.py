@@ -1,0 +1,184 @@
+"""dpkg's database (Debian and what is made of it), read as data.
+
+`info/NAME[:ARCHITECTURE].list` has the absolute names of a package's files, one a line, `status`
+the versions (deb-control(5)). There are thousands of lists: those are read first whose names
+resemble the file's; all of them only where that brings nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from mmap import mmap
+
+from ..core.file_search import SearchPlaces
+from .package import Package
+
+INFO, STATUS = b"/var/lib/dpkg/info", b"/var/lib/dpkg/status"
+MAX_LISTS = 50_000
+MAX_LIST_BYTES = 64 << 20  # of one list
+MAX_READ_BYTES = 512 << 20  # of all lists that one analysis reads
+_NEIGHBOURS = 8
+_ODD = re.compile(rb"[^a-z0-9]|t64$|\.so\b")
+_FIELD = re.compile(rb"^(Version|Architecture): *([^\n]*)$", re.MULTILINE)
+# directories that say nothing of the package
+_PLAIN = re.compile(rb"usr|lib(32|64|x32|exec)?|s?bin|opt|share|[a-z0-9_]+-linux-[a-z0-9]+")
+
+
+class Dpkg:
+    """The database of one root, for one analysis."""
+
+    def __init__(self, places: SearchPlaces) -> None:
+        self._places = places
+        self._directory = -1
+        self._lists: list[tuple[bytes, bytes]] = []  # (reduced name, name of the file), sorted
+        self._left = MAX_READ_BYTES
+        try:
+            self._directory = places.host_spot(INFO).open_directory()
+        except (OSError, ValueError):
+            return  # no dpkg here
+        names = [name for name in os.listdir(self._directory) if name.endswith(".list")]
+        self._lists = sorted(
+            (_reduced(file.partition(b":")[0].removesuffix(b".list")), file)
+            for file in map(os.fsencode, names[:MAX_LISTS])
+        )
+
+    def close(self) -> None:
+        """Give its descriptor back."""
+        if self._directory >= 0:
+            os.close(self._directory)
+            self._directory = -1
+
+    def packages(self, paths: Iterable[bytes]) -> dict[bytes, Package]:
+        """The packages of these files, where there are any."""
+        if not self._lists:
+            return {}
+        lists = self._owners(set(paths))
+        found = {}
+        status = _Status(self._places)
+        known: dict[bytes, Package] = {}
+        for path, file in lists.items():
+            if file not in known:
+                name, _, architecture = file.removesuffix(b".list").partition(b":")
+                known[file] = status.package(name, architecture)
+            found[path] = known[file]
+        return found
+
+    def _owners(self, paths: set[bytes]) -> dict[bytes, bytes]:
+        """The list that holds each path: likely ones first, then those that were right for
+        another path, at last every one."""
+        found: dict[bytes, bytes] = {}
+        read: set[bytes] = set()
+        for path in sorted(paths):
+            if path not in found:
+                self._search(self._likely(path), paths, found, read, path)
+        left = paths - found.keys()
+        if left:
+            self._search((file for _, file in self._lists), paths, found, read)
+        return found
+
+    def _search(
+        self,
+        files: Iterable[bytes],
+        paths: set[bytes],
+        found: dict[bytes, bytes],
+        read: set[bytes],
+        until: bytes = b"",
+    ) -> None:
+        """Look into lists until the path `until` (without: every path) is found."""
+        left = {path: b"/" + path.rpartition(b"/")[2] + b"\n" for path in paths - found.keys()}
+        for file in files:
+            if file in read or self._left <= 0:
+                continue
+            read.add(file)
+            data = self._read(file)
+            self._left -= len(data)
+            here = [path for path, end in left.items() if end in data and _lists(data, path)]
+            for path in here:
+                found[path] = file
+                del left[path]
+            if not left or until in found:
+                return
+
+    def _likely(self, path: bytes) -> Iterator[bytes]:
+        """Lists of packages whose names resemble the file's or its directories'."""
+        *directories, base = path.split(b"/")
+        words = [_reduced(base), _reduced(base.partition(b".so")[0])]
+        special = [_reduced(one) for one in directories if one and not _PLAIN.fullmatch(one)]
+        words.append(b"".join(special[:2]))
+        words += special[:2]
+        for word in words:
+            if len(word) < 2:
+                continue
+            at = bisect_left(self._lists, (word, b""))
+            near = self._lists[max(0, at - _NEIGHBOURS) : at + _NEIGHBOURS]
+            for name, file in sorted(near, key=lambda row: -_common(row[0], word)):
+                if _common(name, word) >= min(3, len(word)):
+                    yield file
+
+    def _read(self, name: bytes) -> bytes:
+        try:
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            fd = os.open(name, flags, dir_fd=self._directory)
+        except OSError:
+            return b""
+        try:
+            return os.read(fd, min(os.fstat(fd).st_size, MAX_LIST_BYTES))
+        except OSError:
+            return b""
+        finally:
+            os.close(fd)
+
+
+class _Status:
+    """The stanzas of the packages that are installed."""
+
+    def __init__(self, places: SearchPlaces) -> None:
+        self._data: mmap | bytes = places.host_spot(STATUS).contents() or b""
+
+    def package(self, name: bytes, architecture: bytes) -> Package:
+        """The package of this name; of several architectures the one that is asked for."""
+        first: dict[bytes, bytes] = {}
+        head = b"Package: " + name + b"\n"
+        at = 0 if self._data[: len(head)] == head else self._data.find(b"\n" + head)
+        while at >= 0:
+            end = self._data.find(b"\n\n", at + 1)
+            stanza = self._data[at : end if end >= 0 else min(len(self._data), at + (1 << 20))]
+            fields = dict(_FIELD.findall(stanza[: 1 << 20]))
+            first = first or fields
+            if not architecture or fields.get(b"Architecture") == architecture:
+                first = fields
+                break
+            at = self._data.find(b"\n" + head, at + 1)
+        version, where = first.get(b"Version", b""), first.get(b"Architecture", architecture)
+        return Package(_text(name), _text(version), _text(where), "deb", "dpkg")
+
+
+def _lists(data: bytes, path: bytes) -> bool:
+    return any(b"\n" + name + b"\n" in data for name in _names(path))
+
+
+def _names(path: bytes) -> Iterator[bytes]:
+    """What a list may call a file: packages may name the directories before the /usr merge."""
+    yield path
+    if path.startswith(b"/usr/"):
+        yield path[4:]
+    else:
+        yield b"/usr" + path
+
+
+def _reduced(name: bytes) -> bytes:
+    """A name without what file and package names write differently: libstdc++.so.6, libstdc++6."""
+    return _ODD.sub(b"", name.lower())
+
+
+def _common(one: bytes, other: bytes) -> int:
+    """How many bytes two names share at their beginning."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
+def _text(data: bytes) -> str:
+    return data[:300].decode("utf-8", "backslashreplace")
