@@ -18,6 +18,7 @@ from ...elf.headers import (
     ET_CORE,
     NT_AUXV,
     NT_FILE,
+    NT_FPREGSET,
     NT_PRPSINFO,
     NT_PRSTATUS,
     NT_SIGINFO,
@@ -221,6 +222,8 @@ class CoreImage:
                     self._take_own(note)
                 elif note.owner == b"CORE" and note.type == NT_PRSTATUS:
                     self._take_thread(note.desc, threads)
+                elif note.owner == b"CORE" and note.type == NT_FPREGSET and threads:
+                    threads[-1][2].update(self.arch.parse_floats(note.desc))
                 elif note.owner == b"CORE" and note.type == NT_SIGINFO:
                     siginfos.setdefault(max(0, len(threads) - 1), note.desc)
                 elif note.owner == b"CORE":

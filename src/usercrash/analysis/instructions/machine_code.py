@@ -1,7 +1,7 @@
 """What machine code tells the unwinder where call frame information is missing.
 
-One `CodeFacts` for each architecture, in a module of its own (`FACTS`); only patterns that
-compilers and C libraries really emit.
+One `CodeFacts` for each architecture, in modules by family (`FACTS`, by Arch.name); only patterns
+that compilers and C libraries really emit.
 """
 
 from __future__ import annotations
@@ -9,8 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from typing import Literal
 
 from ...elf.arch import Arch
+
+MAX_TRAMPOLINE = 16  # bytes of code that tell a signal trampoline
 
 # Where the return address lies at an exact pc, by what stands around it: distance from the
 # stack pointer to the return address, and to the saved frame pointer (None: still in its register).
@@ -18,16 +21,34 @@ Prologue = tuple[int, int | None]
 
 
 @dataclass(frozen=True, slots=True)
-class CodeFacts:
-    """`sigreturn`: the code of signal trampolines; `sigcontext`: (register, its distance from
-    the stack pointer there); `frame_makers`: how functions begin that use the frame pointer.
-    `sigcontext_first`: the trampoline's own call frame information does not lead to the
-    interrupted pc."""
+class SignalFrame:
+    """What the kernel puts on the stack for a handler: `codes`: what the trampoline begins with
+    that ends it; `registers`: (name, its distance from the stack pointer there). Of those
+    without a distance the ones that calls keep are unchanged."""
 
-    sigreturn: tuple[bytes, ...]
-    sigcontext: tuple[tuple[str, int], ...]
+    codes: tuple[bytes, ...]
+    registers: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CodeFacts:
+    """`signal_frames`: by the code of their trampolines; `frame_makers`: how functions begin
+    that use the frame pointer. `sigcontext_first`: the trampoline's own call frame information
+    does not lead to the interrupted pc. `order`: that of bytes in code."""
+
+    signal_frames: tuple[SignalFrame, ...]
     frame_makers: tuple[bytes, ...] = ()
     sigcontext_first: bool = False
+    order: Literal["little", "big"] = "little"
+
+    def signal_frame(self, code: bytes) -> SignalFrame | None:
+        """The frame that the trampoline with this code stands for; None for other code."""
+        return next((one for one in self.signal_frames if code.startswith(one.codes)), None)
+
+    def instruction(self, code: bytes, at: int) -> int:
+        """The 4 bytes of code at `at` as a number, 0 where they are not whole."""
+        word = code[at : at + 4] if at >= 0 else b""
+        return int.from_bytes(word, self.order) if len(word) == 4 else 0
 
     def call_target(self, before: bytes, address: int) -> int | None:
         """If the bytes before `address` end with a call: its target, 0 for an indirect one.
@@ -40,7 +61,30 @@ class CodeFacts:
 
 
 # Architecture (Arch.name) and the module that has its facts.
-_MODULES = {"x86_64": "x86_64_code"}
+_MODULES = {
+    "loongarch64": "loongarch_code",
+    "m68k": "m68k_code",
+    "mips": "mips_code",
+    "mips64": "mips_code",
+    "mips64el": "mips_code",
+    "mipsel": "mips_code",
+    "mipsn32": "mips_code",
+    "mipsn32el": "mips_code",
+    "ppc": "power_code",
+    "ppc64": "power_code",
+    "ppc64le": "power_code",
+    "s390": "s390_code",
+    "s390x": "s390_code",
+    "sparc": "sparc_code",
+    "sparc64": "sparc_code",
+    "x86_64": "x86_64_code",
+}
+
+
+def signed(value: int, bits: int) -> int:
+    """The number that the lowest `bits` of `value` are in two's complement."""
+    value &= (1 << bits) - 1
+    return value - (1 << bits) if value >> bits - 1 else value
 
 
 @cache
@@ -49,5 +93,5 @@ def code_facts(arch: Arch) -> CodeFacts | None:
     module = _MODULES.get(arch.name)
     if module is None:
         return None
-    facts: CodeFacts = import_module(f"{__package__}.{module}").FACTS
+    facts: CodeFacts = import_module(f"{__package__}.{module}").FACTS[arch.name]
     return facts

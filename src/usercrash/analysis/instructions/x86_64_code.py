@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .machine_code import CodeFacts, Prologue
+from .machine_code import CodeFacts, Prologue, SignalFrame
 
 
 class _X86_64(CodeFacts):
@@ -54,15 +54,21 @@ _X86_64_SIGCONTEXT = (
     "rax", "rcx", "rsp", "rip",
 )  # fmt: skip
 
-FACTS = _X86_64(
-    sigreturn=(
-        b"\x48\xc7\xc0\x0f\x00\x00\x00\x0f\x05",  # mov rax, 15 (rt_sigreturn); syscall
-        b"\xb8\x0f\x00\x00\x00\x0f\x05",  # mov eax, 15; syscall
+_FACTS = _X86_64(
+    signal_frames=(
+        SignalFrame(
+            (
+                b"\x48\xc7\xc0\x0f\x00\x00\x00\x0f\x05",  # mov rax, 15 (rt_sigreturn); syscall
+                b"\xb8\x0f\x00\x00\x00\x0f\x05",  # mov eax, 15; syscall
+            ),
+            tuple((name, 40 + 8 * at) for at, name in enumerate(_X86_64_SIGCONTEXT)),
+        ),
     ),
-    sigcontext=tuple((name, 40 + 8 * at) for at, name in enumerate(_X86_64_SIGCONTEXT)),
     frame_makers=tuple(
         entry + push
         for entry in (b"", b"\xf3\x0f\x1e\xfa")  # endbr64
         for push in (b"\x55\x48\x89\xe5", b"\x55\x48\x8b\xec")  # push rbp; mov rbp, rsp
     ),
 )
+
+FACTS = {"x86_64": _FACTS}

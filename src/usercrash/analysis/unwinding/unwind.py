@@ -19,7 +19,7 @@ from ..core.modules import ModuleTable
 from ..dwarf import cfi
 from ..dwarf.cfi import Row
 from ..dwarf.expression import MissingValue, evaluate
-from ..instructions.machine_code import code_facts
+from ..instructions.machine_code import MAX_TRAMPOLINE, SignalFrame, code_facts
 from .frames import END_OF_STACK, Memory, RawFrame, Stack, Trust, UnwindLimits
 from .recovery import Recovery
 
@@ -213,13 +213,13 @@ class _Walk:
         step = self._step(lookup) if executable else None
         row = self._row(lookup) if type(step) is tuple else step
         cfa, signal = 0, False
-        by_layout = self.facts is not None and self.facts.sigcontext_first
-        if isinstance(row, Row) and not (by_layout and self._is_sigreturn(pc)):
+        frame = self._signal_frame(pc, row if isinstance(row, Row) else None)
+        if isinstance(row, Row) and frame is None:
             signal = row.signal_frame
             cfa = self._apply(row)
-        elif executable and self._is_sigreturn(pc):
+        elif frame is not None:
             signal = True
-            self._sigreturn(sp)
+            self._sigreturn(frame, sp)
             self.trust = Trust.CONTEXT
         else:
             self._recover(pc, exact, executable)
@@ -233,7 +233,7 @@ class _Walk:
         """Whether the walk is over before this frame; sets `end`."""
         if pc == 0 and not self.exact:
             self.end = END_OF_STACK
-        elif not self.exact and not self.modules.executable(pc - 1):
+        elif not self.exact and not self.modules.executable(pc - 1) and not self._signal_frame(pc):
             self.end = f"return address {pc:#x} is not in executable memory"
         elif self.total >= self.limits.total:
             self.end = "frame limit"
@@ -342,16 +342,23 @@ class _Walk:
 
     # --- signal frames ---
 
-    def _is_sigreturn(self, pc: int) -> bool:
+    def _signal_frame(self, pc: int, row: Row | None = None) -> SignalFrame | None:
+        """The signal frame whose trampoline is at `pc` (which may lie on the stack), if its
+        call frame information, `row`, does not tell. Where a call leaves its return address
+        in a register, `row` may be that of the function before."""
         if self.facts is None:
-            return False
-        longest = max(map(len, self.facts.sigreturn), default=0)
-        return self.memory.read(pc, longest).startswith(self.facts.sigreturn)
+            return None
+        if row is not None and not self.facts.sigcontext_first:
+            if row.signal_frame or not self.arch.link:
+                return None
+        return self.facts.signal_frame(self.memory.read(pc, MAX_TRAMPOLINE))
 
-    def _sigreturn(self, sp: int) -> None:
+    def _sigreturn(self, frame: SignalFrame, sp: int) -> None:
         """To the interrupted frame, by the kernel's signal frame at the stack pointer."""
         new: list[int | None] = [None] * len(self.registers)
-        for name, distance in self.facts.sigcontext if self.facts else ():
+        for name in self.arch.callee_saved:
+            new[self.numbers[name]] = self.registers[self.numbers[name]]
+        for name, distance in frame.registers:
             try:
                 new[self.numbers[name]] = self._word(sp + distance & self.arch.mask)
             except MissingValue as error:
@@ -373,15 +380,17 @@ class _Walk:
 
     def _progress(self, cfa: int, old_sp: int, signal: bool) -> None:
         """Stacks grow down: a caller's frame lies higher, except above a signal frame and where
-        code changes to another stack; these may happen a bounded number of times."""
+        code changes to another stack; these may happen a bounded number of times. A function
+        that calls none needs no stack where its return address is in a register."""
         pc, sp = self.registers[self.pc], self.registers[self.sp]
         if pc is None or sp is None:
             self.end = self.end or END_OF_STACK
             return
+        leaf = self.exact and bool(self.arch.link) and sp == old_sp
         self.exact = signal
         if cfa:
             self.trust = Trust.CFI
-        if not signal and sp > max(self.last_cfa, old_sp):
+        if not signal and (leaf or sp > max(self.last_cfa, old_sp)):
             self.last_cfa = sp
             return
         if not signal and self._same_stack(sp, old_sp):

@@ -31,12 +31,14 @@ class Arch:
     `return_distance` is what has to be added to it (SPARC keeps the call's own). `stack_bias` is
     the distance from the stack pointer to the stack, `cfa_is_sp` whether a frame's CFA
     is its caller's stack pointer. `flags` (value, mask) of the ELF header tell ABIs of one machine
-    apart.
+    apart. `float_registers`: where NT_FPREGSET has 64-bit registers, and their names, where
+    compilers keep others' values in them.
     """
 
     __slots__ = (
         "_gregset", "_place", "_place_order", "callee_saved", "cfa_is_sp", "code_mask",
-        "dwarf_registers", "elf_class", "flags", "fp", "link", "long", "machine", "mask", "name",
+        "dwarf_registers", "elf_class", "flags", "float_registers", "fp", "link", "long", "machine",
+        "mask", "name",
         "numbers", "order", "pc", "pc_slot", "pointer_registers", "prstatus_offset",
         "prstatus_registers", "prstatus_signal", "prstatus_size", "prstatus_tid", "red_zone",
         "return_column", "return_distance", "slots", "sp", "stack_bias", "word",
@@ -66,6 +68,7 @@ class Arch:
         stack_bias: int = 0,
         cfa_is_sp: bool = True,
         flags: tuple[int, int] = (0, 0),
+        float_registers: tuple[int, tuple[str, ...]] = (0, ()),
     ) -> None:
         self.name = name
         self.machine = machine
@@ -100,6 +103,7 @@ class Arch:
         self.stack_bias = stack_bias
         self.cfa_is_sp = cfa_is_sp
         self.flags = flags
+        self.float_registers = float_registers
 
     def parse_prstatus(self, desc: bytes) -> tuple[int, int, dict[str, int]]:
         """(signal, tid, registers) of an NT_PRSTATUS descriptor; ValueError if cut short."""
@@ -112,6 +116,14 @@ class Arch:
         tid = int.from_bytes(desc[self.prstatus_tid : self.prstatus_tid + 4], order)
         values = self._gregset.unpack_from(desc, start)
         return signal, tid, dict(zip(self.prstatus_registers, values, strict=True))
+
+    def parse_floats(self, desc: bytes) -> dict[str, int]:
+        """The `float_registers` of an NT_FPREGSET descriptor; none of them if it is cut short."""
+        start, names = self.float_registers
+        if len(desc) < start + 8 * len(names):
+            return {}
+        layout = Struct(f"{self.order}{len(names)}Q")
+        return dict(zip(names, layout.unpack_from(desc, start), strict=True))
 
     def parse_place(self, data: bytes | memoryview, start: int) -> tuple[int, int, int]:
         """(tid, pc, sp) of the NT_PRSTATUS descriptor that begins at `start` and is whole."""
@@ -141,7 +153,18 @@ class Arch:
 
 
 # e_machine (<linux/elf-em.h>) and the module that knows it.
-_MODULES = {62: "x86_64"}
+_MODULES = {
+    2: "sparc",
+    4: "m68k",
+    8: "mips",
+    18: "sparc",
+    20: "power",
+    21: "power",
+    22: "s390",
+    43: "sparc",
+    62: "x86_64",
+    258: "loongarch",
+}
 
 
 def arch_of(machine: int, elf_class: int, order: str = "<", flags: int = 0) -> Arch | None:

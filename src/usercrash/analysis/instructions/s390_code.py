@@ -1,0 +1,54 @@
+"""s390 code: z/Architecture Principles of Operation (BRAS, BRASL, BASR, SVC),
+arch/s390/kernel/signal.c and <asm/sigcontext.h> (signal frames)."""
+
+from __future__ import annotations
+
+from .machine_code import CodeFacts, Prologue, SignalFrame, signed
+
+_LINK = 0xE0  # r14 as a call's first register
+
+
+class _S390(CodeFacts):
+    __slots__ = ()
+
+    def call_target(self, before: bytes, address: int) -> int | None:
+        if len(before) >= 6 and before[-6] == 0xC0 and before[-5] == _LINK | 5:  # brasl
+            return address - 6 + 2 * signed(int.from_bytes(before[-4:], "big"), 32)
+        if len(before) >= 4 and before[-4] == 0xA7 and before[-3] == _LINK | 5:  # bras
+            return address - 4 + 2 * signed(int.from_bytes(before[-2:], "big"), 16)
+        # basr, to a register's address (register 0 branches nowhere)
+        if len(before) >= 2 and before[-2] == 0x0D and before[-1] & 0xF0 == _LINK:
+            return 0 if before[-1] & 0x0F else None
+        return None
+
+    def prologue(self, before: bytes, at: bytes) -> Prologue | None:
+        return None
+
+
+def _registers(base: int, word: int) -> tuple[tuple[str, int], ...]:
+    """A _sigregs at `base`: psw, 16 general registers, 16 access registers of 32 bits, then the
+    floating-point registers behind their control word."""
+    general = ((f"r{number}", base + (2 + number) * word) for number in range(16))
+    floats = ((f"f{number}", base + 18 * 8 + 64 + 8 + 8 * number) for number in range(16))
+    return (("pswa", base + word), *general, *(floats if word == 8 else ()))
+
+
+_SVC_SIGRETURN, _SVC_RT_SIGRETURN = b"\x0a\x77", b"\x0a\xad"
+
+
+def _facts(word: int) -> _S390:
+    # The handler's register save area; without siginfo a sigcontext (mask of 8 bytes, pointer)
+    # and the registers; with it an instruction, siginfo, ucontext.
+    area = 160 if word == 8 else 96
+    info = area + 8 if word == 8 else area + 4
+    context = info + 128 + 40 if word == 8 else info + 128 + 4 + 24
+    return _S390(
+        signal_frames=(
+            SignalFrame((_SVC_SIGRETURN,), _registers(area + (16 if word == 8 else 16), word)),
+            SignalFrame((_SVC_RT_SIGRETURN,), _registers(context, word)),
+        ),
+        order="big",
+    )
+
+
+FACTS = {"s390x": _facts(8), "s390": _facts(4)}
