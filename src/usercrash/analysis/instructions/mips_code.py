@@ -47,17 +47,15 @@ def _facts(order: str, abi: str) -> _Mips:
     big = order == "big"
 
     def code(number: int) -> tuple[bytes]:
-        return (
-            b"".join(
-                w.to_bytes(4, "big" if big else "little") for w in (_LI_V0 | number, _SYSCALL)
-            ),
-        )
+        words = (_LI_V0 | number, _SYSCALL)
+        return (b"".join(word.to_bytes(4, "big" if big else "little") for word in words),)
 
     if abi == "o32":
         # struct sigcontext: two words, sc_pc, sc_regs, of 64 bits each
         low = 4 if big else 0
+        layout: tuple[tuple[str, int], ...]
         layout = (("pc", 8 + low), *((name, 16 + 8 * at + low) for at, name in enumerate(_OLD)))
-        frames = (
+        frames: tuple[SignalFrame, ...] = (
             SignalFrame(code(_SIGRETURN), _moved(layout, _ARGUMENTS)),
             SignalFrame(code(_RT_SIGRETURN), _moved(layout, _ARGUMENTS + _INFO + 24)),
         )

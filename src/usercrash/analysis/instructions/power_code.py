@@ -49,7 +49,7 @@ def _facts(order: str, wide: bool) -> _Power:
     if wide:
         # 128 bytes of stack frame; ucontext, its sigcontext at 168; there gp_regs at 64
         codes = (code(_LI_RT_SIGRETURN, _SC), code(_DROP64, _LI_RT_SIGRETURN, _SC))
-        frames = (SignalFrame(codes, _registers(128 + 168 + 64, 8)),)
+        frames: tuple[SignalFrame, ...] = (SignalFrame(codes, _registers(128 + 168 + 64, 8)),)
     else:
         # 64 bytes of stack frame; sigcontext, 32; mcontext. With siginfo: 80; siginfo, 128;
         # ucontext, its mcontext at 192

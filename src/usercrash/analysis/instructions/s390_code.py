@@ -44,7 +44,7 @@ def _facts(word: int) -> _S390:
     context = info + 128 + 40 if word == 8 else info + 128 + 4 + 24
     return _S390(
         signal_frames=(
-            SignalFrame((_SVC_SIGRETURN,), _registers(area + (16 if word == 8 else 16), word)),
+            SignalFrame((_SVC_SIGRETURN,), _registers(area + 16, word)),
             SignalFrame((_SVC_RT_SIGRETURN,), _registers(context, word)),
         ),
         order="big",

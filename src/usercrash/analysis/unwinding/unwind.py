@@ -348,9 +348,9 @@ class _Walk:
         in a register, `row` may be that of the function before."""
         if self.facts is None:
             return None
-        if row is not None and not self.facts.sigcontext_first:
-            if row.signal_frame or not self.arch.link:
-                return None
+        told = row is not None and (row.signal_frame or not self.arch.link)
+        if told and not self.facts.sigcontext_first:
+            return None
         return self.facts.signal_frame(self.memory.read(pc, MAX_TRAMPOLINE))
 
     def _sigreturn(self, frame: SignalFrame, sp: int) -> None:
