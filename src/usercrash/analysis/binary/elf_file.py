@@ -37,6 +37,8 @@ MAX_INFLATED = 256 << 20  # what one compressed section may grow to
 
 SHT_SYMTAB, SHT_NOTE, SHT_NOBITS, SHT_DYNSYM = 2, 7, 8, 11
 SHF_COMPRESSED = 0x800
+ELFCOMPRESS_ZLIB, ELFCOMPRESS_ZSTD = 1, 2
+_MAX_WINDOW = 128 << 20  # what one zstd frame may want to look back
 DT_NULL, DT_STRTAB, DT_SONAME, DT_STRSZ = 0, 5, 14, 10
 _MAX_DYNAMIC = 4096
 
@@ -142,22 +144,23 @@ class ElfFile:
                 copy[at : at + 4] = bytes(4)
         return copy
 
-    def contents(self, section: Section) -> memoryview:
-        """A section's bytes, inflated if it is compressed (empty if it does not inflate)."""
+    def contents(self, section: Section, limit: int = MAX_INFLATED) -> memoryview:
+        """A section's bytes, inflated if it is compressed (empty if it does not inflate, cut at
+        `limit`)."""
         raw = self.view[section.offset : section.offset + section.size]
         if section.flags & SHF_COMPRESSED:
-            return memoryview(self._inflate(raw))
+            head = 24 if self.wide else 12
+            if len(raw) < head:
+                return raw[:0]
+            kind = struct.unpack_from(self.order + "I", raw)[0]
+            return memoryview(inflate(raw[head:], kind, limit))
+        if section.name.startswith(b".zdebug_") and bytes(raw[:4]) == b"ZLIB":
+            return memoryview(inflate(raw[12:], ELFCOMPRESS_ZLIB, limit))
         return raw
 
-    def _inflate(self, raw: memoryview) -> bytes:
-        """An SHF_COMPRESSED section with ELFCOMPRESS_ZLIB (1) without its Chdr."""
-        head = 24 if self.wide else 12
-        if len(raw) < head or struct.unpack_from(self.order + "I", raw)[0] != 1:
-            return b""
-        try:
-            return zlib.decompressobj().decompress(raw[head:], MAX_INFLATED)
-        except zlib.error:
-            return b""
+    def debug_section(self, name: bytes) -> Section | None:
+        """The section `.debug_` + `name`, or its compressed forerunner `.zdebug_` + `name`."""
+        return self.section(b".debug_" + name) or self.section(b".zdebug_" + name)
 
     # --- identity ---
 
@@ -276,6 +279,24 @@ class ElfFile:
             return ElfFile(inflater.decompress(self.contents(section), MAX_INFLATED // 4))
         except (lzma.LZMAError, EOFError, FormatError):
             return None
+
+
+def inflate(data: memoryview, kind: int, limit: int) -> bytes:
+    """At most `limit` bytes of compressed section contents (ELFCOMPRESS_*); b"" if they are not."""
+    if kind == ELFCOMPRESS_ZLIB:
+        try:
+            return zlib.decompressobj().decompress(data, limit)
+        except zlib.error:
+            return b""
+    if kind == ELFCOMPRESS_ZSTD:
+        import zstandard
+
+        inflater = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW)
+        try:
+            return inflater.stream_reader(data).read(limit)
+        except zstandard.ZstdError:
+            return b""
+    return b""
 
 
 def build_id_of_notes(data: bytes | memoryview, little: bool = True) -> bytes | None:

@@ -11,14 +11,19 @@ from .encodings import Buffer
 from .frame_index import EhFrameHdr, FrameTable
 
 _MAX_MEMORY = 16 << 20  # bytes of `.eh_frame` taken from captured memory
+_MAX_SECTION = 128 << 20  # bytes that a compressed section may grow to
 
 Read = Callable[[int, int], bytes]
 
 
 class CallFrames:
     """Finds the row for a pc: `.eh_frame_hdr`, an index of `.eh_frame`, `.debug_frame`;
-    what is not in the file is looked for in memory. `problems` says what was broken, and `note`
-    is told.
+    without a file, what memory has of them; where there is no row in these, the separate debug
+    file that `debug_file` finds when it is first needed. `problems` says what was broken,
+    and `note` is told.
+
+    Where both cover a pc, `.eh_frame` is taken: compilers write the two from the same directives
+    (they differ in no row of the C library), and it needs no index.
 
     Addresses asked for are link-time ones; `read` reads the process's memory at run-time
     addresses, `bias` between the two.
@@ -31,12 +36,14 @@ class CallFrames:
         bias: int,
         read: Read,
         note: Callable[[str], None] = lambda text: None,
+        debug_file: Callable[[], ElfFile | None] | None = None,
     ) -> None:
         self._elf = elf
         self._memory_elf = memory_elf
         self._bias = bias
         self._read = read
         self._note = note
+        self._debug_file = debug_file
         self._tables: list[FrameTable] | None = None
         self.problems: list[str] = []
 
@@ -44,7 +51,16 @@ class CallFrames:
         """The rules at a link-time pc, None where there are none (or only broken ones)."""
         if self._tables is None:
             self._tables = self._load()
-        for table in self._tables:
+        row = self._first(self._tables, pc)
+        if row is None and self._debug_file is not None:
+            more = self._separate(self._debug_file)
+            self._debug_file = None
+            self._tables += more
+            row = self._first(more, pc)
+        return row
+
+    def _first(self, tables: list[FrameTable], pc: int) -> Row | None:
+        for table in tables:
             try:
                 row = table.row(pc)
             except FormatError as error:
@@ -53,6 +69,23 @@ class CallFrames:
             if row is not None:
                 return row
         return None
+
+    def _separate(self, find: Callable[[], ElfFile | None]) -> list[FrameTable]:
+        """The tables of the separate debug file (whose `.eh_frame` mostly has no contents)."""
+        elf = find()
+        if elf is None:
+            return []
+        try:
+            return self._debug_frame(elf)
+        except FormatError as error:
+            self._problem(f"call frame information: {error.message}")
+            return []
+
+    def _debug_frame(self, elf: ElfFile) -> list[FrameTable]:
+        section = elf.debug_section(b"frame")
+        if section is None:
+            return []
+        return [FrameTable(self._section(elf, section, debug_frame=True))]
 
     def _problem(self, text: str) -> None:
         if len(self.problems) < 20:
@@ -67,9 +100,7 @@ class CallFrames:
                 found = self._eh_frame(elf)
                 if found is not None:
                     tables.append(found)
-                section = elf.section(b".debug_frame")
-                if section is not None:
-                    tables.append(FrameTable(self._section(elf, section, debug_frame=True)))
+                tables += self._debug_frame(elf)
             elif self._memory_elf is not None:
                 found = self._from_memory(self._memory_elf)
                 if found is not None:
@@ -80,8 +111,8 @@ class CallFrames:
 
     def _section(self, elf: ElfFile, section: Section, debug_frame: bool = False) -> FrameSection:
         return FrameSection(
-            elf.contents(section), section.address, debug_frame=debug_frame,
-            word=8 if elf.wide else 4, order=elf.order,
+            elf.contents(section, _MAX_SECTION), section.address, debug_frame=debug_frame,
+            word=8 if elf.wide else 4, order=elf.order, machine=elf.header.machine,
             text=_section_address(elf, b".text"), data_base=_section_address(elf, b".got"),
         )  # fmt: skip
 
@@ -125,7 +156,9 @@ class CallFrames:
         return FrameTable(self._bare(data, header.eh_frame, elf), header)
 
     def _bare(self, data: Buffer, address: int, elf: ElfFile) -> FrameSection:
-        return FrameSection(data, address, word=8 if elf.wide else 4, order=elf.order)
+        return FrameSection(
+            data, address, word=8 if elf.wide else 4, order=elf.order, machine=elf.header.machine
+        )
 
 
 def _section_address(elf: ElfFile, name: bytes) -> int:

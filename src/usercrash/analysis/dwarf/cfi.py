@@ -1,25 +1,38 @@
 """Call frame information: CIEs, FDEs and the row of rules for one pc.
 
 Sources: DWARF 5 section 6.4 (`.debug_frame`), LSB Core 5.0 section 10.6 (`.eh_frame`,
-its augmentations `zPLRS`), and GCC's DW_CFA_GNU_* extensions. Addresses are
-link-time ones. What is malformed raises `FormatError`.
+its augmentations `zPLRS`). Addresses are link-time ones. What is malformed raises
+`FormatError`. The instructions are in `cfi_program`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import struct
+from dataclasses import dataclass
 
 from ...errors import FormatError
+from .cfi_program import (
+    EXPRESSION,
+    OFFSET,
+    REGISTER,
+    SAME,
+    UNDEFINED,
+    VAL_EXPRESSION,
+    VAL_OFFSET,
+    Dialect,
+    Program,
+    Rule,
+    State,
+)
 from .encodings import Buffer, PointerBases, fixed, pointer, pointer_size, sleb, uleb
 
-# Kinds of register rules (DWARF 5 section 6.4.1); a register without a rule keeps its value.
-UNDEFINED, SAME, OFFSET, VAL_OFFSET, REGISTER, EXPRESSION, VAL_EXPRESSION = range(7)
+__all__ = [
+    "EXPRESSION", "OFFSET", "REGISTER", "SAME", "UNDEFINED", "VAL_EXPRESSION", "VAL_OFFSET",
+    "Cie", "Fde", "FrameSection", "Row", "Rule",
+]  # fmt: skip
 
-Rule = tuple[int, int | bytes]
-
-_MAX_REGISTER = 1024  # higher numbers are consumed and forgotten
-_MAX_STATES = 512  # DW_CFA_remember_state within each other
-_MAX_PROGRAM = 1 << 20  # bytes of instructions of one FDE
+_MAX_AUGMENTATION = 32
+_PLAIN = 0x1B  # pcrel sdata4: how nearly all `.eh_frame` name their code
 
 
 @dataclass(slots=True)
@@ -40,17 +53,23 @@ class Row:
 
 @dataclass(slots=True)
 class Cie:
-    """A common information entry; `program` is the range of its initial instructions."""
+    """A common information entry; `program` is the range of its initial instructions.
+
+    `encoding` is that of addresses, `augmented` says that FDEs carry a length (z),
+    `segment_size` is the size of the segment selector before an address.
+    """
 
     code_align: int
     data_align: int
     return_column: int
     program: tuple[int, int]
     address_size: int
-    encoding: int = 0  # of pc_begin (augmentation R)
-    augmented: bool = False  # augmentation z: FDEs carry a length
-    signal_frame: bool = False  # augmentation S
-    initial: _State | None = None  # the state after `program`, once it has been run
+    segment_size: int = 0
+    encoding: int = 0
+    augmented: bool = False
+    signal_frame: bool = False
+    dialect: Dialect | None = None
+    initial: State | None = None  # the state after `program`, once it has been run
 
 
 @dataclass(slots=True)
@@ -63,35 +82,28 @@ class Fde:
     program: tuple[int, int]
 
 
-@dataclass(slots=True)
-class _State:
-    cfa_register: int = -1
-    cfa_offset: int = 0
-    cfa_expression: bytes | None = None
-    rules: dict[int, Rule] = field(default_factory=dict)
-
-    def copy(self) -> _State:
-        return _State(self.cfa_register, self.cfa_offset, self.cfa_expression, dict(self.rules))
-
-
 class FrameSection:
     """The bytes of one `.eh_frame` or `.debug_frame`, and how to read its entries.
 
-    `address` is the link-time address of `data[0]`, `bases` has what else encoded pointers
-    may be relative to.
+    `address` is the link-time address of `data[0]`, `text` and `data_base` what else encoded
+    pointers may be relative to, `machine` the e_machine for which instructions mean what they do.
     """
 
     def __init__(
         self, data: Buffer, address: int, *, debug_frame: bool = False, word: int = 8,
-        order: str = "<", text: int = 0, data_base: int = 0,
+        order: str = "<", text: int = 0, data_base: int = 0, machine: int = 0,
     ) -> None:  # fmt: skip
         self.data = data
         self.address = address
         self.debug_frame = debug_frame
         self.word = word
         self.order = order
+        self.machine = machine
         self.bases = PointerBases(address, word, order, text=text, data=data_base)
         self._cies: dict[int, Cie] = {}
+        self._plain: dict[int, Cie] = {}  # those with which `_plain_fde` may be used
+        self._unpack_plain = struct.Struct(order + "IIiI").unpack_from
+        self._mask = (1 << 8 * word) - 1
 
     def entry(self, offset: int) -> tuple[int, int, int | None]:
         """(offset of the content behind the id, end of the entry, CIE's offset or None for a
@@ -115,11 +127,15 @@ class FrameSection:
             return content, end, None if is_cie else identity
         return content, end, None if identity == 0 else at - identity
 
+    # --- CIEs ---
+
     def cie(self, offset: int) -> Cie:
         """The CIE at `offset`, parsed once."""
         found = self._cies.get(offset)
         if found is None:
             found = self._cies[offset] = self._parse_cie(offset)
+            if not self.debug_frame and found.augmented and found.encoding == _PLAIN:
+                self._plain[offset] = found
         return found
 
     def _parse_cie(self, offset: int) -> Cie:
@@ -132,17 +148,14 @@ class FrameSection:
         version = fixed(data, at, "B")
         if version not in (1, 3, 4):
             raise FormatError(f"CIE version {version}")
-        text_end = at + 1
-        while fixed(data, text_end, "B"):
-            text_end += 1
-            if text_end - at > 32:
-                raise FormatError("CIE augmentation too long")
-        augmentation = bytes(data[at + 1 : text_end])
-        at = text_end + 1
-        address_size = self.word
+        augmentation = bytes(data[at + 1 : at + 2 + _MAX_AUGMENTATION]).partition(b"\0")[0]
+        if len(augmentation) > _MAX_AUGMENTATION:
+            raise FormatError("CIE augmentation too long")
+        at += len(augmentation) + 2
+        address_size, segment_size = self.word, 0
         if version == 4:
-            address_size = fixed(data, at, "B")
-            if address_size not in (4, 8) or fixed(data, at + 1, "B") != 0:
+            address_size, segment_size = fixed(data, at, "B"), fixed(data, at + 1, "B")
+            if address_size not in (2, 4, 8) or segment_size > 8:
                 raise FormatError("CIE with an odd address or segment size")
             at += 2
         if augmentation.startswith(b"eh"):  # GCC 2: a pointer stands here
@@ -154,10 +167,17 @@ class FrameSection:
             column, at = fixed(data, at, "B"), at + 1
         else:
             column, at = uleb(data, at)
-        cie = Cie(code_align, data_align, column, (at, end), address_size)
-        if augmentation:
+        cie = Cie(code_align, data_align, column, (at, end), address_size, segment_size)
+        if augmentation and augmentation != b"armcc+":  # (ARM's compiler; it adds no data)
             self._augment(cie, augmentation, at, end)
+        cie.dialect = self._dialect(cie)
         return cie
+
+    def _dialect(self, cie: Cie) -> Dialect:
+        encoding = cie.encoding
+        if self.debug_frame:
+            encoding = {2: 0x02, 4: 0x03, 8: 0x04}[cie.address_size]
+        return Dialect(self.order, cie.address_size, encoding, self.bases, self.machine)
 
     def _augment(self, cie: Cie, augmentation: bytes, at: int, end: int) -> None:
         """Take in the augmentation data at `at`, and move the program behind it."""
@@ -184,10 +204,15 @@ class FrameSection:
             else:
                 break  # unknown: z says where it ends
 
+    # --- FDEs ---
+
     def fde(self, offset: int) -> Fde:
         """The FDE at `offset`; FormatError if there is none."""
         if offset < 0:
             raise FormatError("FDE before the section's begin")
+        found = self._plain_fde(offset)
+        if found is not None:
+            return found
         at, end, owner = self.entry(offset)
         if owner is None:
             raise FormatError(f"no FDE at {offset:#x}")
@@ -200,13 +225,33 @@ class FrameSection:
             raise FormatError("FDE cut short")
         return Fde(start, start + length, cie, (at, end))
 
+    def _plain_fde(self, offset: int) -> Fde | None:
+        """The FDE at `offset` in the common case: 32-bit, pcrel sdata4, a CIE that is known."""
+        try:
+            length, distance, begin, size = self._unpack_plain(self.data, offset)
+            cie = self._plain.get(offset + 4 - distance)
+            end = offset + 4 + length
+            at = offset + 16
+            skip = self.data[at]
+        except (struct.error, IndexError):
+            return None
+        at += skip + 1
+        if cie is None or begin == 0 or length > 0xFFFFFFF0 or skip > 0x7F:
+            return None
+        if not at <= end <= len(self.data):
+            return None
+        start = self.address + offset + 8 + begin & self._mask
+        return Fde(start, start + size, cie, (at, end))
+
     def code_range(self, cie: Cie, at: int) -> tuple[int, int, int]:
         """(start, position behind, length) of the code of an FDE whose pc_begin is at `at`."""
+        at += cie.segment_size  # (flat address spaces only: the selector says nothing)
         if self.debug_frame:
-            letter = self.order + ("Q" if cie.address_size == 8 else "I")
+            size = cie.address_size
+            letter = self.order + {2: "H", 4: "I", 8: "Q"}[size]
             start = fixed(self.data, at, letter)
-            length = fixed(self.data, at + cie.address_size, letter)
-            return start, at + 2 * cie.address_size, length
+            length = fixed(self.data, at + size, letter)
+            return start, at + 2 * size, length
         if cie.encoding & 0x80:
             raise FormatError("FDE with an indirect address")
         start, at = pointer(self.data, at, cie.encoding, self.bases)
@@ -219,140 +264,17 @@ class FrameSection:
     def row(self, fde: Fde, pc: int) -> Row:
         """The rules that hold at `pc` (within `fde`)."""
         cie = fde.cie
-        if cie.initial is None:
-            state = _State()
-            self._run(cie.program, state, state, cie, 0, 0)
-            cie.initial = state
-        state = self._run(fde.program, cie.initial.copy(), cie.initial, cie, fde.start, pc)
-        if state.cfa_register < 0 and state.cfa_expression is None:
+        dialect = cie.dialect or self._dialect(cie)
+        initial = cie.initial
+        if initial is None:
+            initial = State(-1, 0, None, {})
+            program = Program(self.data, *cie.program, cie.code_align, cie.data_align, dialect)
+            initial = cie.initial = program.run(initial, {}, 0, 0)
+        program = Program(self.data, *fde.program, cie.code_align, cie.data_align, dialect)
+        state = program.run(initial.copy(), initial.rules, fde.start, pc)
+        if state.register < 0 and state.expression is None:
             raise FormatError("no rule for the CFA")
         return Row(
-            state.cfa_register, state.cfa_offset, state.cfa_expression,
+            state.register, state.offset, state.expression,
             state.rules, cie.return_column, cie.signal_frame,
         )  # fmt: skip
-
-    def _run(
-        self, program: tuple[int, int], state: _State, initial: _State, cie: Cie, location: int,
-        pc: int,
-    ) -> _State:  # fmt: skip
-        """Run instructions up to the row that holds at `pc`; the state is changed in place
-        (and another is returned after DW_CFA_restore_state)."""
-        at, end = program
-        if end - at > _MAX_PROGRAM:
-            raise FormatError("frame entry too long")
-        data = self.data
-        saved: list[_State] = []
-        code_align, data_align = cie.code_align, cie.data_align
-        rules = state.rules
-        while at < end:
-            op = data[at]
-            at += 1
-            kind, low = op & 0xC0, op & 0x3F
-            if kind == 0x40:
-                location += low * code_align
-                if location > pc:
-                    break
-            elif kind == 0x80:
-                value, at = uleb(data, at)
-                rules[low] = (OFFSET, value * data_align)
-            elif kind == 0xC0:
-                _restore(rules, initial.rules, low)
-            elif op == 0x0E:  # def_cfa_offset
-                state.cfa_offset, at = uleb(data, at)
-            elif 0x01 <= op <= 0x04 or op == 0x1D:
-                location, at = self._advance(op, at, location, cie)
-                if location > pc:
-                    break
-            elif op == 0x0A:  # remember_state
-                if len(saved) >= _MAX_STATES:
-                    raise FormatError("too many remembered states")
-                saved.append(state.copy())
-            elif op == 0x0B:  # restore_state
-                if not saved:
-                    raise FormatError("restore without a remembered state")
-                state = saved.pop()
-                rules = state.rules
-            else:
-                at = self._instruction(op, at, state, initial, data_align)
-        return state
-
-    def _advance(self, op: int, at: int, location: int, cie: Cie) -> tuple[int, int]:
-        if op == 0x01:  # set_loc
-            if self.debug_frame:
-                letter = self.order + ("Q" if cie.address_size == 8 else "I")
-                return fixed(self.data, at, letter), at + cie.address_size
-            return pointer(self.data, at, cie.encoding, self.bases)
-        letter, size = {0x02: ("B", 1), 0x03: ("H", 2), 0x04: ("I", 4), 0x1D: ("Q", 8)}[op]
-        delta = fixed(self.data, at, self.order + letter)
-        return location + delta * cie.code_align, at + size
-
-    def _instruction(
-        self, op: int, at: int, state: _State, initial: _State, data_align: int
-    ) -> int:
-        """The instructions with operands that are not in `_run`; gives the next position."""
-        data, rules = self.data, state.rules
-        if op in (0x00, 0x2D):  # nop; GNU_window_save (AArch64: negate_ra_state)
-            return at
-        if op in (0x0C, 0x12):  # def_cfa, def_cfa_sf
-            state.cfa_register, at = uleb(data, at)
-            state.cfa_expression = None
-            if op == 0x0C:
-                state.cfa_offset, at = uleb(data, at)
-            else:
-                value, at = sleb(data, at)
-                state.cfa_offset = value * data_align
-        elif op == 0x0D:  # def_cfa_register
-            state.cfa_register, at = uleb(data, at)
-            state.cfa_expression = None
-        elif op == 0x13:  # def_cfa_offset_sf
-            value, at = sleb(data, at)
-            state.cfa_offset = value * data_align
-        elif op == 0x0F:  # def_cfa_expression
-            state.cfa_expression, at = self._block(at)
-        elif op == 0x2E:  # GNU_args_size
-            _, at = uleb(data, at)
-        else:
-            register, at = uleb(data, at)
-            if op == 0x06:  # restore_extended
-                _restore(rules, initial.rules, register)
-            else:
-                rule, at = self._rule(op, at, data_align)
-                if register < _MAX_REGISTER:
-                    rules[register] = rule
-        return at
-
-    def _rule(self, op: int, at: int, data_align: int) -> tuple[Rule, int]:
-        """The rule that an instruction's operands behind the register say."""
-        data = self.data
-        if op == 0x07:
-            return (UNDEFINED, 0), at
-        if op == 0x08:
-            return (SAME, 0), at
-        if op in (0x10, 0x16):  # expression, val_expression
-            block, at = self._block(at)
-            return (EXPRESSION if op == 0x10 else VAL_EXPRESSION, block), at
-        if op == 0x09:  # register
-            value, at = uleb(data, at)
-            return (REGISTER, value), at
-        if op in (0x05, 0x14, 0x2F):  # offset_extended, val_offset, GNU_negative_offset_extended
-            value, at = uleb(data, at)
-            value = -value if op == 0x2F else value
-            return (VAL_OFFSET if op == 0x14 else OFFSET, value * data_align), at
-        if op in (0x11, 0x15):  # offset_extended_sf, val_offset_sf
-            value, at = sleb(data, at)
-            return (OFFSET if op == 0x11 else VAL_OFFSET, value * data_align), at
-        raise FormatError(f"call frame instruction {op:#x}")
-
-    def _block(self, at: int) -> tuple[bytes, int]:
-        size, at = uleb(self.data, at)
-        block = bytes(self.data[at : at + size])
-        if len(block) < size:
-            raise FormatError("expression cut short")
-        return block, at + size
-
-
-def _restore(rules: dict[int, Rule], initial: dict[int, Rule], register: int) -> None:
-    if register in initial:
-        rules[register] = initial[register]
-    else:
-        rules.pop(register, None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ...errors import FormatError
-from .encodings import Buffer, fixed, sleb, uleb
+from .encodings import Buffer, PointerBases, fixed, pointer, sleb, uleb
 
 MAX_STEPS = 2_000
 MAX_STACK = 256
@@ -112,7 +112,8 @@ class _Machine:
         elif op in _OTHER:
             _OTHER[op](self)
         else:
-            raise FormatError(f"DWARF expression: operation {op:#x}")
+            why = "makes no sense in a frame" if op in _ELSEWHERE else "is not known"
+            raise FormatError(f"DWARF expression: operation {op:#x} {why}")
 
     def deref(self, size: int) -> None:
         if not 1 <= size <= self.word:
@@ -182,6 +183,35 @@ _BINARY: dict[int, Callable[[_Machine, int, int], int]] = {
 }
 
 
+# What needs a compilation unit or a frame that is whole already, has types, or describes a
+# place and no value (DWARF 5 section 6.4.2 forbids most of these in call frame information).
+_ELSEWHERE = frozenset((
+    0x18, 0x95, 0xA7,  # xderef, xderef_size, xderef_type: other address spaces
+    0x91, 0x97, 0x98, 0x99, 0x9A, 0x9B, 0x9C,  # fbreg, object, calls, TLS, call_frame_cfa
+    0x93, 0x9D, 0x9E,  # piece, bit_piece, implicit_value
+    0xA0, 0xA1, 0xA2, 0xA3,  # implicit_pointer, addrx, constx, entry_value
+    0xA4, 0xA5, 0xA6, 0xA8, 0xA9,  # const_type, regval_type, deref_type, convert, reinterpret
+    0xE0, *range(0xF2, 0xFE),  # GNU's forerunners of the same
+))  # fmt: skip
+
+
+def _stack_value(machine: _Machine) -> None:
+    """DW_OP_stack_value, which some put behind an expression whose value is meant anyway."""
+    if machine.position != len(machine.code):
+        raise FormatError("DWARF expression: stack_value before its end")
+
+
+def _encoded_address(machine: _Machine) -> None:
+    """DW_OP_GNU_encoded_addr: an address as `.eh_frame` encodes it; only absolute ones have a
+    meaning here, where it is not known at which address the expression lies."""
+    encoding = machine.operand("B", 1)
+    if encoding & 0xF0:
+        raise FormatError(f"DWARF expression: address encoding {encoding:#x}")
+    bases = PointerBases(0, machine.word, machine.order)
+    value, machine.position = pointer(machine.code, machine.position, encoding, bases)
+    machine.push(value)
+
+
 def _address(machine: _Machine) -> None:
     machine.push(machine.operand("Q" if machine.word == 8 else "I", machine.word))
 
@@ -218,4 +248,7 @@ _OTHER: dict[int, Callable[[_Machine], object]] = {
     0x92: _based_register,  # DW_OP_bregx
     0x94: lambda m: m.deref(m.operand("B", 1)),  # DW_OP_deref_size
     0x96: lambda m: None,  # DW_OP_nop
+    0x9F: _stack_value,
+    0xF0: lambda m: None,  # DW_OP_GNU_uninit
+    0xF1: _encoded_address,
 }

@@ -7,7 +7,12 @@ pointer to `.eh_frame`, the number of rows, the rows sorted by address).
 from __future__ import annotations
 
 import struct
+import sys
+from array import array
 from bisect import bisect_right
+from collections.abc import Sequence
+from operator import le
+from typing import Literal
 
 from ...errors import FormatError
 from .cfi import Fde, FrameSection, Row
@@ -21,6 +26,9 @@ from .encodings import (
 )
 
 MAX_INDEX = 1_000_000  # entries of an index that we make ourselves
+_CASTS: dict[str, Literal["h", "H", "i", "I", "q", "Q"]] = {
+    "h": "h", "H": "H", "i": "i", "I": "I", "q": "q", "Q": "Q",
+}  # fmt: skip
 _LETTERS = {2: "h", 4: "i", 8: "q"}
 
 
@@ -46,26 +54,40 @@ class EhFrameHdr:
             return  # (pcrel rows, say, have a different base each: nobody writes them)
         count, at = pointer(data, at, data[2], bases)
         letter = _LETTERS[size]
-        self._row = struct.Struct(order + 2 * (letter if encoding & 0x08 else letter.upper()))
-        self._table = data[at:]
+        cells = _numbers(data[at:], letter if encoding & 0x08 else letter.upper(), order, 2 * count)
         self._base = address if base == DW_EH_PE_datarel else 0
-        self.count = min(count, len(self._table) // self._row.size)
+        self._starts, self._entries = cells[::2], cells[1::2]
+        self.count = len(self._entries)
 
     def find(self, pc: int) -> int | None:
         """The address of the FDE whose code begins last before (or at) `pc`."""
-        table, row = self._table, self._row
-        low, high, size = 0, self.count, self._row.size
-        wanted = pc - self._base
-        while low < high:
-            middle = (low + high) // 2
-            if row.unpack_from(table, middle * size)[0] <= wanted:
-                low = middle + 1
-            else:
-                high = middle
-        if low == 0:
+        found = self.lookup(pc)
+        return None if found is None else found[1]
+
+    def lookup(self, pc: int) -> tuple[int, int] | None:
+        """(where the code begins, address of its FDE) of the last that begins before (or at)
+        `pc`, as the table has it."""
+        index = bisect_right(self._starts, pc - self._base, 0, self.count) - 1
+        if index < 0:
             return None
-        address: int = row.unpack_from(table, (low - 1) * size)[1]
-        return address + self._base
+        return self._starts[index] + self._base, self._entries[index] + self._base
+
+    def sorted(self) -> bool:
+        """Whether the table is in order, as the search assumes."""
+        starts = self._starts
+        return all(map(le, starts, starts[1:]))
+
+
+def _numbers(data: Buffer, letter: str, order: str, most: int) -> Sequence[int]:
+    """At most `most` numbers of a format letter, an even number of them."""
+    size = struct.calcsize("=" + letter)
+    count = min(most, len(data) // size) & -2
+    raw = memoryview(data)[: count * size]
+    if (order == "<") != (sys.byteorder == "little"):
+        swapped = array(letter, raw.tobytes())
+        swapped.byteswap()
+        raw = memoryview(swapped).cast("B")
+    return raw.cast(_CASTS[letter])
 
 
 class FrameTable:
@@ -77,20 +99,38 @@ class FrameTable:
     def __init__(self, section: FrameSection, header: EhFrameHdr | None = None) -> None:
         self.section = section
         self.header = header if header is not None and header.count else None
+        self._trusted: bool | None = None  # the header, once there was reason to ask
         self._starts: list[int] | None = None
         self._offsets: list[int] = []
 
     def find(self, pc: int) -> Fde | None:
         """The FDE that covers `pc`; None if none does. FormatError for a broken entry."""
         if self.header is not None:
-            address = self.header.find(pc)
-            offset = None if address is None else address - self.section.address
-        else:
-            offset = self._indexed(pc)
+            fde, proven = self._by_header(self.header, pc)
+            if fde is not None or proven:
+                return fde
+            self.header = None  # it lies
+        offset = self._indexed(pc)
         if offset is None:
             return None
         fde = self.section.fde(offset)
         return fde if fde.start <= pc < fde.end else None
+
+    def _by_header(self, header: EhFrameHdr, pc: int) -> tuple[Fde | None, bool]:
+        """(the FDE that covers `pc`, whether the header is to be believed)."""
+        row = header.lookup(pc)
+        if row is not None:
+            try:
+                fde = self.section.fde(row[1] - self.section.address)
+            except FormatError:
+                return None, False
+            if fde.start != row[0]:
+                return None, False
+            if pc < fde.end:
+                return fde, True
+        if self._trusted is None:
+            self._trusted = header.sorted()
+        return None, self._trusted
 
     def row(self, pc: int) -> Row | None:
         """The rules at `pc`, None where this table has none. FormatError for broken ones."""
