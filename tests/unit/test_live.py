@@ -5,9 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,7 @@ from usercrash.capture.live import LiveTarget
 from usercrash.elf.arch.x86_64 import ARCH
 from usercrash.elf.headers import (
     EHDR32,
+    EHDR64,
     NT_AUXV,
     NT_FILE,
     NT_FPREGSET,
@@ -26,6 +30,7 @@ from usercrash.elf.headers import (
     NT_SIGINFO,
     NT_X86_XSTATE,
     PHDR32,
+    PHDR64,
 )
 from usercrash.errors import UsercrashError
 
@@ -331,26 +336,53 @@ def test_the_time_of_the_event_is_now(threads: Path) -> None:
 I386_CODE = b"\xb8\x1d\0\0\0\xcd\x80\xeb\xf7"
 
 
-def test_a_program_of_another_architecture_is_refused_and_runs_on(tmp_path: Path) -> None:
-    header = EHDR32.pack(
-        b"\x7fELF\1\1\1".ljust(16, b"\0"), 2, 3, 1, 0x10054, 52, 0, 0, 52, 32, 1, 0, 0, 0
-    )
-    size = 84 + len(I386_CODE)
-    segment = PHDR32.pack(1, 0, 0x10000, 0x10000, size, size, 5, 0x1000)
-    program = tmp_path / "i386"
-    program.write_bytes(header + segment + I386_CODE)
+@contextmanager
+def pausing(program: Path, data: bytes) -> Iterator[int]:
+    """The process id of a program made of these bytes, once it waits."""
+    program.write_bytes(data)
     program.chmod(0o755)
-    try:
-        process = subprocess.Popen([program])
-    except OSError as error:
-        pytest.skip(f"this kernel runs no 32-bit programs: {error}")
+    process = subprocess.Popen([program])
     try:
         while state_of(process.pid) != "S":
             os.sched_yield()
-        with pytest.raises(UsercrashError, match="is not an x86-64 program"):
-            LiveTarget.stop(process.pid)
+        yield process.pid
         while state_of(process.pid) != "S":
             os.sched_yield()
     finally:
         process.kill()
         process.wait()
+
+
+def test_a_32_bit_program(tmp_path: Path) -> None:
+    header = EHDR32.pack(
+        b"\x7fELF\1\1\1".ljust(16, b"\0"), 2, 3, 1, 0x10054, 52, 0, 0, 52, 32, 1, 0, 0, 0
+    )
+    size = 84 + len(I386_CODE)
+    segment = PHDR32.pack(1, 0, 0x10000, 0x10000, size, size, 5, 0x1000)
+    with pausing(tmp_path / "i386", header + segment + I386_CODE) as pid:
+        target = LiveTarget.stop(pid)
+        notes = {note.type: note.desc for note in target.elf_notes()}
+        registers = target.threads()[0].registers
+        target.close()
+    assert (target.machine, target.elf_class) == (3, 1)
+    assert registers["eip"] == 0x10054 + 7
+    assert (registers["cs"], registers["orig_eax"]) == (0x23, 29)
+    assert [len(notes[kind]) for kind in (NT_PRSTATUS, NT_PRPSINFO)] == [144, 124]
+    assert struct.unpack_from("<II", notes[NT_AUXV], len(notes[NT_AUXV]) - 16)[0] != 0
+    assert notes[NT_AUXV][-8:] == bytes(8)
+    assert notes[NT_FILE].endswith(b"i386\0")
+    assert target.notes == []
+
+
+def test_a_program_that_mixes_architectures_is_refused_and_runs_on(tmp_path: Path) -> None:
+    """64-bit code that returns into the 32-bit code segment: push 0x23; push there; retfq."""
+    base = 0x10000
+    code = b"\x6a\x23\x68" + struct.pack("<I", base + 120 + 9) + b"\x48\xcb" + I386_CODE
+    header = EHDR64.pack(
+        b"\x7fELF\2\1\1".ljust(16, b"\0"), 2, 62, 1, base + 120, 64, 0, 0, 64, 56, 1, 0, 0, 0
+    )
+    size = 120 + len(code)
+    segment = PHDR64.pack(1, 5, 0, base, base, size, size, 0x1000)
+    refused = pytest.raises(UsercrashError, match="code of another architecture")
+    with pausing(tmp_path / "mixed", header + segment + code) as pid, refused:
+        LiveTarget.stop(pid)

@@ -37,6 +37,7 @@ from .unwinding.unwind import UnwindLimits, unwind
 
 SIGABRT, SIGSTOP = 6, 19
 MAX_KERNEL_STACKS = 1 << 20  # bytes of JSON and text
+_TCB = {"x86_64": "fs_base", "x32": "fs_base", "i386": "gs_base"}  # the thread control block's
 T = TypeVar("T")
 
 
@@ -105,7 +106,7 @@ class _Assembly:
         self.crashing = image.threads[0]
         self.info = _signal_of(image)
         self.identity = _identity(image)
-        self.places = Places(image.mappings, self._owners())
+        self.places = Places(image.mappings, self._owners(), self.arch.name)
         self.stack = Named([], 0, [], [], [])
         self.handled: list[Handled] = []
         self.kernel_budget = MAX_KERNEL_STACKS
@@ -190,7 +191,7 @@ class _Assembly:
                     tid,
                     name,
                     registers.get(self.arch.sp, 0),
-                    registers.get("fs_base", 0),
+                    registers.get(_TCB.get(self.arch.name, ""), 0),
                     tid == self.identity.pid,
                 )
             )
@@ -289,7 +290,7 @@ class _Assembly:
             frames_total=self.stack.total,
             own_ids=self._own_ids(),
             main_thread=self.identity.tid == self.identity.pid,
-            tcb=self.crashing.registers.get("fs_base", 0),
+            tcb=self.crashing.registers.get(_TCB.get(self.arch.name, ""), 0),
             limits=lists.soft_limits(self.facts),
             abort_message=message,
             sender_comm=sender.decode("utf-8", "backslashreplace"),
@@ -369,7 +370,9 @@ def _signal_of(image: CoreImage) -> SigInfo | None:
     event = image.event
     if event is not None and event.signal == 0:
         return None
-    info = decode_siginfo(image.siginfo, image.arch.word)
+    arch = image.arch
+    code_first = arch.name.startswith("mips")
+    info = decode_siginfo(image.siginfo, arch.long, arch.order, code_first)
     if info is None:
         number = image.threads[0].signal or (event.signal if event else 0)
         info = SigInfo(number) if 1 <= number <= 64 else None

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _FAULTS = frozenset((4, 5, 7, 8, 11))  # signals whose siginfo names an address
 _SI_USER, _SI_QUEUE, _SI_TKILL, _SI_KERNEL = 0, -1, -6, 128
 _SIGINFO = Struct("<iii")  # si_signo, si_errno, si_code
+_FIELDS = {8: 16, 4: 12}  # where the rest of it begins, by the size of an address
 
 
 class Limits:
@@ -229,7 +230,8 @@ class _Capture:
         number, _, code = _SIGINFO.unpack_from(data)
         if number not in _FAULTS or not 0 < code < _SI_KERNEL:
             return None
-        return int.from_bytes(data[16:24], "little")
+        long = 4 * self._snapshot.elf_class
+        return int.from_bytes(data[_FIELDS[long] : _FIELDS[long] + long], "little")
 
     def _sender(self, namespaced: bool) -> None:
         """@sender_comm: the name of the process that sent the signal, if it still lives. Its
@@ -238,7 +240,8 @@ class _Capture:
         if not data or namespaced:
             return
         _, _, code = _SIGINFO.unpack_from(data)
-        pid = int.from_bytes(data[16:20], "little")
+        start = _FIELDS[4 * self._snapshot.elf_class]
+        pid = int.from_bytes(data[start : start + 4], "little")
         if code not in (_SI_USER, _SI_QUEUE, _SI_TKILL) or pid in (0, self._target.event.pid):
             return
         notes, table = self._target.notes, self._facts.table
@@ -248,9 +251,9 @@ class _Capture:
             notes.add("signal", f"name of its sender, process {pid}", reason(error))
 
     def _siginfo(self) -> bytes:
-        """The siginfo_t of a 64-bit process, empty where there is none."""
+        """The siginfo_t, empty where there is none."""
         data = _note_of(self._notes, NT_SIGINFO)
-        return data if len(data) >= 24 and self._snapshot.elf_class == ELFCLASS64 else b""
+        return data if len(data) >= 24 and self._snapshot.elf_class in (1, 2) else b""
 
 
 def take(

@@ -84,12 +84,13 @@ class Stream:
 class Head:
     """What the head of a core says: machine, class and notes. All soft errors go to `notes`."""
 
-    __slots__ = ("_all", "_first", "elf_class", "little", "machine", "raw")
+    __slots__ = ("_all", "_first", "elf_class", "flags", "little", "machine", "raw")
 
     def __init__(self, stream: Stream, notes: NoteLog) -> None:
         self.machine = 0
         self.elf_class = 0
         self.little = True
+        self.flags = 0
         self.raw = memoryview(b"")  # the notes as they came
         self._all: list[ElfNote] | None = None
         self._first: list[ElfNote] = []
@@ -123,6 +124,7 @@ class Head:
         if header.type != ET_CORE:
             raise FormatError("not a core")
         self.machine, self.elf_class, self.little = header.machine, header.elf_class, header.little
+        self.flags = header.flags
         offset, size = self._find_notes(header, stream, notes)
         if size == 0:
             return

@@ -62,7 +62,9 @@ class KernelDump:
         self.event = event
         self.machine = head.machine
         self.elf_class = head.elf_class
-        self.arch: Arch | None = arch_of(head.machine, head.elf_class) if head.little else None
+        self.arch: Arch | None = None
+        if head.little:  # as the notes that we write
+            self.arch = arch_of(head.machine, head.elf_class, "<", head.flags)
         self.notes = notes
         self.proc = -1
         self.status = b""

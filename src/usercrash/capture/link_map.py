@@ -26,94 +26,118 @@ _MAX_NAME = 4096
 _MAX_CHAIN = 4096
 _ABORT_MESSAGE = 4096
 
-# 64-bit layouts: Elf64_Phdr and Elf64_Sym of <elf.h>, struct link_map and r_debug of <link.h>.
-_PHDR = Struct("<IIQQQQQQ")
-_DYN = Struct("<QQ")
-_LINK = Struct("<QQQQQ")  # l_addr, l_name, l_ld, l_next, l_prev
-_R_DEBUG = Struct("<IIQQIIQQ")  # r_version, r_map, r_brk, r_state, r_ldbase, r_next (version 2)
-_SYM = Struct("<IBBHQQ")
-_HASH_HEADER = Struct("<IIII")
-_WORD = Struct("<Q")
 _HALF = Struct("<I")
 
 
-def loader_ranges(auxv: dict[int, int], read: Read, word: int) -> Iterator[Range]:
-    """The ranges that hold the loader's data, for 64-bit processes."""
-    if word != 8:
-        return
-    dynamic = find_dynamic(auxv, read)
+class _Layout:
+    """The structures for one size of an address: Elf64_Phdr, Elf64_Dyn and Elf64_Sym of <elf.h>
+    or their 32-bit forms, struct link_map and r_debug of <link.h>; little-endian."""
+
+    __slots__ = ("dyn", "link", "long", "mask", "phdr", "phdr_vaddr", "root", "sym", "sym_order")
+
+    def __init__(self, long: int) -> None:
+        self.long = long
+        self.mask = (1 << 8 * long) - 1
+        wide = long == 8
+        self.phdr, self.phdr_vaddr = Struct("<IIQQQQQQ" if wide else "<8I"), 3 if wide else 2
+        self.dyn = Struct("<QQ" if wide else "<II")
+        self.link = Struct("<5Q" if wide else "<5I")  # l_addr, l_name, l_ld, l_next, l_prev
+        # r_version, r_map, r_brk, r_state, r_ldbase, r_next (version 2)
+        self.root = Struct("<I4xQQI4xQQ" if wide else "<6I")
+        self.sym = Struct("<IBBHQQ" if wide else "<IIIBBH")
+        self.sym_order = (0, 3, 4) if wide else (0, 5, 1)  # st_name, st_shndx, st_value
+
+
+_WIDE = _Layout(8)
+
+
+def _layout(long: int) -> _Layout:
+    return _WIDE if long == 8 else _Layout(long)
+
+
+def loader_ranges(auxv: dict[int, int], read: Read, long: int = 8) -> Iterator[Range]:
+    """The ranges that hold the loader's data; `long` is the size of an address in bytes."""
+    layout = _layout(long)
+    dynamic = find_dynamic(auxv, read, long)
     if not dynamic:
         return
-    table = read_dynamic(read, dynamic)
+    table = read_dynamic(read, dynamic, long)
     yield dynamic, len(table), "dynamic"
-    tags = dynamic_tags(table)
+    tags = _tags(table, layout)
     root = tags.get(_DT_DEBUG, 0)
     links: list[tuple[int, bytes, int]] = []
     seen = 0
     while root and seen < 16:  # one r_debug for each namespace of dlmopen
         seen += 1
-        data = read(root, _R_DEBUG.size)
-        yield root, _R_DEBUG.size, "r_debug"
-        if len(data) < _R_DEBUG.size:
+        data = read(root, layout.root.size)
+        yield root, layout.root.size, "r_debug"
+        if len(data) < layout.root.size:
             break
-        version, _, first, _, _, _, _, following = _R_DEBUG.unpack(data)
-        yield from _chain(read, first, links)
+        version, first, _, _, _, following = layout.root.unpack(data)
+        yield from _chain(read, first, links, layout)
         root = following if version >= 2 else 0
-    yield from _abort_message(read, links)
+    yield from _abort_message(read, links, layout)
 
 
-def find_dynamic(auxv: dict[int, int], read: Read) -> int:
+def find_dynamic(auxv: dict[int, int], read: Read, long: int = 8) -> int:
     """The address of the executable's .dynamic, 0 if it has none."""
+    layout = _layout(long)
     phdr, size = auxv.get(AT_PHDR, 0), auxv.get(AT_PHENT, 0)
     count = min(auxv.get(AT_PHNUM, 0), 128)
-    if not phdr or size != _PHDR.size:
+    if not phdr or size != layout.phdr.size:
         return 0
     data = read(phdr, count * size)
     bias = 0
     dynamic = None
     for number in range(len(data) // size):
-        kind, _, _, vaddr, _, _, _, _ = _PHDR.unpack_from(data, number * size)
-        if kind == _PT_PHDR:
-            bias = phdr - vaddr
-        elif kind == _PT_DYNAMIC:
-            dynamic = vaddr
-    return (bias + dynamic) & 0xFFFFFFFFFFFFFFFF if dynamic is not None else 0
+        row = layout.phdr.unpack_from(data, number * size)
+        if row[0] == _PT_PHDR:
+            bias = phdr - row[layout.phdr_vaddr]
+        elif row[0] == _PT_DYNAMIC:
+            dynamic = row[layout.phdr_vaddr]
+    return (bias + dynamic) & layout.mask if dynamic is not None else 0
 
 
-def read_dynamic(read: Read, address: int) -> bytes:
+def read_dynamic(read: Read, address: int, long: int = 8) -> bytes:
     """The dynamic section at `address` up to DT_NULL, at most 8 KiB."""
+    step = 2 * long
     data = read(address, 1024)
-    if len(data) == 1024 and _end_of_dynamic(data) < 0:
+    if len(data) == 1024 and _end_of_dynamic(data, step) < 0:
         data = read(address, _MAX_DYNAMIC)
-    end = _end_of_dynamic(data)
-    return data[: end + 16] if end >= 0 else data
+    end = _end_of_dynamic(data, step)
+    return data[: end + step] if end >= 0 else data
 
 
-def _end_of_dynamic(data: bytes) -> int:
-    position = data.find(b"\0" * 16)
-    while position >= 0 and position % 16:
-        position = data.find(b"\0" * 16, position + 1)
+def _end_of_dynamic(data: bytes, step: int) -> int:
+    null = bytes(step)
+    position = data.find(null)
+    while position >= 0 and position % step:
+        position = data.find(null, position + 1)
     return position
 
 
-def dynamic_tags(table: bytes) -> dict[int, int]:
+def _tags(table: bytes, layout: _Layout) -> dict[int, int]:
     """Tag to value, the last of equal tags."""
-    return dict(_DYN.iter_unpack(table[: len(table) // 16 * 16]))
+    size = layout.dyn.size
+    return dict(layout.dyn.iter_unpack(table[: len(table) // size * size]))
 
 
-def _chain(read: Read, node: int, links: list[tuple[int, bytes, int]]) -> Iterator[Range]:
+def _chain(
+    read: Read, node: int, links: list[tuple[int, bytes, int]], layout: _Layout
+) -> Iterator[Range]:
     """The link_maps from `node` on with their names and dynamic sections; noted in `links`."""
     seen: set[int] = set()
+    size = layout.link.size
     while node and node not in seen and len(links) < _MAX_LINKS:
         seen.add(node)
-        data = read(node, _LINK.size)
-        if len(data) < _LINK.size:
+        data = read(node, size)
+        if len(data) < size:
             return
-        yield node, _LINK.size, "link_map"
-        bias, name_at, dynamic, node, _ = _LINK.unpack(data)
+        yield node, size, "link_map"
+        bias, name_at, dynamic, node, _ = layout.link.unpack(data)
         name = _string(read, name_at)
         yield name_at, len(name) + 1, "link_map name"
-        if table := read_dynamic(read, dynamic):
+        if table := read_dynamic(read, dynamic, layout.long):
             yield dynamic, len(table), "dynamic"
         links.append((bias, name, dynamic))
 
@@ -125,32 +149,36 @@ def _string(read: Read, address: int) -> bytes:
     return data.partition(b"\0")[0]
 
 
-def _abort_message(read: Read, links: list[tuple[int, bytes, int]]) -> Iterator[Range]:
+def _abort_message(
+    read: Read, links: list[tuple[int, bytes, int]], layout: _Layout
+) -> Iterator[Range]:
     """`__abort_msg`, a pointer in libc's data, and the message that it points to: struct
     abort_msg_s of glibc's include/stdlib.h, an unsigned size and the text."""
     for bias, name, dynamic in links:
         base = name.rpartition(b"/")[2]
         if not base.startswith((b"libc.so", b"libc-2")):
             continue
-        address = find_symbol(read, bias, dynamic, b"__abort_msg")
-        pointer = read(address, 8) if address else b""
-        if len(pointer) == 8 and (message := _WORD.unpack(pointer)[0]):
-            yield address, 8, "__abort_msg"
+        long = layout.long
+        address = find_symbol(read, bias, dynamic, b"__abort_msg", long)
+        pointer = read(address, long) if address else b""
+        if address:
+            yield address, long, "__abort_msg"
+        if len(pointer) == long and (message := int.from_bytes(pointer, "little")):
             size = read(message, 4)
             if len(size) == 4:
                 yield message, min(max(_HALF.unpack(size)[0], 64), _ABORT_MESSAGE), "abort message"
-        elif address:
-            yield address, 8, "__abort_msg"
         return
 
 
-def find_symbol(read: Read, bias: int, dynamic: int, name: bytes) -> int:
+def find_symbol(read: Read, bias: int, dynamic: int, name: bytes, long: int = 8) -> int:
     """The address of a dynamic symbol through DT_GNU_HASH, 0 if it is not found.
 
-    Table layout: four words (buckets, first symbol, bloom words, shift), the bloom
-    filter, the buckets, the chains (binutils' elflink.c; there is no other specification).
+    Table layout: four words (buckets, first symbol, bloom words, shift), the bloom filter (words
+    of an address's size), the buckets, the chains (binutils' elflink.c; there is no other
+    specification).
     """
-    tags = dynamic_tags(read_dynamic(read, dynamic))
+    layout = _layout(long)
+    tags = _tags(read_dynamic(read, dynamic, long), layout)
     # glibc relocates these pointers in memory, musl and others do not.
     table, symbols, strings = (
         value if value >= bias else value + bias
@@ -159,11 +187,11 @@ def find_symbol(read: Read, bias: int, dynamic: int, name: bytes) -> int:
     header = read(table, 16)
     if len(header) < 16 or _DT_GNU_HASH not in tags:
         return 0
-    buckets, first, bloom, _ = _HASH_HEADER.unpack(header)
+    buckets, first, bloom = (_HALF.unpack_from(header, at)[0] for at in (0, 4, 8))
     if not buckets:
         return 0
     code = gnu_hash(name)
-    bucket_at = table + 16 + bloom * 8
+    bucket_at = table + 16 + bloom * long
     index = _read_half(read, bucket_at + code % buckets * 4)
     if index is None or index < first:
         return 0
@@ -173,12 +201,13 @@ def find_symbol(read: Read, bias: int, dynamic: int, name: bytes) -> int:
         if entry is None:
             return 0
         if entry | 1 == code | 1:
-            symbol = read(symbols + number * _SYM.size, _SYM.size)
-            if len(symbol) < _SYM.size:
+            symbol = read(symbols + number * layout.sym.size, layout.sym.size)
+            if len(symbol) < layout.sym.size:
                 return 0
-            name_offset, _, _, section, value, _ = _SYM.unpack(symbol)
+            row = layout.sym.unpack(symbol)
+            name_offset, section, value = (row[at] for at in layout.sym_order)
             if section and read(strings + name_offset, len(name) + 1) == name + b"\0":
-                return bias + int(value) & 0xFFFFFFFFFFFFFFFF
+                return bias + int(value) & layout.mask
         if entry & 1:
             return 0
     return 0

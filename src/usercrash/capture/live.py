@@ -11,17 +11,15 @@ import errno
 import os
 import signal
 import time
-from _struct import Struct
 
-from ..elf.arch import x86_64
-from ..elf.headers import NT_AUXV, NT_FPREGSET, NT_PRSTATUS, NT_SIGINFO, NT_X86_XSTATE
+from ..elf.headers import NT_AUXV, NT_PRSTATUS, NT_SIGINFO
 from ..errors import UsercrashError
 from ..model.event import SOURCE_DEBUGGER, SOURCE_RUN
 from ..model.notes import NoteLog
 from ..model.snapshot import ElfNote, ThreadState
-from ..model.types import Tid
-from . import ptrace
-from .live_notes import CORE, LINUX, file_note, prpsinfo, prstatus
+from ..model.types import TYPE_CHECKING, Tid
+from . import live_registers, ptrace
+from .live_notes import CORE, file_note, own_auxv, prpsinfo, prstatus, siginfo_of
 from .live_process import (
     Found,
     find,
@@ -34,17 +32,15 @@ from .live_process import (
 )  # fmt: skip
 from .procfs import PAGE, MapTable, namespace_ids, read_at, reason, status_field
 
+if TYPE_CHECKING:
+    from ..elf.arch import Arch
+
 # How long a thread may take to stop before it is left out. One in an uninterruptible
 # system call (vfork's parent, a dead disk) does not stop at all.
 STOP_SECONDS = 0.25
 _MAX_PASSES = 100
 _MAX_READ = 1 << 30
 _MAX_FACT = 64 << 20
-_ARCH = x86_64.ARCH
-_NAMES, _WORD = _ARCH.prstatus_registers, _ARCH.word
-_SET_SIZE = _WORD * len(_NAMES)
-_SIGSYS = Struct("<iii4xQII")  # si_signo, si_errno, si_code, call address, number, architecture
-_SYS_SECCOMP, _AUDIT_ARCH = 1, 0xC000003E  # <asm-generic/siginfo.h>, AUDIT_ARCH_X86_64
 _ADDRESS_END = 1 << 63  # pread takes no larger offset; nothing readable lies above
 
 
@@ -52,7 +48,7 @@ class _Thread:
     """A thread of the process. `held`: it is stopped and ours; `pending` is the signal to pass on
     then. `registers` are None where they could not be had."""
 
-    __slots__ = ("fpregs", "held", "mask", "ours", "pending", "registers", "tid", "xstate")
+    __slots__ = ("held", "mask", "ours", "pending", "registers", "sets", "tid")
 
     def __init__(self, tid: int, ours: bool) -> None:
         self.tid = tid
@@ -60,7 +56,7 @@ class _Thread:
         self.held = False
         self.pending = 0
         self.registers: bytes | None = None
-        self.fpregs = self.xstate = b""
+        self.sets: list[ElfNote] = []
         self.mask = 0
 
 
@@ -73,8 +69,8 @@ class LiveTarget:
         self.status = b""  # what was read when it ran is old now
         self.dumped = False
         self.notes = notes
-        self.machine = _ARCH.machine
-        self.elf_class = _ARCH.elf_class
+        self.machine = self.elf_class = 0  # known when it stands
+        self._arch: Arch
         self.pause_ns = 0  # how long it was held; known once released
         self._found = found
         self._threads: dict[int, _Thread] = {}
@@ -121,17 +117,17 @@ class LiveTarget:
         crashed = target._threads[tid] = _Thread(tid, ours=True)
         crashed.held, crashed.pending = True, 0 if at_exit else signal_number
         try:
-            if not at_exit:
-                target._siginfo = ptrace.signal_info(tid)
+            siginfo = b"" if at_exit else ptrace.signal_info(tid)
             target._since_ns = time.monotonic_ns()
             target._stop_new()
             target._read_registers()
+            target._siginfo = siginfo_of(siginfo, target._arch.long)
         except BaseException:
             crashed.held = False
             target.close()
             raise
         if at_exit and signal_number == signal.SIGSYS and crashed.registers is not None:
-            target._siginfo = _seccomp_siginfo(_named_registers(crashed.registers))
+            target._siginfo = live_registers.seccomp_siginfo(target._arch, crashed.registers)
         return target
 
     # -- stopping ---------------------------------------------------------------------
@@ -199,44 +195,55 @@ class LiveTarget:
     # -- registers --------------------------------------------------------------------
 
     def _read_registers(self) -> None:
+        held = [thread for thread in self._threads.values() if thread.held]
+        for thread in held:
+            self._read_thread(thread)
+        self._arch = self._find_arch()
+        self.machine, self.elf_class = self._arch.machine, self._arch.elf_class
         for thread in self._threads.values():
             if thread.held:
-                self._read_thread(thread)
-            elif thread.ours:
+                self._read_more(thread)
+            elif thread.ours and thread not in held:
                 thread.registers = self._waiting_registers(thread.tid)
-        sizes = {len(t.registers) for t in self._threads.values() if t.registers is not None}
-        if not sizes:
+        if not any(thread.registers is not None for thread in self._threads.values()):
             raise UsercrashError(f"process {self.event.pid} has ended")
-        if os.uname().machine != "x86_64" or sizes != {_SET_SIZE}:
-            raise UsercrashError(
-                f"process {self.event.pid} is not an x86-64 program", "live, no other is supported"
-            )
+
+    def _find_arch(self) -> Arch:
+        """What its program and all its registers are; UsercrashError where that is not known."""
+        arches = live_registers.arches_of(read_if_there(self.proc, b"auxv", _MAX_FACT))
+        sizes = {len(t.registers) for t in self._threads.values() if t.registers is not None}
+        for arch in arches:
+            if sizes <= {live_registers.set_size(arch)}:
+                return arch
+        who = f"process {self.event.pid}"
+        if not arches:
+            raise UsercrashError(f"{who} is a program of an architecture that we do not know")
+        raise UsercrashError(f"{who} has threads that run code of another architecture")
 
     def _read_thread(self, thread: _Thread) -> None:
-        tid = thread.tid
         try:
-            thread.registers = ptrace.register_set(tid, NT_PRSTATUS)
-            thread.mask = ptrace.signal_mask(tid)
-            thread.fpregs = ptrace.register_set(tid, NT_FPREGSET)
-            thread.xstate = ptrace.register_set(tid, NT_X86_XSTATE)
+            thread.registers = live_registers.general(thread.tid)
+            thread.mask = ptrace.signal_mask(thread.tid)
         except ptrace.ThreadGone:
             thread.held = False  # SIGKILL came
         except ptrace.PtraceError as error:
-            # ENODEV: a processor without XSAVE; NT_FPREGSET says all there is.
-            if error.errno != errno.ENODEV:
-                self.notes.add("registers", f"thread {tid}", error.message)
+            self.notes.add("registers", f"thread {thread.tid}", error.message)
+
+    def _read_more(self, thread: _Thread) -> None:
+        try:
+            thread.sets += live_registers.others(thread.tid, self._arch)
+        except ptrace.ThreadGone:
+            thread.held = False
+        except ptrace.PtraceError as error:
+            self.notes.add("registers", f"thread {thread.tid}", error.message)
 
     def _waiting_registers(self, tid: int) -> bytes | None:
         """Stack pointer and pc of a thread that waits in the kernel, the rest zero."""
-        words = read_if_there(self._found.tasks, b"%d/syscall" % tid).split()
-        if len(words) < 3:
-            return None  # "running"
-        registers = bytearray(_SET_SIZE)
-        for name, value in ((_ARCH.sp, words[-2]), (_ARCH.pc, words[-1])):
-            at = _NAMES.index(name) * _WORD
-            registers[at : at + _WORD] = int(value, 16).to_bytes(_WORD, "little")
-        self.notes.add("registers", f"thread {tid}", "only pc and stack pointer are known")
-        return bytes(registers)
+        text = read_if_there(self._found.tasks, b"%d/syscall" % tid)
+        registers = live_registers.waiting(text, self._arch)
+        if registers is not None:
+            self.notes.add("registers", f"thread {tid}", "only pc and stack pointer are known")
+        return registers
 
     # -- what a target gives ----------------------------------------------------------
 
@@ -273,14 +280,11 @@ class LiveTarget:
         tid = self._namespace_tid(thread.tid)
         ids = self._found.ids if first else None
         siginfo = self._siginfo if first else b""
-        notes = [prstatus(_ARCH, tid, self.event.signal, siginfo, thread.mask, ids, registers)]
+        arch, number = self._arch, self.event.signal
+        notes = [prstatus(arch, tid, number, siginfo, thread.mask, ids, registers)]
         if first:
             notes += self._process_notes()
-        if thread.fpregs:
-            notes.append(ElfNote(CORE, NT_FPREGSET, thread.fpregs))
-        if thread.xstate:
-            notes.append(ElfNote(LINUX, NT_X86_XSTATE, thread.xstate))
-        return notes
+        return notes + thread.sets
 
     def _process_notes(self) -> list[ElfNote]:
         status = self._found.status
@@ -288,11 +292,12 @@ class LiveTarget:
         pid = int(pids[-1]) if pids else self.event.pid
         uid, gid = status_number(status, b"Uid"), status_number(status, b"Gid")
         # The command line lies in the process's memory, where reading may hang: the facts have it.
-        notes = [prpsinfo(pid, self._found.ids, uid, gid, self._found.ids.comm)]
+        long = self._arch.long
+        notes = [prpsinfo(pid, self._found.ids, uid, gid, self._found.ids.comm, long)]
         if self._siginfo:
             notes.append(ElfNote(CORE, NT_SIGINFO, self._siginfo))
-        notes.append(ElfNote(CORE, NT_AUXV, self._fact(b"auxv")))
-        notes.append(file_note(MapTable(self._fact(b"maps")).files(), PAGE))
+        notes.append(ElfNote(CORE, NT_AUXV, own_auxv(self._fact(b"auxv"), long)))
+        notes.append(file_note(MapTable(self._fact(b"maps")).files(), PAGE, long))
         return notes
 
     def _fact(self, name: bytes) -> bytes:
@@ -306,7 +311,7 @@ class LiveTarget:
         """Registers by name, in the order of `elf_notes`."""
         states = []
         for thread in self._ordered():
-            values = _named_registers(thread.registers or b"")
+            values = live_registers.named(self._arch, thread.registers or b"")
             states.append(ThreadState(self._namespace_tid(thread.tid), Tid(thread.tid), values))
         return states
 
@@ -376,18 +381,3 @@ class LiveTarget:
                     ptrace.detach(tid, stop.pending_signal)
                 except ptrace.ThreadGone:
                     continue
-
-
-def _named_registers(data: bytes) -> dict[str, int]:
-    return {
-        name: int.from_bytes(data[i * _WORD : (i + 1) * _WORD], "little")
-        for i, name in enumerate(_NAMES)
-    }
-
-
-def _seccomp_siginfo(registers: dict[str, int]) -> bytes:
-    """The siginfo_t of a kill by seccomp, the only death by SIGSYS that no tracer is offered as a
-    signal (force_sig_seccomp() in kernel/signal.c): what it says follows from the registers."""
-    call = registers["orig_rax"] & 0xFFFFFFFF
-    fields = _SIGSYS.pack(signal.SIGSYS, 0, _SYS_SECCOMP, registers["rip"], call, _AUDIT_ARCH)
-    return fields.ljust(ptrace.SIGINFO_SIZE, b"\0")

@@ -33,13 +33,17 @@ _MAX_CONTEXTS = 8
 _MAX_HEADERS = 1000
 _TOP = 1 << 64
 
-_QWORD = Struct("<Q")
-_PHDR = Struct("<IIQQQQQQ")
+# Elf64_Phdr and Elf32_Phdr (<elf.h>), and where p_offset and p_filesz stand in them.
+_PHDR = {2: (Struct("<IIQQQQQQ"), 2, 5), 1: (Struct("<8I"), 1, 4)}
 
 # Where a signal handler was entered, the interrupted registers lie on its stack (struct
-# sigcontext, <asm/sigcontext.h>). By machine: a word of it that can hardly be anything
-# else, and the distances from it back to sp and pc. x86-64: cs 0x33, gs 0, fs 0, ss 0x2b.
-_SIGNAL_CONTEXT = {62: (b"\x33\0\0\0\0\0\x2b\0", 24, 16)}
+# sigcontext, <asm/sigcontext.h>). By machine: eight bytes of it that can hardly be anything
+# else, the distances from them to sp and pc, the size of both.
+_SIGNAL_CONTEXT = {
+    62: (b"\x33\0\0\0\0\0\x2b\0", -24, -16, 8),  # x86-64: cs 0x33, gs 0, fs 0, ss 0x2b
+    3: (b"\x2b\0\0\0\x2b\0\0\0", 20, 48, 4),  # i386 under a 64-bit kernel: es, ds 0x2b
+    183: (b"\x01\x80\x50\x46\x10\x02\0\0", -32, -24, 8),  # aarch64: the FPSIMD record's head
+}
 
 
 def plan(
@@ -82,7 +86,7 @@ def _wanted(
     if fault is not None:
         yield fault - _REGISTER_BEFORE, _REGISTER_BEFORE + _REGISTER_AFTER, "fault address"
     if arch:
-        yield from loader_ranges(auxv, read, arch.word)
+        yield from loader_ranges(auxv, read, arch.long)
     yield from _headers(maps, read)
     if vdso := maps.named(b"[vdso]"):
         yield vdso.start, vdso.size, "vdso"
@@ -161,13 +165,15 @@ def _interrupted(stack: bytes, arch: Arch) -> Iterator[tuple[int, int]]:
     layout = _SIGNAL_CONTEXT.get(arch.machine)
     if layout is None:
         return
-    marker, to_sp, to_pc = layout
+    marker, to_sp, to_pc, size = layout
     position, count = stack.find(marker), 0
     while position >= 0 and count < _MAX_CONTEXTS:
-        if position >= to_sp:
-            sp = _QWORD.unpack_from(stack, position - to_sp)[0]
-            pc = _QWORD.unpack_from(stack, position - to_pc)[0]
-            yield sp, pc
+        sp, pc = position + to_sp, position + to_pc
+        if sp >= 0 and pc + size <= len(stack):
+            yield (
+                int.from_bytes(stack[sp : sp + size], "little"),
+                int.from_bytes(stack[pc : pc + size], "little"),
+            )
             count += 1
         position = stack.find(marker, position + 1)
 
@@ -187,15 +193,17 @@ def _headers(maps: MapTable, read: Read) -> Iterator[Range]:
 
 
 def _build_id(base: int, page: bytes) -> Iterator[Range]:
-    """PT_NOTE segments outside the first page (Elf64_Phdr, <elf.h>)."""
-    if len(page) < 64 or page[4] != 2:
+    """PT_NOTE segments outside the first page."""
+    if len(page) < 64 or page[4] not in _PHDR:
         return
-    offset = _QWORD.unpack_from(page, 32)[0]
-    count = min(int.from_bytes(page[56:58], "little"), 64)
-    rows = page[offset : offset + count * _PHDR.size]
-    for row in _PHDR.iter_unpack(rows[: len(rows) // _PHDR.size * _PHDR.size]):
-        kind, _, file_offset, _, _, size, _, _ = row
-        if kind == 4 and file_offset + size > PAGE and size <= PAGE:
+    layout, at_offset, at_size = _PHDR[page[4]]
+    table, where = (32, 56) if page[4] == 2 else (28, 44)  # e_phoff, e_phnum
+    offset = int.from_bytes(page[table : table + (8 if page[4] == 2 else 4)], "little")
+    count = min(int.from_bytes(page[where : where + 2], "little"), 64)
+    rows = page[offset : offset + count * layout.size]
+    for row in layout.iter_unpack(rows[: len(rows) // layout.size * layout.size]):
+        file_offset, size = row[at_offset], row[at_size]
+        if row[0] == 4 and file_offset + size > PAGE and size <= PAGE:
             # The segment that maps the headers maps the notes, too: same bias.
             yield base + file_offset, size, "ELF note"
 

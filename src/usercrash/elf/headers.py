@@ -21,6 +21,7 @@ PN_XNUM = 0xFFFF
 
 NT_PRSTATUS, NT_FPREGSET, NT_PRPSINFO, NT_AUXV = 1, 2, 3, 6
 NT_SIGINFO, NT_FILE, NT_X86_XSTATE = 0x53494749, 0x46494C45, 0x202
+NT_386_TLS = 0x200
 NT_GNU_BUILD_ID = 3
 
 # <elf.h>: Elf64_Ehdr, Elf32_Ehdr, Elf64_Phdr, Elf32_Phdr, Elf64_Nhdr; little-endian forms.

@@ -24,7 +24,7 @@ from ..model.types import Pid, Tid
 from .handshake import KERNEL, MARK, REQUEST, WAIT
 from .peer import Peer
 
-_MACHINES = {"x86_64": (62, 2)}  # uname -m to e_machine and class (<elf.h>)
+_MACHINES = {"x86_64": (62, 2), "aarch64": (183, 2)}  # uname -m to e_machine and class (<elf.h>)
 _SIGSEGV = 11
 
 Collect = Callable[[socket.socket, Peer], object]

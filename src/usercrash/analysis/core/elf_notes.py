@@ -45,6 +45,15 @@ def parse_psinfo(desc: bytes, arch: Arch) -> PsInfo | None:
     )
 
 
+def thread_pointer(desc: bytes, selector: int) -> int | None:
+    """Of NT_386_TLS (struct user_desc of <asm/ldt.h>: entry, base, limit, flags, for each of a
+    thread's segments): the base of the one that the segment register `selector` names."""
+    for entry, base, _, _ in struct.iter_unpack("<4I", desc[: len(desc) // 16 * 16]):
+        if entry == selector >> 3:
+            return int(base)
+    return None
+
+
 def parse_auxv(data: bytes, arch: Arch) -> dict[int, int]:
     """The auxiliary vector's entries up to AT_NULL; the first of each type counts."""
     layout = struct.Struct(arch.order + ("QQ" if arch.long == 8 else "II"))

@@ -16,6 +16,7 @@ from ...elf.arch import Arch, arch_of
 from ...elf.headers import (
     ELFCLASS64,
     ET_CORE,
+    NT_386_TLS,
     NT_AUXV,
     NT_FILE,
     NT_FPREGSET,
@@ -39,7 +40,14 @@ from ...model.event import CrashEvent
 from ...model.maps import Mapping, parse_maps
 from ...model.notes import NoteLog
 from ...model.snapshot import ElfNote, MappedFile
-from .elf_notes import FileRow, PsInfo, parse_auxv, parse_file_note, parse_psinfo
+from .elf_notes import (
+    FileRow,
+    PsInfo,
+    parse_auxv,
+    parse_file_note,
+    parse_psinfo,
+    thread_pointer,
+)
 
 MAX_SEGMENTS = 1 << 20
 MAX_THREADS = 100_000
@@ -224,6 +232,11 @@ class CoreImage:
                     self._take_thread(note.desc, threads)
                 elif note.owner == b"CORE" and note.type == NT_FPREGSET and threads:
                     threads[-1][2].update(self.arch.parse_floats(note.desc))
+                elif note.owner == b"LINUX" and note.type == NT_386_TLS and threads:
+                    registers = threads[-1][2]
+                    base = thread_pointer(note.desc, registers.get("gs", 0))
+                    if base is not None:
+                        registers["gs_base"] = base
                 elif note.owner == b"CORE" and note.type == NT_SIGINFO:
                     siginfos.setdefault(max(0, len(threads) - 1), note.desc)
                 elif note.owner == b"CORE":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...model.maps import Mapping
@@ -13,6 +13,7 @@ from ...model.maps import Mapping
 # away nearness says nothing.
 NEAR = 1 << 20
 _CANONICAL_TOP = 1 << 47  # x86-64 user space ends here (57 bits with five page table levels)
+_CANONICAL = ("x86_64", "x32")
 _HIDDEN = re.compile(rb"[^\x21-\x7e]")
 
 
@@ -31,10 +32,17 @@ class Places:
     """Names addresses after mappings, and mappings after what they are to the process.
 
     `mappings` must be sorted by start. `threads` gives anonymous stacks their owners' names.
+    `machine` is the architecture's name: some have addresses that no process can have.
     """
 
-    def __init__(self, mappings: Sequence[Mapping], threads: Sequence[StackOwner] = ()) -> None:
+    def __init__(
+        self,
+        mappings: Sequence[Mapping],
+        threads: Sequence[StackOwner] = (),
+        machine: str = "x86_64",
+    ) -> None:
         self.mappings = mappings
+        self._canonical = machine in _CANONICAL
         self.threads = threads
         self._starts = [mapping.start for mapping in mappings]
         self._owners: dict[int, StackOwner] | None = None
@@ -83,6 +91,12 @@ class Places:
             del found[start]
         return found
 
+    def is_canonical(self, address: int) -> bool:
+        """Whether the processor accepts the address at all (x86-64: 48 bits, sign-extended)."""
+        if not self._canonical:
+            return True
+        return not _CANONICAL_TOP <= address < (1 << 64) - _CANONICAL_TOP
+
     def name(self, mapping: Mapping) -> str:
         """What the mapping is, in a few words: `[heap]`, `data of libc.so.6`, `the stack of
         thread 12 (worker)`, `anonymous memory`. Escaped: printable ASCII only."""
@@ -113,7 +127,7 @@ class Places:
         place = self.find(address)
         if place is not None:
             return f"in {self.name(place)}{permission_words(place)}"
-        if not is_canonical(address):
+        if not self.is_canonical(address):
             return "an impossible (non-canonical) address"
         below, above = self.below(address), self.above(address)
         past = address - below.end if below else None
@@ -145,41 +159,45 @@ def count_bytes(count: int) -> str:
     return f"{count} byte" if count == 1 else f"{count} bytes"
 
 
-def is_canonical(address: int) -> bool:
-    """Whether x86-64 accepts the address at all (48 bits, sign-extended)."""
-    return not _CANONICAL_TOP <= address < (1 << 64) - _CANONICAL_TOP
-
-
 def _plain(name: bytes) -> str:
     return _HIDDEN.sub(lambda m: b"\\x%02x" % m.group()[0], name[-80:]).decode("ascii")
 
 
-def looks_like_text(address: int) -> str:
-    """The ASCII text that the eight bytes of an "address" are, if they are text: what an
+def looks_like_text(address: int, word: int = 8) -> str:
+    """The ASCII text that the bytes of an "address" of `word` bytes are, if they are text: what an
     overwritten pointer often holds. Empty otherwise."""
     data = address.to_bytes(8, "little").rstrip(b"\0")
-    if len(data) >= 5 and all(0x20 <= byte < 0x7F for byte in data):
-        return data.decode("ascii")
-    return ""
+    if word == 4:
+        # All four of them, and not as programs of 32 bits are loaded at (0x565…).
+        is_text = len(data) == 4 and data.isalnum() and data[3] not in b"VW"
+    else:
+        is_text = len(data) >= 5 and all(0x20 <= byte < 0x7F for byte in data)
+    return data.decode("ascii") if is_text else ""
 
 
-_PATTERNS: list[tuple[Callable[[int], bool], str]] = [
-    (lambda a: a in (0xDEADBEEF, 0xDEADBEEFDEADBEEF, 0xDEADC0DE), "a debugging pattern (dead…)"),
-    (lambda a: a == 0xFFFFFFFFFFFFFFFF, "−1"),
-    (lambda a: a == 0xCCCCCCCCCCCCCCCC, "uninitialized (0xcc…)"),
-    (lambda a: a == 0xCDCDCDCDCDCDCDCD, "uninitialized heap (0xcd…)"),
-    (lambda a: a == 0xDDDDDDDDDDDDDDDD, "freed memory (0xdd…)"),
-    (lambda a: a in (0x5A5A5A5A5A5A5A5A, 0xA5A5A5A5A5A5A5A5), "junk-filled memory (0x5a…/0xa5…)"),
-    (lambda a: a in (0xBEBEBEBEBEBEBEBE,), "uninitialized memory (0xbe…)"),
-]
+_PATTERNS = {
+    0xDEADBEEF: "a debugging pattern (dead…)",
+    0xDEADBEEFDEADBEEF: "a debugging pattern (dead…)",
+    0xDEADC0DE: "a debugging pattern (dead…)",
+}
+_FILLERS = {
+    0xFF: "−1",
+    0xCC: "uninitialized (0xcc…)",
+    0xCD: "uninitialized heap (0xcd…)",
+    0xDD: "freed memory (0xdd…)",
+    0x5A: "junk-filled memory (0x5a…/0xa5…)",
+    0xA5: "junk-filled memory (0x5a…/0xa5…)",
+    0xBE: "uninitialized memory (0xbe…)",
+}
 
 
-def pattern_words(value: int) -> str:
-    """What a pointer's value gives away: text that overwrote it, a known filler; or empty."""
-    text = looks_like_text(value)
+def pattern_words(value: int, word: int = 8) -> str:
+    """What a pointer's value of `word` bytes gives away: text that overwrote it, a known filler;
+    or empty."""
+    text = looks_like_text(value, word)
     if text:
         return f'the text "{text}"'
-    for matches, words in _PATTERNS:
-        if matches(value):
-            return words
-    return ""
+    if value in _PATTERNS:
+        return _PATTERNS[value]
+    byte = value & 0xFF
+    return _FILLERS.get(byte, "") if value == byte * ((1 << 8 * word) // 0xFF) else ""

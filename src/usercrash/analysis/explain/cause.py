@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ...report import Cause
+from ...report import Cause, Frame
 from ..core.places import count_bytes
 from ..facts.proc_texts import number
 from ..facts.signals import (
@@ -116,8 +116,13 @@ def _by_itself(scene: Scene, info: SigInfo) -> Cause:
     """raise(), abort(), kill(getpid()); or a handler that passes the first signal on."""
     for handled in scene.handled:
         first = _before_handler(scene, handled)
-        if handled.info.is_fault:
-            found = _fault(first, handled.info)
+        origin = handled.info
+        if origin.code is None:  # a frame without siginfo
+            origin = guess_fault(first, origin.number) or origin
+        if origin.is_fault:
+            found = _fault(first, origin)
+        elif origin.code is None:
+            continue
         elif handled.info.number == info.number and not _own(scene, handled.info):
             found = _sent(first, handled.info)
         else:
@@ -134,7 +139,7 @@ def _by_itself(scene: Scene, info: SigInfo) -> Cause:
             "The signal came from the process itself: its handler seems to have caught the fault "
             "and sent it again.",
         )
-    caller = next((f for f in scene.frames if f.function not in _RAISERS and not f.inline), None)
+    caller = next((f for f in scene.frames if not (f.inline or _raises(f))), None)
     by = f", in {frame_words(caller)}" if caller else ""
     return cause(
         "raised", f"{signal_name(info.number)} was raised by the process itself{by}", reason="raise"
@@ -152,6 +157,10 @@ def _before_handler(scene: Scene, handled: Handled) -> Scene:
         scene, info=handled.info, registers=handled.registers, handled=(), frames=frames,
         sender_comm="",
     )  # fmt: skip
+
+
+def _raises(frame: Frame) -> bool:
+    return frame.function in _RAISERS or frame.module == "[vdso]"
 
 
 _RAISERS = frozenset({
@@ -209,14 +218,14 @@ def _illegal(scene: Scene) -> Cause:
         return cause("jump-to-bad-address", f"jump to {scene.pc:#x}, {where}")
     data = scene.memory(scene.pc, 8)
     instruction = scene.decode(scene.registers)
-    if data[:2] == b"\x0f\x0b":
+    if scene.x86 and data[:2] == b"\x0f\x0b":
         return cause(
             "illegal-instruction",
             "ud2: a trap placed on purpose, where execution should never come",
             "Compilers place it for __builtin_trap, unreachable code and some runtime checks.",
             reason="trap",
         )
-    if not data:
+    if not data or not scene.x86:
         return cause("illegal-instruction", f"illegal instruction at {scene.pc:#x}")
     if instruction is None:
         return cause(
@@ -239,7 +248,7 @@ def _trap(scene: Scene, info: SigInfo) -> Cause:
     if info.code == SI_KERNEL:
         # int3 is a trap: the pc stands behind it.
         before = scene.memory(scene.pc - 1, 1)
-        if before == bytes([_INT3]):
+        if scene.x86 and before == bytes([_INT3]):
             return cause("breakpoint", "a breakpoint instruction (int3), and no debugger",
                          reason="int3")  # fmt: skip
         return cause("breakpoint", "a trap instruction, and no debugger", certainty="likely")

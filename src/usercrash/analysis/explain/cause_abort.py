@@ -84,14 +84,13 @@ def _plain(frame: Frame) -> str:
 def _caller(frames: Sequence[Frame], names: Sequence[str]) -> Frame | None:
     """The first frame outside of the C library (and the loader, for static programs: outside
     of the functions that abort)."""
-    if not frames:
-        return None
-    library = frames[0].module
+    # (a 32-bit program enters the kernel through the vdso)
+    library = next((frame.module for frame in frames if frame.module != "[vdso]"), None)
     for frame, name in zip(frames, names, strict=True):
         if frame.inline:
             continue
         base = (frame.module or "").rpartition("/")[2]
-        if base.startswith(("libc.so", "libc-2", "libc.musl", "ld-musl", "libpthread")):
+        if base.startswith(("[vdso]", "libc.so", "libc-2", "libc.musl", "ld-musl", "libpthread")):
             continue
         if frame.module == library and name.startswith(_ABORTING):
             continue

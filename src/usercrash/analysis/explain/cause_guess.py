@@ -3,7 +3,6 @@ in a core without siginfo, and after a handler that caught the fault and sent it
 
 from __future__ import annotations
 
-from ..core.places import is_canonical
 from ..facts.signals import (
     FPE_INTDIV,
     SEGV_ACCERR,
@@ -18,7 +17,7 @@ from ..facts.signals import (
 from ..instructions.disassembly import Decoded
 from .scene import Scene
 
-_SYSCALL = b"\x0f\x05"
+_SYSCALLS = (b"\x0f\x05", b"\xcd\x80", b"\x0f\x34")  # syscall, int 0x80, sysenter
 _UD2 = b"\x0f\x0b"
 
 
@@ -29,10 +28,10 @@ def guess_fault(scene: Scene, number: int) -> SigInfo | None:
         return None
     if not scene.executable(scene.pc):
         return SigInfo(number, SI_KERNEL) if number in (SIGSEGV, SIGBUS, SIGILL) else None
-    if scene.memory(scene.pc - 2, 2) == _SYSCALL:
+    if scene.x86 and scene.memory(scene.pc - 2, 2) in _SYSCALLS:
         return None  # it came back from the kernel: raise(), kill(), a wait
     if number == SIGILL:
-        trap = scene.memory(scene.pc, 2) == _UD2
+        trap = scene.x86 and scene.memory(scene.pc, 2) == _UD2
         return SigInfo(SIGILL, 2, 0, scene.pc) if trap else None
     instruction = scene.decode(scene.registers)
     if instruction is None:
@@ -47,10 +46,10 @@ def guess_fault(scene: Scene, number: int) -> SigInfo | None:
 
 def _bad_access(scene: Scene, instruction: Decoded) -> SigInfo | None:
     for access in instruction.accesses:
-        if not is_canonical(access.address):
+        if not scene.places.is_canonical(access.address):
             return SigInfo(SIGSEGV, SI_KERNEL)
         place = scene.places.find(access.address)
-        if place is None and access.registers == ("rsp",):
+        if place is None and access.registers == (scene.arch.sp,):
             continue  # the main stack grows when it is touched there
         if place is None:
             return SigInfo(SIGSEGV, SEGV_MAPERR, 0, access.address)

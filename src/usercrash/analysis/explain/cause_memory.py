@@ -7,7 +7,7 @@ the operands of the instruction at the pc, and the mappings. Where they do not, 
 from __future__ import annotations
 
 from ...report import Cause
-from ..core.places import count_bytes, is_canonical, pattern_words
+from ..core.places import count_bytes, pattern_words
 from ..facts.signals import (
     BUS_ADRALN,
     BUS_ADRERR,
@@ -80,7 +80,7 @@ def _jump(scene: Scene, info: SigInfo) -> Cause | None:
         what = "a null function pointer" if pc == 0 else f"address {pc:#x}, close to null"
         text = f"call through {what}" if pc == 0 else f"jump to {what}"
         return cause("jump-to-null", text + origin, reason="null-call")
-    pattern = pattern_words(pc)
+    pattern = pattern_words(pc, scene.arch.long)
     where = scene.places.where(pc)
     return cause(
         "jump-to-bad-address",
@@ -121,7 +121,7 @@ def _without_address(scene: Scene, info: SigInfo, instruction: Decoded | None) -
     if target is not None:
         return target
     for access in instruction.accesses:
-        if not is_canonical(access.address):
+        if not scene.places.is_canonical(access.address):
             return cause(
                 kind,
                 f"{_did(access)} at {access.address:#x}, an impossible (non-canonical) address",
@@ -163,7 +163,7 @@ def _misaligned(scene: Scene, kind: str, instruction: Decoded) -> Cause | None:
                 f"{access.size}, not {access.address:#x}",
                 _operand_words(scene, access),
                 "The stack pointer was not aligned to 16 bytes at a call."
-                if access.registers and set(access.registers) <= {"rsp", "rbp"}
+                if access.registers and set(access.registers) <= {scene.arch.sp, scene.arch.fp}
                 else "",
                 reason="misaligned",
             )
@@ -183,13 +183,13 @@ def _bad_target(scene: Scene, instruction: Decoded) -> Cause | None:
             # The operand is in memory; call's other access is the push of the return address.
             reads = [access for access in instruction.accesses if access.kind == "read"]
             target = scene.word(reads[0].address) if reads else None
-            if reads and not is_canonical(reads[0].address):
+            if reads and not scene.places.is_canonical(reads[0].address):
                 return None  # reading the pointer failed, not the jump
     else:
         return None
-    if target is None or is_canonical(target):
+    if target is None or scene.places.is_canonical(target):
         return None
-    pattern = pattern_words(target)
+    pattern = pattern_words(target, scene.arch.long)
     return cause(
         "jump-to-bad-address",
         f"{words} {target:#x}, an impossible (non-canonical) address",
@@ -203,7 +203,8 @@ def _bad_target(scene: Scene, instruction: Decoded) -> Cause | None:
 
 
 def _null_pointer(scene: Scene, address: int, access: Access | None) -> Cause | None:
-    signed = address - (1 << 64) if address >> 63 else address
+    bits = 8 * scene.arch.long
+    signed = address - (1 << bits) if address >> bits - 1 else address
     null = [name for name in _bases(access) if scene.registers.get(name) == 0]
     if not 0 <= signed < NULL_PAGE and not (null and abs(signed) < _NULL_REACH):
         return None
@@ -233,7 +234,7 @@ def _bad_address(scene: Scene, info: SigInfo, address: int, access: Access | Non
     did = _did(access) if access else "access"
     place = scene.places.find(address)
     where = scene.places.where(address)
-    pattern = pattern_words(address)
+    pattern = pattern_words(address, scene.arch.long)
     details = [f"The address is {pattern}." if pattern else "", _operand_words(scene, access)]
     reason, certainty = "not-mapped", "certain"
     if info.code == SEGV_PKUERR:
@@ -280,7 +281,7 @@ def _operand_words(scene: Scene, access: Access | None) -> str:
         value = scene.registers.get(name)
         if value is None or name in ("fs", "gs"):
             continue
-        pattern = pattern_words(value)
+        pattern = pattern_words(value, scene.arch.word)
         parts.append(f"{name} is {value:#x}" + (f", {pattern}" if pattern else ""))
     return f"The address is [{access.text}]: {'; '.join(parts)}." if parts else ""
 

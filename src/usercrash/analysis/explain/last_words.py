@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from struct import Struct
+from typing import Literal
 
 from ..binary.elf_file import SHT_DYNSYM, SHT_SYMTAB, ElfFile, Section
 from ..core.modules import Module
 
 MAX_MESSAGE = 16 << 10
 _SYMBOL = b"__abort_msg"
-_SYM64 = Struct("<IBBHQQ")  # Elf64_Sym: st_name st_info st_other st_shndx st_value st_size
-assert _SYM64.size == 24
+# Elf64_Sym: st_name, st_info and st_other, st_shndx, st_value, st_size; Elf32_Sym has them in
+# another order. Those that we need, and their order.
+_SYM64, _SYM32 = ("IxxHQ8x", (0, 1, 2)), ("II6xH", (0, 2, 1))
 
 
 def abort_message(modules: Iterable[Module], read: Callable[[int, int], bytes]) -> bytes | None:
@@ -28,11 +30,13 @@ def abort_message(modules: Iterable[Module], read: Callable[[int, int], bytes]) 
         value = symbol_value(module.elf, _SYMBOL)
         if value is None:
             continue
-        pointer = read(value + module.bias, 8)
-        if len(pointer) < 8 or not any(pointer):
+        word = 8 if module.elf.wide else 4
+        order: Literal["little", "big"] = "little" if module.elf.header.little else "big"
+        pointer = read(value + module.bias, word)
+        if len(pointer) < word or not any(pointer):
             continue
-        address = int.from_bytes(pointer, "little")
-        size = int.from_bytes(read(address, 4).ljust(4, b"\0"), "little")
+        address = int.from_bytes(pointer, order)
+        size = int.from_bytes(read(address, 4).ljust(4, b"\0"), order)
         text = read(address + 4, min(size, MAX_MESSAGE)).partition(b"\0")[0]
         if text:
             return text
@@ -44,8 +48,6 @@ def symbol_value(elf: ElfFile, name: bytes) -> int | None:
 
     Without a section table (which a stripped file may lack) nothing is found.
     """
-    if not elf.wide or not elf.header.little:
-        return None
     for kind in (SHT_DYNSYM, SHT_SYMTAB):
         for table in elf.sections:
             if table.type == kind and table.link < len(elf.sections):
@@ -61,7 +63,9 @@ def _in_table(elf: ElfFile, table: Section, strings: Section, name: bytes) -> in
     if at < 0:
         return None
     rows = elf.view[table.offset : table.offset + min(table.size, 256 << 20)]
-    for st_name, _, _, index, value, _ in _SYM64.iter_unpack(rows[: len(rows) // 24 * 24]):
-        if st_name == at + 1 and index:
-            return int(value)
+    fields, (st_name, index, value) = _SYM64 if elf.wide else _SYM32
+    layout = Struct(elf.header.order + fields)
+    for row in layout.iter_unpack(rows[: len(rows) // layout.size * layout.size]):
+        if row[st_name] == at + 1 and row[index]:
+            return int(row[value])
     return None

@@ -9,7 +9,7 @@ from ...elf.arch import Arch
 from ...report import Cause, Fold, Frame
 from ..core.places import Places
 from ..facts.signals import SigInfo
-from ..instructions.disassembly import Decoded
+from ..instructions.disassembly import X86, Decoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +54,18 @@ class Scene:
         return self.registers.get(self.arch.pc, 0)
 
     @property
+    def x86(self) -> bool:
+        """Whether its code is x86, of 64 or of 32 bits."""
+        return self.arch.name in X86
+
+    @property
     def sp(self) -> int:
         return self.registers.get(self.arch.sp, 0)
 
     def word(self, address: int) -> int | None:
         """The word in memory at the address, None where it is not known."""
         data = self.memory(address, self.arch.word)
-        return int.from_bytes(data, "little") if len(data) == self.arch.word else None
+        return int.from_bytes(data, self.arch.byte_order) if len(data) == self.arch.word else None
 
 
 def frame_words(frame: Frame) -> str:

@@ -1,6 +1,6 @@
 """siginfo_t, decoded: which signal, why the kernel sent it, where, and who asked for it.
 
-Layout: <asm-generic/siginfo.h> for 64-bit and 32-bit processes (x86 does not swap code and errno).
+Layout: <asm-generic/siginfo.h> for 64-bit and 32-bit processes; MIPS has si_code before si_errno.
 Names: the same header and arch/x86/include/uapi/asm/signal.h.
 """
 
@@ -11,11 +11,6 @@ from struct import Struct
 
 from ... import report
 from .syscalls import syscall_name
-
-_HEAD = Struct("<iii")  # si_signo, si_errno, si_code
-_KILL = Struct("<iI")  # _kill: si_pid, si_uid
-_SYSCALL = Struct("<iI")  # _sigsys after the address: si_syscall, si_arch
-assert (_HEAD.size, _KILL.size, _SYSCALL.size) == (12, 8, 8)
 
 SIGQUIT, SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV = 3, 4, 5, 6, 7, 8, 11
 SIGXCPU, SIGXFSZ, SIGSYS = 24, 25, 31
@@ -158,25 +153,31 @@ class SigInfo:
         return self.code is not None and self.code > 0
 
 
-def decode_siginfo(data: bytes, word: int = 8) -> SigInfo | None:
+def decode_siginfo(
+    data: bytes, word: int = 8, order: str = "<", code_first: bool = False
+) -> SigInfo | None:
     """The siginfo of an NT_SIGINFO descriptor or a signal frame; None if it is cut short
-    or names no signal. `word` is the size of a pointer in bytes."""
+    or names no signal. `word` is the size of a pointer in bytes, `order` that of bytes ("<",
+    ">"); with `code_first` si_code stands before si_errno."""
     fields = 16 if word == 8 else 12
     if len(data) < fields + 24:
         return None
-    number, errno, code = _HEAD.unpack_from(data)
+    number, errno, code = Struct(order + "iii").unpack_from(data)
+    if code_first:
+        errno, code = code, errno
     if not 1 <= number <= 64:
         return None
+    pointer = Struct(order + ("Q" if word == 8 else "I"))
     address = sender = system_call = key = None
     if code in _WITH_SENDER:
-        sender = _KILL.unpack_from(data, fields)
+        sender = Struct(order + "iI").unpack_from(data, fields)  # si_pid, si_uid
     elif code > 0 and number == SIGSYS:
-        address = int.from_bytes(data[fields : fields + word], "little")
-        system_call = _SYSCALL.unpack_from(data, fields + word)[0]
+        address = pointer.unpack_from(data, fields)[0]
+        system_call = Struct(order + "i").unpack_from(data, fields + word)[0]
     elif code > 0 and code != SI_KERNEL and number in _WITH_ADDRESS:
-        address = int.from_bytes(data[fields : fields + word], "little")
+        address = pointer.unpack_from(data, fields)[0]
         if number == SIGSEGV and code == SEGV_PKUERR:
-            key = int.from_bytes(data[fields + 2 * word : fields + 2 * word + 4], "little")
+            key = Struct(order + "I").unpack_from(data, fields + 2 * word)[0]
     return SigInfo(number, code, errno, address, sender, system_call, key)
 
 

@@ -14,6 +14,14 @@ from typing import Any
 from ...elf.arch import Arch
 
 MAX_INSTRUCTION = 15  # bytes, x86
+X86 = ("x86_64", "x32", "i386")  # architectures whose instructions are understood, by Arch.name
+# By Arch.name: capstone's architecture and mode. What stands here and not in X86 is only listed.
+_ENGINES = {
+    "x86_64": ("CS_ARCH_X86", "CS_MODE_64"),
+    "x32": ("CS_ARCH_X86", "CS_MODE_64"),
+    "i386": ("CS_ARCH_X86", "CS_MODE_32"),
+    "aarch64": ("CS_ARCH_ARM64", "CS_MODE_ARM"),
+}
 _WORDS = ("r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15")
 
 
@@ -54,40 +62,40 @@ def preload() -> None:
 @cache
 def _engine(name: str, detail: bool) -> Any:
     """A capstone engine for an architecture's name, None where capstone or it is missing."""
-    if name != "x86_64":
+    if name not in _ENGINES:
         return None
     try:
         import capstone
     except (ImportError, OSError):
         return None
-    engine = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+    engine = capstone.Cs(*(getattr(capstone, constant) for constant in _ENGINES[name]))
     engine.detail = detail
     return engine
 
 
 def decode(arch: Arch, data: bytes, registers: dict[str, int]) -> Decoded | None:
     """The instruction at the pc, with its memory operands by the registers' values before it
-    ran; None if the bytes are no instruction (or are too few, or there is no capstone)."""
-    engine = _engine(arch.name, True)
+    ran; None if the bytes are no instruction of x86 (or are too few, or there is no capstone)."""
+    engine = _engine(arch.name, True) if arch.name in X86 else None
     if engine is None or not data:
         return None
     pc = registers[arch.pc]
     for instruction in engine.disasm(data[:MAX_INSTRUCTION], pc, 1):
-        return _decoded(instruction, registers)
+        return _decoded(instruction, registers, arch)
     return None
 
 
-def _decoded(instruction: Any, registers: dict[str, int]) -> Decoded:
+def _decoded(instruction: Any, registers: dict[str, int], arch: Arch) -> Decoded:
     import capstone
 
-    accesses = _implicit(instruction, registers)
+    accesses = _implicit(instruction, registers, arch)
     operand, operand_text, bits = None, "", 0
     mnemonic = str(instruction.mnemonic)
     touches = not mnemonic.startswith(("lea", "nop", "prefetch", "endbr"))
     for number, op in enumerate(instruction.operands):
         access = None
         if op.type == capstone.x86.X86_OP_MEM and touches:
-            access = _memory_operand(instruction, op, registers)
+            access = _memory_operand(instruction, op, registers, arch.mask)
             if access is not None:
                 accesses.append(access)
         if number == 0:
@@ -111,20 +119,23 @@ def _decoded(instruction: Any, registers: dict[str, int]) -> Decoded:
     )
 
 
-def _implicit(instruction: Any, registers: dict[str, int]) -> list[Access]:
+def _implicit(instruction: Any, registers: dict[str, int], arch: Arch) -> list[Access]:
     """The stack word that push, call, pop, ret and leave touch."""
     mnemonic = str(instruction.mnemonic)
-    sp = registers.get("rsp", 0)
+    sp, word = arch.sp, arch.word
+    value = registers.get(sp, 0)
     if mnemonic.startswith(("push", "call", "lcall", "enter")):
-        return [Access("write", (sp - 8) % (1 << 64), 8, "rsp - 8", ("rsp",))]
+        return [Access("write", value - word & arch.mask, word, f"{sp} - {word}", (sp,))]
     if mnemonic.startswith(("pop", "ret")) and not mnemonic.startswith("popcnt"):
-        return [Access("read", sp, 8, "rsp", ("rsp",))]
+        return [Access("read", value, word, sp, (sp,))]
     if mnemonic == "leave":
-        return [Access("read", registers.get("rbp", 0), 8, "rbp", ("rbp",))]
+        return [Access("read", registers.get(arch.fp, 0), word, arch.fp, (arch.fp,))]
     return []
 
 
-def _memory_operand(instruction: Any, op: Any, registers: dict[str, int]) -> Access | None:
+def _memory_operand(
+    instruction: Any, op: Any, registers: dict[str, int], mask: int
+) -> Access | None:
     import capstone
 
     parts = []
@@ -151,7 +162,7 @@ def _memory_operand(instruction: Any, op: Any, registers: dict[str, int]) -> Acc
     text = str(instruction.op_str)
     opening, closing = text.find("["), text.find("]")
     inner = text[opening + 1 : closing] if 0 <= opening < closing else text
-    return Access(kind, address % (1 << 64), int(op.size), inner, tuple(parts))
+    return Access(kind, address & mask, int(op.size), inner, tuple(parts))
 
 
 @cache
@@ -189,6 +200,8 @@ def register_value(name: str, registers: dict[str, int]) -> int | None:
     """The value of a register or of a part of one (`eax`, `r8d`); None for others."""
     whole, shift, bits = _sub_registers().get(name, (name, 0, 64))
     value = registers.get(whole)
+    if value is None and whole.startswith("r"):
+        value = registers.get("e" + whole[1:])  # a program of 32 bits
     return None if value is None else value >> shift & (1 << bits) - 1
 
 

@@ -24,10 +24,14 @@ Prologue = tuple[int, int | None]
 class SignalFrame:
     """What the kernel puts on the stack for a handler: `codes`: what the trampoline begins with
     that ends it; `registers`: (name, its distance from the stack pointer there). Of those
-    without a distance the ones that calls keep are unchanged."""
+    without a distance the ones that calls keep are unchanged. `siginfo`: the distance of the
+    siginfo_t, or, in frames without one, `number`: that of the signal's number; −1 where that is
+    not known."""
 
     codes: tuple[bytes, ...]
     registers: tuple[tuple[str, int], ...]
+    siginfo: int = -1
+    number: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,7 @@ class CodeFacts:
 
 # Architecture (Arch.name) and the module that has its facts.
 _MODULES = {
+    "i386": "i386_code",
     "loongarch64": "loongarch_code",
     "m68k": "m68k_code",
     "mips": "mips_code",
@@ -77,6 +82,7 @@ _MODULES = {
     "s390x": "s390_code",
     "sparc": "sparc_code",
     "sparc64": "sparc_code",
+    "x32": "x86_64_code",
     "x86_64": "x86_64_code",
 }
 

@@ -1,4 +1,4 @@
-"""x86-64 code: Intel SDM volume 2, System V psABI, <asm/sigcontext.h>."""
+"""x86-64 and x32 code: Intel SDM volume 2, System V psABI; signal frames."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class _X86_64(CodeFacts):
         for length in (2, 3, 4, 6, 7):
             if len(before) >= length and before[-length] == 0xFF:
                 modrm = before[-length + 1]
-                if modrm & 0x38 == 0x10 and _ff_length(before[-length:]) == length:
+                if modrm & 0x38 == 0x10 and ff_length(before[-length:]) == length:
                     return 0
         return None
 
@@ -33,7 +33,7 @@ class _X86_64(CodeFacts):
         return None
 
 
-def _ff_length(code: bytes) -> int:
+def ff_length(code: bytes) -> int:
     """The length of an FF /2 instruction (without prefixes) by its ModRM and SIB bytes."""
     mod, rm = code[1] >> 6, code[1] & 7
     if mod == 3:
@@ -48,27 +48,37 @@ def _ff_length(code: bytes) -> int:
     return length + (0, 1, 4)[mod]
 
 
-# <asm/sigcontext.h>, <asm/ucontext.h>: struct ucontext at the stack pointer, uc_mcontext at 40
-_X86_64_SIGCONTEXT = (
+# struct sigcontext_64 (<asm/sigcontext.h>)
+_SIGCONTEXT = (
     "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rdi", "rsi", "rbp", "rbx", "rdx",
     "rax", "rcx", "rsp", "rip",
 )  # fmt: skip
 
-_FACTS = _X86_64(
-    signal_frames=(
-        SignalFrame(
-            (
-                b"\x48\xc7\xc0\x0f\x00\x00\x00\x0f\x05",  # mov rax, 15 (rt_sigreturn); syscall
-                b"\xb8\x0f\x00\x00\x00\x0f\x05",  # mov eax, 15; syscall
-            ),
-            tuple((name, 40 + 8 * at) for at, name in enumerate(_X86_64_SIGCONTEXT)),
-        ),
-    ),
-    frame_makers=tuple(
-        entry + push
-        for entry in (b"", b"\xf3\x0f\x1e\xfa")  # endbr64
-        for push in (b"\x55\x48\x89\xe5", b"\x55\x48\x8b\xec")  # push rbp; mov rbp, rsp
-    ),
-)
 
-FACTS = {"x86_64": _FACTS}
+def _facts(call: bytes, context: int) -> CodeFacts:
+    """`call`: the number of rt_sigreturn; `context`: where uc_mcontext stands, as struct ucontext
+    (<asm/ucontext.h>) begins at the stack pointer. Behind its 256 bytes: the signal mask of the
+    kernel, 8 bytes, and the siginfo_t (arch/x86/include/asm/sigframe.h)."""
+    return _X86_64(
+        signal_frames=(
+            SignalFrame(
+                (
+                    b"\x48\xc7\xc0" + call + b"\x0f\x05",  # mov rax, the number; syscall
+                    b"\xb8" + call + b"\x0f\x05",  # mov eax
+                ),
+                tuple((name, context + 8 * at) for at, name in enumerate(_SIGCONTEXT)),
+                siginfo=context + 256 + 8,
+            ),
+        ),
+        frame_makers=tuple(
+            entry + push
+            for entry in (b"", b"\xf3\x0f\x1e\xfa")  # endbr64
+            for push in (b"\x55\x48\x89\xe5", b"\x55\x48\x8b\xec")  # push rbp; mov rbp, rsp
+        ),
+    )
+
+
+FACTS = {
+    "x86_64": _facts((15).to_bytes(4, "little"), 40),
+    "x32": _facts((1 << 30 | 513).to_bytes(4, "little"), 24),
+}

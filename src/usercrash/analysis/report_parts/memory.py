@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ... import report
 from ...elf.arch import Arch
-from ..core.places import Places, is_canonical
+from ..core.places import Places
 from ..instructions.disassembly import listing
 
 BEFORE, AFTER = 32, 224  # bytes around a register's value
@@ -126,7 +126,7 @@ def stack_words(
     own = places.find(sp)
     words = []
     for at in range(0, len(data) - word + 1, word):
-        value = int.from_bytes(data[at : at + word], "little")
+        value = int.from_bytes(data[at : at + word], arch.byte_order)
         if own is not None and own.start <= value < own.end:
             notes = [f"sp {'+' if value >= sp else '-'} {abs(value - sp):#x}"]
         else:
@@ -144,7 +144,7 @@ def stack_words(
 
 
 def _pointer_words(value: int, places: Places, name_of: Callable[[int], str]) -> str:
-    if value < 4096 or not is_canonical(value):
+    if value < 4096 or not places.is_canonical(value):
         return ""
     place = places.find(value)
     if place is None:

@@ -155,6 +155,7 @@ class Arch:
 # e_machine (<linux/elf-em.h>) and the module that knows it.
 _MODULES = {
     2: "sparc",
+    3: "i386",
     4: "m68k",
     8: "mips",
     18: "sparc",

@@ -1,4 +1,8 @@
-"""x86-64: System V psABI (DWARF numbers, red zone), <sys/procfs.h>, <sys/user.h>."""
+"""x86-64: System V psABI (DWARF numbers, red zone), <sys/procfs.h>, <sys/user.h>.
+
+x32 (chapter "ILP32 Programming Model") is the same processor with addresses of 32 bits: all its
+registers have 64 bits in notes and on the stack, the kernel's other fields are those of i386.
+"""
 
 from . import Arch
 
@@ -11,22 +15,29 @@ _GREGSET = (
 _DWARF = ("rax", "rdx", "rcx", "rbx", "rsi", "rdi", "rbp", "rsp",
           "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rip")  # fmt: skip
 
-ARCH = Arch(
-    name="x86_64",
-    machine=62,
-    elf_class=2,
-    prstatus_registers=_GREGSET,
-    pc="rip",
-    sp="rsp",
-    fp="rbp",
-    dwarf_registers=dict(enumerate(_DWARF)),
-    return_column=16,
-    callee_saved=("rbx", "rbp", "r12", "r13", "r14", "r15"),
-    red_zone=128,
-    pointer_registers=(
-        "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp",
-        "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rip",
-    ),
+_POINTERS = (
+    "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp",
+    "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rip",
 )  # fmt: skip
 
-ARCHES = (ARCH,)
+
+def _arch(name: str, elf_class: int) -> Arch:
+    return Arch(
+        name=name,
+        machine=62,
+        elf_class=elf_class,
+        word=8,
+        prstatus_registers=_GREGSET,
+        pc="rip",
+        sp="rsp",
+        fp="rbp",
+        dwarf_registers=dict(enumerate(_DWARF)),
+        return_column=16,
+        callee_saved=("rbx", "rbp", "r12", "r13", "r14", "r15"),
+        red_zone=128,
+        pointer_registers=_POINTERS,
+    )
+
+
+ARCH, X32 = _arch("x86_64", 2), _arch("x32", 1)
+ARCHES = (ARCH, X32)

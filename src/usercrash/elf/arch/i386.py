@@ -1,0 +1,27 @@
+"""i386: System V psABI supplement (DWARF numbers as on Linux: 4 is esp, 5 is ebp), <sys/user.h>
+(struct user_regs_struct of 32 bits), <linux/elfcore.h>."""
+
+from . import Arch
+
+_GREGSET = (
+    "ebx", "ecx", "edx", "esi", "edi", "ebp", "eax", "ds", "es", "fs", "gs", "orig_eax", "eip",
+    "cs", "eflags", "esp", "ss",
+)  # fmt: skip
+
+_DWARF = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi", "eip")
+
+ARCH = Arch(
+    name="i386",
+    machine=3,
+    elf_class=1,
+    prstatus_registers=_GREGSET,
+    pc="eip",
+    sp="esp",
+    fp="ebp",
+    dwarf_registers=dict(enumerate(_DWARF)),
+    return_column=8,
+    callee_saved=("ebx", "ebp", "esi", "edi"),
+    pointer_registers=("eax", "ebx", "ecx", "edx", "esi", "edi", "ebp", "esp", "eip"),
+)
+
+ARCHES = (ARCH,)
