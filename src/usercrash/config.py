@@ -54,6 +54,11 @@ Entrance = Annotated[
     str, Meta(pattern=r"\A(auto|socket|pipe)\Z", description='"auto", "socket" or "pipe"')
 ]
 Files = Annotated[int, Meta(ge=1, le=100_000, description="an integer from 1 to 100000")]
+Url = Annotated[str, Meta(pattern=r"\Ahttps?://[^\s\x00-\x1f\x7f/?#@]+(/[^\s\x00-\x1f\x7f?#]*)?\Z")]
+Servers = Annotated[
+    list[Url],
+    Meta(max_length=8, description="a list of at most 8 URLs, http://… or https://…"),
+]
 User = Annotated[
     str, Meta(pattern=r"\A[A-Za-z0-9_.][A-Za-z0-9_.-]*\$?\Z", description="the name of an account")
 ]
@@ -114,6 +119,16 @@ class Analysis(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     memory_mb: Megabytes = 4096
 
 
+class Symbols(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Servers that are asked for missing debug files, in this order; how long for one crash, how
+    much for one file, and what is kept of it all."""
+
+    debuginfod: Servers = []
+    debuginfod_seconds: Seconds = 30.0
+    debuginfod_mb: Megabytes = 512
+    debuginfod_cache_mb: Megabytes = 4096
+
+
 class Capture(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How much of a process is taken, and for how long it is held at most."""
 
@@ -132,6 +147,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     server: Server = msgspec.field(default_factory=Server)
     queue: Queue = msgspec.field(default_factory=Queue)
     analysis: Analysis = msgspec.field(default_factory=Analysis)
+    symbols: Symbols = msgspec.field(default_factory=Symbols)
     capture: Capture = msgspec.field(default_factory=Capture)
 
 

@@ -13,7 +13,7 @@ import mmap
 import os
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from .analysis.core.file_search import HOST, Place, SearchPlaces
 from .analysis.sandbox import SandboxLimits, Send, run_isolated
 from .config import Config
+from .debuginfod.fetching import Missing, cache_places, decode_missing, encode_missing, fetch
 from .descriptors import write_all
 from .elf.corewriter import write_core
 from .errors import UsercrashError
@@ -32,6 +33,7 @@ from .storage.events import DUPLICATE, INCOMPLETE, LOST, PUBLISHED, EventLog
 from .storage.store import AlreadyPublishedError, Store
 
 TEXT, JSON, CORE, SCREEN, WANTED, NAMES = b"TEXT", b"JSON", b"CORE", b"SCRN", b"WANT", b"NAME"
+MISSING = b"MISS"
 _INDEX = struct.Struct("<I")
 _MAX_WANTED = 64
 _ZSTD_LEVEL = 3
@@ -72,7 +74,8 @@ class Analysed:
     """The rendered forms (b"" where absent); `failure` says why, where it is not all.
 
     `wanted` are indexes into Material.files: worth a SymCache that all may share; so are the
-    files of these `names` (with a NUL between), which had no descriptor.
+    files of these `names` (with a NUL between), which had no descriptor. `missing` are files that
+    a debuginfod server might have.
     """
 
     text: bytes = b""
@@ -81,6 +84,7 @@ class Analysed:
     screen: bytes = b""
     wanted: tuple[int, ...] = ()
     names: bytes = b""
+    missing: tuple[Missing, ...] = ()
     failure: str = ""
 
 
@@ -158,7 +162,7 @@ def _attempt(material: Material, config: Config, view: View, careful: str) -> An
     return Analysed(
         parts.get(TEXT, b""), parts.get(JSON, b""), parts.get(CORE, b""), parts.get(SCREEN, b""),
         tuple(one for one in wanted if one < len(material.files) and material.files[one] >= 0),
-        parts.get(NAMES, b""), result.failure,
+        parts.get(NAMES, b""), decode_missing(parts.get(MISSING, b"")), result.failure,
     )  # fmt: skip
 
 
@@ -215,6 +219,7 @@ def _analyse(
     wanted = [indexes[module.fd] for module in symbolizer.wanted if module.fd in indexes]
     send(WANTED, b"".join(map(_INDEX.pack, wanted)))
     send(NAMES, b"\0".join(one.path for one in symbolizer.wanted if one.fd not in indexes))
+    send(MISSING, encode_missing(symbolizer.missing))
     if view.core:
         import zstandard
 
@@ -229,18 +234,28 @@ def _screen(report: Report, view: View) -> bytes:
     return render_screen(report, part=view.screen, color=view.color, width=view.width).encode()
 
 
-def complete(config: Config, store: Store, log: EventLog, crash: Crash, *, analyse: bool) -> str:
+def complete(
+    config: Config,
+    store: Store,
+    log: EventLog,
+    crash: Crash,
+    *,
+    analyse: bool,
+    say: Callable[[str], None] = lambda line: None,
+) -> str:
     """Analyse (unless told not to), publish, close the event, clean up; gives the outcome.
 
     The outcome is a word of events.*. Without analysis, or where it fails, what the collector
-    wrote is published with a note.
+    wrote is published with a note. What was missing is fetched afterwards, from the servers that
+    are configured, and the report renewed; `say` is told of servers that fail.
     """
+    places = SearchPlaces(caches=cache_places(config))
     analysed = Analysed(failure="not analysed: an earlier attempt did not come to an end")
     if crash.core < 0:
         analysed = Analysed(failure=crash.interrupted or "there is no minicore")
     elif analyse:
         by_path = crash.by_path or -1 in crash.files or bool(crash.interrupted)
-        material = Material(crash.id, crash.core, crash.files, by_path)
+        material = Material(crash.id, crash.core, crash.files, by_path, places=places)
         analysed = analyse_isolated(material, config, View(core=True))
     text, json = analysed.text, analysed.json
     if analysed.failure or crash.interrupted:
@@ -260,10 +275,41 @@ def complete(config: Config, store: Store, log: EventLog, crash: Crash, *, analy
         log.closed(crash.id, outcome, slot, analysed.failure or crash.interrupted)
     store.remove_spool(crash.id)
     if outcome == PUBLISHED:
-        share_symcaches(analysed.wanted, crash.files, config)
+        share_symcaches(analysed.wanted, crash.files, config, places)
         if analysed.names:
-            share_by_path(analysed.names, config)
+            share_by_path(analysed.names, config, places)
+    for fd in places.descriptors():
+        os.close(fd)
+    if outcome == PUBLISHED:
+        _renew(config, store, crash, slot, analysed, say)
     return outcome
+
+
+def _renew(
+    config: Config,
+    store: Store,
+    crash: Crash,
+    slot: int,
+    first: Analysed,
+    say: Callable[[str], None],
+) -> None:
+    """Fetch what the published analysis missed, and put a better one in its place."""
+    if not first.missing or not config.symbols.debuginfod:
+        return
+    fetched = fetch(first.missing, config.symbols.debuginfod, config, wait=False)
+    for line in fetched.trouble:
+        say(line)
+    if not fetched.count:
+        return
+    places = SearchPlaces(caches=cache_places(config))
+    by_path = crash.by_path or -1 in crash.files or ("executable" in dict(first.missing))
+    material = Material(crash.id, crash.core, crash.files, by_path, places=places)
+    again = analyse_isolated(material, config, View())
+    if again.text and again.json and not again.failure:
+        store.renew(crash.id, slot, again.text, again.json)
+        share_symcaches(again.wanted, crash.files, config, places)
+    for fd in places.descriptors():
+        os.close(fd)
 
 
 def _core_of(crash: Crash, analysed: Analysed) -> bytes | None:

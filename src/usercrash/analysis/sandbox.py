@@ -41,13 +41,15 @@ Send = Callable[[bytes, bytes], None]
 
 @dataclass(frozen=True, slots=True)
 class SandboxLimits:
-    """`seconds` of wall time, `memory` of address space, `output` through the pipe (bytes);
-    `user` is the account to become when run as root (nobody where it does not exist)."""
+    """`seconds` of wall time, `memory` of address space, `output` through the pipe, `file_size`
+    of files that it was given to write to (bytes); `user` is the account to become when run as
+    root (nobody where it does not exist)."""
 
     seconds: float = 30.0
     memory: int = 4 << 30
     output: int = 96 << 20
     user: str = "usercrash"
+    file_size: int = 0
 
 
 @dataclass(slots=True)
@@ -229,7 +231,7 @@ def _confine(
     cpu = max(1, int(limits.seconds) + 1)
     resource.setrlimit(resource.RLIMIT_AS, (limits.memory, limits.memory))
     resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limits.file_size, limits.file_size))
     resource.setrlimit(resource.RLIMIT_CORE, (1, 1))  # 1: a pipe handler is not started either
     resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
     if ids is not None:

@@ -124,6 +124,9 @@ class Pool:
             job.files = []
             # Two attempts at the analysis, and what comes after.
             job.deadline = now + 2 * self._config.analysis.seconds + PUBLISH_SECONDS
+            if self._config.symbols.debuginfod:  # fetching, and two attempts again
+                symbols = self._config.symbols
+                job.deadline += symbols.debuginfod_seconds + 2 * self._config.analysis.seconds
             self._running[job.pid] = job
 
     def _in_burst(self, now: float) -> bool:
@@ -147,7 +150,9 @@ class Pool:
             close_all_but({*crash.files, *self._store.descriptors()})
             _make_way()
             self._open_collected(job)
-            outcome = complete(self._config, self._store, self._log, crash, analyse=job.analyse)
+            outcome = complete(
+                self._config, self._store, self._log, crash, analyse=job.analyse, say=self._say
+            )
             reap_children()
             code = _EXIT[outcome]
         except BaseException as error:  # the parent repeats it, or counts it as lost

@@ -138,6 +138,32 @@ class Store(Reports):
             for name in (part, *companions):
                 self._unlink(name)  # there only if it was not published
 
+    def renew(self, crash_id: str, number: int, text: bytes, json: bytes) -> bool:
+        """Put better text and JSON in the place of those of a report that was published in this
+        slot; False if the slot has another report by now, or where there is no room for them."""
+        token = os.urandom(4).hex()
+        part, json_part = f"{crash_id}.{token}.part", f"{crash_id}.json.{token}.part"
+        body = text + (b"" if text.endswith(b"\n") else b"\n")
+        try:
+            self._write_new(json_part, json)
+            self._write_new(part, body + f"report-id: {crash_id}\n".encode())
+            with self.lock():
+                name = slot_name(number)
+                if self._id_in(name) != crash_id:
+                    return False
+                status = os.stat(name, dir_fd=self.dir, follow_symlinks=False)
+                times = (status.st_atime_ns, status.st_mtime_ns)  # it is not a newer report
+                os.utime(part, ns=times, dir_fd=self.data, follow_symlinks=False)
+                os.rename(json_part, f"{crash_id}.json", src_dir_fd=self.data, dst_dir_fd=self.data)
+                os.rename(part, name, src_dir_fd=self.data, dst_dir_fd=self.dir)
+                self._sync(self.dir)
+            return True
+        except (OSError, UsercrashError):
+            return False  # the one that was published is right, too
+        finally:
+            self._unlink(part)
+            self._unlink(json_part)
+
     def _commit(self, key: bytes, part: str, companions: dict[str, str]) -> int:
         with self.lock():
             self._claim(key, part)
