@@ -24,6 +24,13 @@ need groff groff-base
 need musl-gcc musl-tools
 need systemd-analyze systemd
 need rpmbuild rpm
+need qemu-aarch64 qemu-user
+need gdb-multiarch gdb-multiarch
+# machine of the compiler, architecture of its C library
+for pair in aarch64-linux-gnu:arm64 arm-linux-gnueabihf:armhf riscv64-linux-gnu:riscv64; do
+    need "${pair%:*}-gcc" "gcc-${pair%:*}"
+    [ -e "/usr/${pair%:*}/include/stdio.h" ] || missing="$missing libc6-dev-${pair#*:}-cross"
+done
 [ -e /usr/include/stdio.h ] || missing="$missing libc6-dev"
 [ -d /usr/lib/postgresql ] || missing="$missing postgresql"
 [ -d /usr/lib/debug/.build-id ] || missing="$missing libc6-dbg"

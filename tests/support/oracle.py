@@ -47,8 +47,10 @@ def _run(command: list[str]) -> str:
     )
 
 
-def gdb_frames(core: Path, exe: Path, limit: int = MANY) -> Stacks:
+def gdb_frames(core: Path, exe: Path, limit: int = MANY, sysroot: Path | None = None) -> Stacks:
     """gdb's frames by thread id (of the process's own pid namespace), at most `limit` each.
+
+    With a `sysroot` the core is of another machine.
 
     Left out are threads of which the core has no registers: libthread_db reads the thread
     list in the memory of a vfork child, and that is its parent's. RuntimeError with gdb's output if
@@ -57,8 +59,10 @@ def gdb_frames(core: Path, exe: Path, limit: int = MANY) -> Stacks:
     script = Path(__file__).with_name("in_gdb.py")
     output = _run(
         [
-            need("gdb", "gdb"), "-batch", "-nx", "-q",
+            need("gdb-multiarch", "gdb-multiarch") if sysroot else need("gdb", "gdb"),
+            "-batch", "-nx", "-q",
             "-iex", "set debuginfod enabled off", "-iex", "set auto-load off",
+            *(["-iex", f"set sysroot {sysroot}"] if sysroot else []),
             "-ex", f"set $limit = {limit}", "-ex", "set backtrace limit unlimited",
             "-ex", "set backtrace past-main on",
             "-ex", f"source {script}", str(exe), str(core),

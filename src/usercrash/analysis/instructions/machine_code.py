@@ -67,6 +67,10 @@ class CodeFacts:
 # Architecture (Arch.name) and the module that has its facts.
 _MODULES = {
     "i386": "i386_code",
+    "aarch64": "aarch64_code",
+    "aarch64_be": "aarch64_code",
+    "arm": "arm_code",
+    "armeb": "arm_code",
     "loongarch64": "loongarch_code",
     "m68k": "m68k_code",
     "mips": "mips_code",
@@ -78,6 +82,8 @@ _MODULES = {
     "ppc": "power_code",
     "ppc64": "power_code",
     "ppc64le": "power_code",
+    "riscv32": "riscv_code",
+    "riscv64": "riscv_code",
     "s390": "s390_code",
     "s390x": "s390_code",
     "sparc": "sparc_code",

@@ -162,8 +162,11 @@ _MODULES = {
     20: "power",
     21: "power",
     22: "s390",
+    40: "arm",
     43: "sparc",
     62: "x86_64",
+    183: "aarch64",
+    243: "riscv",
     258: "loongarch",
 }
 
