@@ -336,7 +336,8 @@ class _Assembly:
 
     def _maps(self) -> list[report.Map]:
         fault = self.info.address if self.info else None
-        return lists.maps(self.image.mappings, fault, self.texts, self.notes)
+        points = [*self.crashing.registers.values(), *(one.sp for one in self.places.threads)]
+        return lists.maps(self.image.mappings, fault, self.texts, self.notes, points)
 
     def _open_files(self) -> list[report.OpenFile]:
         return open_files(self.facts, self.texts, self.notes)

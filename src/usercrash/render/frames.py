@@ -193,12 +193,18 @@ def _rows(thread: Thread) -> list[Frame | str | None]:
             gap = frame.index - previous - 1
             last = _fold_of(folds, previous)
             end = last.start + last.length * last.times if last else previous + 1
+            if gap and last and previous < last.start + last.length:
+                rows.append(_fold_words(last))
             if gap and frame.index > end:
                 rows.append(f"    ... {frame.index - end:,} frames left out (#{end} to "
                             f"#{frame.index - 1})")  # fmt: skip
             rows.append(frame)
         previous = frame.index
-    rest = thread.frames_total - previous - 1
+    last = _fold_of(folds, previous)
+    end = last.start + last.length * last.times if last else previous + 1
+    if last and previous < last.start + last.length and thread.frames_total > previous + 1:
+        rows.append(_fold_words(last))
+    rest = thread.frames_total - end
     if rest > 0:
         rows.append(f"    ... {rest:,} further frames, left out")
     return rows

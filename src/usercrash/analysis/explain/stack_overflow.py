@@ -11,6 +11,8 @@ from .scene import Scene, cause
 _BOTTOM = 256  # a stack pointer this near to its stack's lowest byte has no room for a call
 _BELOW = 64 << 10  # how far below the stack pointer an overflow touches (red zone, large pushes)
 _FRAME = 64 << 20  # the largest local variables that we believe in
+_ABOVE_CYCLE = 32  # frames of what a recursion called last
+_NAMED = 5  # functions of a cycle that are called by their names
 _GAP = 1 << 20  # the kernel's guard gap below the main stack, as it is by default
 
 
@@ -22,7 +24,7 @@ def stack_overflow(scene: Scene, address: int) -> Cause | None:
     """
     place = scene.places.find(address)
     if place is not None and not _is_guard(place):
-        return None
+        return _out_of_its_memory(scene, address, place)
     stack = _stack_above(scene, address, place)
     if stack is None or not _out_of_room(scene.sp, address, stack):
         return None
@@ -33,7 +35,8 @@ def stack_overflow(scene: Scene, address: int) -> Cause | None:
     below = f"{count_bytes(stack.start - address)} below the stack"
     certain = own or bool(recursion)
     if not own:
-        whose = "a stack"
+        # (the kernel joins it with what was mapped beside it in the same way)
+        whose, size = "a stack", f"at most {size}"
     return cause(
         "stack-overflow",
         f"stack overflow: {whose} of {size} is used up" + (f", {recursion}" if recursion else ""),
@@ -42,6 +45,27 @@ def stack_overflow(scene: Scene, address: int) -> Cause | None:
         _limit_words(scene, stack),
         reason="recursion" if recursion else "no-room",
         certainty="certain" if certain else "likely",
+    )
+
+
+def _out_of_its_memory(scene: Scene, address: int, place: Mapping) -> Cause | None:
+    """A stack that the program made itself has no guard: a recursion on it writes on over what
+    lies below, until that cannot be written."""
+    if place.writable or not 0 <= address - scene.sp + _BELOW < 2 * _BELOW:
+        return None
+    stack = scene.places.above(address)
+    if stack is None or stack.start != place.end or not stack.writable:
+        return None
+    recursion = _recursion(scene, innermost=True)
+    if not recursion or scene.sp > stack.start + _BOTTOM or _is_own(scene, stack):
+        return None
+    return cause(
+        "stack-overflow",
+        f"stack overflow: a stack without a guard below it was left, {recursion}",
+        f"It touched {address:#x}, {scene.places.where(address)}; what lies between that and the "
+        "stack has been overwritten.",
+        reason="recursion",
+        certainty="likely",
     )
 
 
@@ -78,23 +102,25 @@ def _is_own(scene: Scene, stack: Mapping) -> bool:
     return stack.start <= scene.tcb < stack.end
 
 
-def _recursion(scene: Scene) -> str:
-    """`by 34,921 calls of f` or `by f and g calling each other 12 times`."""
+def _recursion(scene: Scene, innermost: bool = False) -> str:
+    """`by 34,921 calls of f` or `by 12 rounds of f, g`."""
     folds = [fold for fold in scene.folds if fold.times >= 10]
+    if innermost:
+        folds = [fold for fold in folds if fold.start <= _ABOVE_CYCLE]
     if not folds:
         return ""
     fold = max(folds, key=lambda one: one.times * one.length)
-    names = []
-    for frame in scene.frames:
-        if fold.start <= frame.index < fold.start + fold.length and not frame.inline:
-            name = (frame.function or frame.pc).partition("(")[0]
-            if name not in names:
-                names.append(name)
+    functions = [
+        (frame.function or frame.pc).partition("(")[0]
+        for frame in scene.frames
+        if fold.start <= frame.index < fold.start + fold.length and not frame.inline
+    ]
+    names = list(dict.fromkeys(functions))
     if len(names) == 1:
-        return f"by {fold.times:,} calls of {names[0]}"
-    if 2 <= len(names) <= 3:
+        return f"by {fold.times * len(functions):,} calls of {names[0]}"
+    if 2 <= len(names) <= _NAMED:
         return f"by {fold.times:,} rounds of {', '.join(names)}"
-    return f"by a recursion {fold.times:,} deep"
+    return f"by {fold.times:,} rounds of {max(len(names), fold.length)} functions"
 
 
 def _limit_words(scene: Scene, stack: Mapping) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as Mapping_
-from collections.abc import Sequence
 
 from ... import report
 from ...elf.arch import Arch
@@ -23,6 +24,7 @@ MAX_MAPS_COST = 4 << 20
 MAX_LOG_LINES = 50
 MAX_LOG_TEXT = 1000
 _MAPS_AROUND_FAULT = 200  # mappings kept on each side of the fault address
+_MAPS_AROUND_POINT = 8
 _MAPS_AT_END = 500
 
 
@@ -87,26 +89,26 @@ def log_lines(facts: Mapping_[bytes, bytes], texts: Texts) -> list[report.LogLin
 
 
 def maps(
-    mappings: Sequence[Mapping], fault: int | None, texts: Texts, notes: NoteLog
+    mappings: Sequence[Mapping],
+    fault: int | None,
+    texts: Texts,
+    notes: NoteLog,
+    points: Sequence[int] = (),
 ) -> list[report.Map]:
-    """The memory map. Of a very long one the first, the last and those around the fault."""
+    """The memory map, in address order. Of a very long one what says most: around the fault and
+    `points` (addresses that matter: the registers' values), then files with code and what
+    the kernel has a name for, then the end and the beginning."""
     marked = fault_marks([m.start for m in mappings], [m.end for m in mappings], fault)
-    numbers = _kept(mappings, fault)
     result: list[report.Map] = []
-    budget = MAX_MAPS_COST
-    for number in numbers:
+    for number in _kept(mappings, fault, points):
         mapping = mappings[number]
-        path = texts.text(mapping.path, f"/maps/{len(result)}/path")
-        budget -= json_cost(path) + 250
-        if budget < 0:
-            break
         result.append(
             report.Map(
                 start=f"{mapping.start:#x}",
                 end=f"{mapping.end:#x}",
                 permissions=_plain(mapping.perms, 8),
                 offset=f"{mapping.offset:#x}",
-                path=path,
+                path=texts.text(mapping.path, f"/maps/{len(result)}/path"),
                 device=_plain(mapping.device, 16),
                 inode=mapping.inode if 0 <= mapping.inode < 1 << 63 else 0,
                 deleted=mapping.deleted,
@@ -119,16 +121,38 @@ def maps(
     return result
 
 
-def _kept(mappings: Sequence[Mapping], fault: int | None) -> Sequence[int]:
-    count = len(mappings)
-    if count <= MAX_MAPS:
-        return range(count)
-    kept = set(range(count - _MAPS_AT_END, count))
-    if fault is not None:
-        near = sum(1 for mapping in mappings if mapping.start <= fault)
-        kept.update(range(max(0, near - _MAPS_AROUND_FAULT), min(count, near + _MAPS_AROUND_FAULT)))
-    kept.update(range(MAX_MAPS - len(kept)))
+def _kept(mappings: Sequence[Mapping], fault: int | None, points: Sequence[int]) -> list[int]:
+    """The indexes of the mappings that there is room for."""
+    kept: set[int] = set()
+    budget = MAX_MAPS_COST
+    for number in _by_worth(mappings, fault, points):
+        if number in kept:
+            continue
+        path = mappings[number].path.decode("utf-8", "backslashreplace")
+        budget -= json_cost(path) + 250
+        if len(kept) >= MAX_MAPS or budget < 0:
+            break
+        kept.add(number)
     return sorted(kept)
+
+
+def _by_worth(
+    mappings: Sequence[Mapping], fault: int | None, points: Sequence[int]
+) -> Iterator[int]:
+    """All indexes, some of them more than once; the most telling first."""
+    count = len(mappings)
+    starts = [mapping.start for mapping in mappings]
+    around = [(fault, _MAPS_AROUND_FAULT)] if fault is not None else []
+    around += [(point, _MAPS_AROUND_POINT) for point in points]
+    for address, reach in around:
+        near = bisect_right(starts, address)
+        yield from range(max(0, near - reach), min(count, near + reach))
+    for number, mapping in enumerate(mappings):
+        if mapping.executable or mapping.path.startswith(b"["):
+            # with those of the same file beside it: a module's data and its read-only parts
+            yield from range(max(0, number - 2), min(count, number + 4))
+    yield from range(max(0, count - _MAPS_AT_END), count)
+    yield from range(count)
 
 
 def _plain(data: bytes, limit: int) -> str:

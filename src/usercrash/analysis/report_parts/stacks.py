@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ... import report
@@ -14,6 +14,7 @@ from ..unwinding.unwind import RawFrame, Stack
 MAX_PERIOD = 64  # frames in one cycle of a recursion
 _MIN_TIMES = 3
 _MIN_FOLDED = 6  # frames that a fold must cover to be worth a line
+_CYCLE_FRAMES = 64  # of a cycle that goes on longer, so many are shown
 _FRAME_COST = 420  # bytes of JSON and text beside the names
 
 
@@ -72,6 +73,39 @@ def _through_the_middle(cycles: list[Cycle], pcs: Sequence[int], stack: Stack) -
     return [*cycles[:-1], Cycle(last.start, last.length, times)]
 
 
+def _kept(stack: Stack, cycles: list[Cycle], first: int, last: int) -> list[tuple[int, RawFrame]]:
+    """The frames to show, with their numbers: the innermost and the outermost ones, without the
+    further rounds of long cycles."""
+    spans = [
+        (max(start, low), min(end, high))
+        for start, end in _without_rounds(cycles, stack.total)
+        # between these two the frames were only counted
+        for low, high in ((0, len(stack.frames)), (stack.total - len(stack.tail), stack.total))
+        if max(start, low) < min(end, high)
+    ]
+    chosen: set[int] = set()
+    for start, end in spans:
+        chosen.update(range(start, min(end, start + first - len(chosen))))
+    outer: set[int] = set()
+    for start, end in reversed(spans):
+        outer.update(range(max(start, end - last + len(outer)), end))
+    behind = stack.total - len(stack.tail)
+    return [
+        (at, stack.frames[at] if at < len(stack.frames) else stack.tail[at - behind])
+        for at in sorted(chosen | outer)
+    ]
+
+
+def _without_rounds(cycles: list[Cycle], total: int) -> Iterator[tuple[int, int]]:
+    """The stretches of a stack between the further rounds of its cycles."""
+    at = 0
+    for cycle in cycles:
+        rounds = max(1, min(cycle.times, _CYCLE_FRAMES // cycle.length))
+        yield at, cycle.start + cycle.length * rounds
+        at = cycle.start + cycle.length * cycle.times
+    yield at, total
+
+
 @dataclass(slots=True)
 class Named:
     """A stack for the report. `indexes` are the report indexes of the kept raw frames
@@ -100,20 +134,18 @@ class StackNamer:
         self.cut = 0  # frames that the budget left out
 
     def name(self, stack: Stack, first: int, last: int) -> Named:
-        """The innermost `first` and the outermost `last` frames of the stack."""
+        """The innermost `first` and the outermost `last` frames of the stack. Of a long cycle
+        only the beginning counts: what called the recursion tells more than its hundredth round."""
         pcs = [frame.pc for frame in stack.frames]
-        kept = list(enumerate(stack.frames[:first]))
-        outer = stack.tail if stack.tail else stack.frames
-        outer_at = stack.total - len(outer)
-        rest = [(outer_at + at, frame) for at, frame in enumerate(outer)][-last:] if last else []
-        kept += [(at, frame) for at, frame in rest if at >= len(kept)]
+        cycles = _through_the_middle(find_cycles(pcs), pcs, stack)
+        kept = _kept(stack, cycles, first, last)
         named = {at: self.locate(frame) for at, frame in kept}
         places = _Indexes(stack, pcs, {f.pc: len(named[at][1]) for at, f in kept})
         result = Named([], places.total, [], [], [])
         for at, frame in kept:
             if not self._add(result, frame, *named[at], places.of(at)):
                 self.cut += 1
-        for cycle in _through_the_middle(find_cycles(pcs), pcs, stack):
+        for cycle in cycles:
             begin = places.of(cycle.start)
             length = places.of(cycle.start + cycle.length) - begin
             result.folds.append(report.Fold(start=begin, length=length, times=cycle.times))
