@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 
 from .analysis.core.file_search import HOST, Place, SearchPlaces
 from .analysis.sandbox import SandboxLimits, Send, run_isolated
@@ -190,6 +191,7 @@ def _analyse(
     from .analysis.core.image import CoreImage
     from .analysis.core.module_files import DescriptorFiles, FileProvider, FileProviders, PathFiles
     from .analysis.core.modules import load_modules
+    from .analysis.symbols.debug_files import separate_elf
     from .analysis.symbols.symbolizer import Symbolizer
     from .render.text import render_text
     from .report import to_json
@@ -203,7 +205,10 @@ def _analyse(
     if material.by_path:
         providers.append(PathFiles(image.notes, places=material.places))
     provider = FileProviders(providers)
-    modules = load_modules(image, provider, exe_override=material.exe, force_exe=material.force_exe)
+    modules = load_modules(
+        image, provider, material.exe, force_exe=material.force_exe,
+        debug_file=partial(separate_elf, places=material.places),
+    )  # fmt: skip
     if careful:
         image.notes.add("analysis", "names and lines", f"the first attempt failed: {careful}")
     symbolizer = Symbolizer(

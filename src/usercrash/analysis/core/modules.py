@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
-from ...elf.headers import PF_W, PF_X, PT_LOAD, PT_NOTE
+from ...elf.headers import PF_W, PF_X, PT_LOAD, PT_NOTE, ProgramHeader
 from ...errors import FormatError
 from ...model.maps import Mapping
 from ..binary.elf_file import MAX_NOTE_BYTES, ElfFile, build_id_of_notes
@@ -44,6 +45,8 @@ __all__ = [
 MAX_MODULES = 20_000
 _HEADERS = 4096  # bytes at a module's start where its ELF and program headers stand
 _PAGE = 4096
+_PAGES = (4096, 16384, 65536)  # what segments may have been rounded to
+_LARGEST = _PAGES[-1]
 _STAGE = "modules"
 
 
@@ -81,6 +84,9 @@ class Module:
     def headers(self) -> ElfFile | None:
         """What its program headers can be read from: the file, else the captured memory."""
         return self.elf or self.memory_elf
+
+
+DebugFinder = Callable[[Module], ElfFile | None]
 
 
 class ModuleTable:
@@ -122,7 +128,7 @@ def _code_ranges(modules: list[Module], mappings: list[Mapping]) -> list[tuple[i
     for module in modules if unknown else ():
         for segment in module.headers.loads if module.headers else ():
             if segment.flags & PF_X:
-                start = (segment.vaddr & -_PAGE) + module.bias
+                start = segment.vaddr + module.bias & -_PAGE
                 ranges.append((start, segment.vaddr + segment.memsz + module.bias))
     ranges.sort()
     merged: list[tuple[int, int]] = []
@@ -140,13 +146,15 @@ def load_modules(
     exe_override: str | bytes | Place | None = None,
     *,
     force_exe: bool = False,
+    debug_file: DebugFinder | None = None,
 ) -> ModuleTable:
     """The modules of a core, each with its file where `provider` has the right one.
 
     A file whose build-id (or, without one, whose program headers) differ from what the
     memory shows is refused, with a note in `image.notes`. `exe_override` is a file to take for
     the executable; it is refused in the same way, unless `force_exe` has the executable's file
-    taken whatever it is.
+    taken whatever it is. `debug_file` finds the separate debug file of a module; it is asked where
+    the module itself has no call frame information.
     """
     modules = []
     override: Place | None = None
@@ -155,9 +163,10 @@ def load_modules(
     elif exe_override is not None:
         override = Place(os.fsencode(exe_override))
     entry = image.auxv.get(AT_ENTRY)
-    for run in _runs(image.mappings):
+    for run in _runs(image, image.mappings):
         module = _module(image, run, provider, entry, override, force_exe)
         if module is not None:
+            module.frames = _call_frames(image, module, debug_file)
             modules.append(module)
         if len(modules) >= MAX_MODULES:
             image.notes.add(_STAGE, "further modules", f"more than {MAX_MODULES}")
@@ -168,11 +177,12 @@ def load_modules(
     return ModuleTable(modules, image.mappings)
 
 
-def _runs(mappings: Iterable[Mapping]) -> Iterator[list[Mapping]]:
+def _runs(image: CoreImage, mappings: Iterable[Mapping]) -> Iterator[list[Mapping]]:
     """Mappings of one file that follow each other in address order, as one load made them.
 
     Anonymous memory between (a gap between segments, the zero-filled rest) does not end
-    a run; another file does, and so does the same file's beginning.
+    a run; another file does, and so does the same file's beginning, unless the headers say
+    that several segments begin there (small files: the first page holds all of them).
     """
     run: list[Mapping] = []
     for mapping in mappings:
@@ -186,12 +196,33 @@ def _runs(mappings: Iterable[Mapping]) -> Iterator[list[Mapping]]:
             same = (last.path, last.device, last.inode) == (
                 mapping.path, mapping.device, mapping.inode,
             )  # fmt: skip
-            if not same or mapping.offset < last.offset or mapping.offset == 0:
+            again = mapping.offset < last.offset or mapping.offset == 0
+            if not same or (again and not _belongs(image, run, mapping)):
                 yield run
                 run = []
         run.append(mapping)
     if run:
         yield run
+
+
+def _belongs(image: CoreImage, run: list[Mapping], mapping: Mapping) -> bool:
+    """Whether a mapping shows a segment of the file that begins with the run, by the headers that
+    memory has of it."""
+    first = run[0]
+    if first.offset:
+        return False
+    try:
+        elf = ElfFile(image.read(first.start, _HEADERS))
+    except FormatError:
+        return False
+    loads = elf.loads
+    bias = first.start - (loads[0].vaddr - loads[0].offset) if loads else 0
+    return any(
+        mapping.start - mapping.offset == segment.vaddr - segment.offset + bias
+        and mapping.offset < segment.offset + segment.filesz
+        and mapping.end <= -(-(segment.vaddr + segment.memsz + bias) // _LARGEST) * _LARGEST
+        for segment in loads[1:]
+    )
 
 
 def _module(
@@ -229,15 +260,19 @@ def _module(
         module.how = "memory"
     if not code and not _laid_out(module):
         return None
-    module.frames = _call_frames(image, module)
     return module
 
 
-def _call_frames(image: CoreImage, module: Module) -> CallFrames:
+def _call_frames(
+    image: CoreImage, module: Module, debug_file: DebugFinder | None = None
+) -> CallFrames:
     name = module.path.decode("utf-8", "backslashreplace")
+    find = None
+    if debug_file is not None and module.elf is not None:
+        find = partial(debug_file, module)
     return CallFrames(
         module.elf, module.memory_elf, module.bias, image.read,
-        lambda text: image.notes.add("unwind", name, text),
+        lambda text: image.notes.add("unwind", name, text), find,
     )  # fmt: skip
 
 
@@ -248,9 +283,12 @@ def _laid_out(module: Module) -> bool:
     if headers is None or not headers.loads:
         return False
     begins = {(row.start, row.offset) for row in module.mappings}
-    return all(
-        ((segment.vaddr & -_PAGE) + module.bias, segment.offset & -_PAGE) in begins
-        for segment in headers.loads
+    return any(
+        all(
+            (segment.vaddr + module.bias & -page, segment.offset & -page) in begins
+            for segment in headers.loads
+        )
+        for page in _PAGES
     )
 
 
@@ -302,18 +340,28 @@ def _bias(run: list[Mapping], elf: ElfFile | None) -> int:
 
     Mappings with code are asked first: data may be mapped at odd offsets.
     """
-    if elf is not None:
-        for mapping in sorted(run, key=lambda row: not row.executable):
-            for segment in elf.loads:
-                offset, vaddr = segment.offset & -_PAGE, segment.vaddr & -_PAGE
-                end = segment.offset + segment.filesz
-                fits = bool(segment.flags & PF_X) == mapping.executable
-                if fits and offset <= mapping.offset < end:
-                    return mapping.start - (vaddr + mapping.offset - offset)
-        for segment in elf.loads[:1]:
-            if run[0].offset == segment.offset & -_PAGE:
-                return run[0].start - (segment.vaddr & -_PAGE)
+    for mapping in sorted(run, key=lambda row: not row.executable):
+        segment = _shown(mapping, elf.loads) if elf is not None else None
+        if segment is not None:
+            return mapping.start - mapping.offset + segment.offset - segment.vaddr
+    for segment in elf.loads[:1] if elf is not None else ():
+        if run[0].offset in {segment.offset & -page for page in _PAGES}:
+            return run[0].start - run[0].offset + segment.offset - segment.vaddr
     return run[0].start - run[0].offset
+
+
+def _shown(mapping: Mapping, loads: list[ProgramHeader]) -> ProgramHeader | None:
+    """The segment that a mapping shows: one of the same permissions that begins where it begins
+    (in pages of whatever size), else one that it is a part of."""
+    likely = [one for one in loads if bool(one.flags & PF_X) == mapping.executable]
+    for page in _PAGES:
+        for segment in likely:
+            if mapping.offset == segment.offset & -page:
+                return segment
+    for segment in likely:
+        if segment.offset <= mapping.offset < segment.offset + segment.filesz:
+            return segment
+    return None
 
 
 def _memory_build_id(image: CoreImage, module: Module) -> bytes | None:

@@ -17,6 +17,7 @@ from ...model.notes import NoteLog
 from ..binary.elf_file import ElfFile
 from ..core.file_search import HOST, SearchPlaces, Spot
 from ..core.module_files import map_file, reason
+from ..core.modules import Module
 
 _STAGE = "symbols"
 
@@ -68,6 +69,15 @@ def open_debug_file(
             return DebugFile(spot.name, status, found)
         notes.add(_STAGE, _text(spot.name), f"refused: {why}")
     return None
+
+
+def separate_elf(module: Module, places: SearchPlaces = HOST) -> ElfFile | None:
+    """The parsed debug file of a module that has a file of its own, None where there is none.
+    What is refused is noted where names are looked for."""
+    if module.elf is None:
+        return None
+    found = open_debug_file(module.elf, module.path, module.elf.build_id, NoteLog(), places)
+    return found.elf if found is not None else None
 
 
 def _open(spot: Spot, notes: NoteLog) -> tuple[mmap, os.stat_result] | None:
