@@ -22,6 +22,9 @@ need objcopy binutils
 need unshare util-linux
 need groff groff-base
 need musl-gcc musl-tools
+need ld.lld lld
+need patchelf patchelf
+need go golang-go
 need systemd-analyze systemd
 need rpmbuild rpm
 need qemu-aarch64 qemu-user

@@ -18,7 +18,6 @@ from ...elf.headers import (
     ELFCLASS64,
     NT_GNU_BUILD_ID,
     PN_XNUM,
-    PT_DYNAMIC,
     PT_GNU_EH_FRAME,
     PT_LOAD,
     PT_NOTE,
@@ -28,6 +27,7 @@ from ...elf.headers import (
     parse_program_headers,
 )
 from ...errors import FormatError
+from .dynamic_symbols import DT_STRTAB, dynamic_tags
 from .symbol_table import SymbolTable
 
 MAX_SECTIONS = 200_000
@@ -39,8 +39,7 @@ SHT_SYMTAB, SHT_NOTE, SHT_NOBITS, SHT_DYNSYM = 2, 7, 8, 11
 SHF_COMPRESSED = 0x800
 ELFCOMPRESS_ZLIB, ELFCOMPRESS_ZSTD = 1, 2
 _MAX_WINDOW = 128 << 20  # what one zstd frame may want to look back
-DT_NULL, DT_STRTAB, DT_SONAME, DT_STRSZ = 0, 5, 14, 10
-_MAX_DYNAMIC = 4096
+DT_SONAME = 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,17 +182,7 @@ class ElfFile:
     @cached_property
     def soname(self) -> bytes:
         """DT_SONAME, b"" where there is none."""
-        segment = self.segment(PT_DYNAMIC)
-        if segment is None:
-            return b""
-        layout = struct.Struct(self.order + ("qQ" if self.wide else "iI"))
-        size = min(segment.filesz // layout.size, _MAX_DYNAMIC) * layout.size
-        table = self.view[segment.offset : segment.offset + size]
-        wanted: dict[int, int] = {}
-        for tag, value in layout.iter_unpack(table[: len(table) // layout.size * layout.size]):
-            if tag == DT_NULL:
-                break
-            wanted.setdefault(tag, value)
+        wanted = dynamic_tags(self, self.read_at)
         start = self.offset_of(wanted.get(DT_STRTAB, 0))
         if DT_SONAME not in wanted or start is None:
             return b""
@@ -211,6 +200,14 @@ class ElfFile:
             if segment.vaddr <= vaddr < segment.vaddr + segment.filesz:
                 return vaddr - segment.vaddr + segment.offset
         return None
+
+    def read_at(self, vaddr: int, size: int) -> bytes:
+        """At most `size` bytes of the file at a link-time address, from one segment."""
+        for segment in self.loads:
+            if segment.vaddr <= vaddr < segment.vaddr + segment.filesz:
+                start = vaddr - segment.vaddr + segment.offset
+                return bytes(self.view[start : min(start + size, segment.offset + segment.filesz)])
+        return b""
 
     def segment_at(self, vaddr: int) -> ProgramHeader | None:
         """The PT_LOAD that holds a link-time address (also its zero-filled rest)."""

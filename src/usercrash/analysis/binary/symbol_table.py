@@ -13,9 +13,10 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from ...errors import FormatError
+from .dynamic_symbols import Read, dynamic_symbols
 
 if TYPE_CHECKING:
-    from .elf_file import ElfFile, Section
+    from .elf_file import ElfFile
 
 MAX_SYMBOLS = 1_500_000
 # Bytes that a symbol without a size (assembler) is believed to cover, up to the next one: where all
@@ -77,7 +78,10 @@ class SymbolTable:
 
     @classmethod
     def of(cls, elf: ElfFile) -> SymbolTable:
-        """The functions of a file: `.symtab`, else `.dynsym` with `.gnu_debugdata`."""
+        """The functions of a file: `.symtab`, else `.dynsym` with `.gnu_debugdata`; without section
+        headers, the dynamic symbols."""
+        if not elf.sections:
+            return cls.of_dynamic(elf, elf.read_at)
         tables = [(elf, elf.section(b".symtab"))]
         if tables[0][1] is None:
             tables = [(elf, elf.section(b".dynsym"))]
@@ -92,7 +96,8 @@ class SymbolTable:
             more = owner.contents(owner.sections[section.link])
             base = len(strings)
             strings = more if not base else bytes(strings) + bytes(more)
-            _choose(best, _functions(owner, section, _code_sections(elf)), strings, base)
+            symbols = owner.contents(section)
+            _choose(best, _functions(owner, symbols, _code_sections(elf)), strings, base)
         whole = tables[0][1] is not None and tables[0][1].name == b".symtab"
         rows = _sized(best, _REACH if whole else _DYNAMIC_REACH)
         return cls(
@@ -101,6 +106,17 @@ class SymbolTable:
             array("Q", [row[2] for row in rows]),
             strings,
         )
+
+    @classmethod
+    def of_dynamic(cls, elf: ElfFile, read: Read, bias: int = 0) -> SymbolTable:
+        """The dynamic symbols that PT_DYNAMIC leads to; `read(link-time address, size)` reads a
+        file or memory (where the loader may have added `bias` to what the table says)."""
+        symbols, strings = dynamic_symbols(elf, read, bias)
+        best: dict[int, tuple[int, int, int]] = {}
+        _choose(best, _functions(elf, symbols, frozenset()), strings, 0)
+        rows = _sized(best, _DYNAMIC_REACH)
+        starts, sizes, names = (array("Q", [row[at] for row in rows]) for at in range(3))
+        return cls(starts, sizes, names, strings)
 
     # --- as bytes ---
 
@@ -143,12 +159,11 @@ def _code_sections(elf: ElfFile) -> frozenset[int]:
 
 
 def _functions(
-    elf: ElfFile, section: Section, code: frozenset[int]
+    elf: ElfFile, data: bytes | memoryview, code: frozenset[int]
 ) -> Iterable[tuple[int, int, int, int]]:
     """(name, type, address, size) of the symbols that may be functions."""
     wide = elf.wide
     layout = struct.Struct(elf.order + ("IBBHQQ" if wide else "IIIBBH"))
-    data = elf.contents(section)
     usable = min(len(data) // layout.size, MAX_SYMBOLS) * layout.size
     for row in layout.iter_unpack(data[:usable]):
         if wide:

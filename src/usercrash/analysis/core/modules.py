@@ -16,6 +16,7 @@ from ...elf.headers import PF_W, PF_X, PT_LOAD, PT_NOTE, ProgramHeader
 from ...errors import FormatError
 from ...model.maps import Mapping
 from ..binary.elf_file import MAX_NOTE_BYTES, ElfFile, build_id_of_notes
+from ..binary.symbol_table import SymbolTable
 from ..dwarf.call_frames import CallFrames
 from ..instructions.code_walk import CodeWalk
 from .file_search import Place
@@ -74,6 +75,7 @@ class Module:
     main: bool = False  # the executable itself
     forced: bool = False  # its file is not the one that was mapped, and was taken all the same
     frames: CallFrames | None = None
+    memory_symbols: Callable[[], SymbolTable] | None = None  # where there is no file
 
     @property
     def soname(self) -> bytes:
@@ -167,6 +169,8 @@ def load_modules(
         module = _module(image, run, provider, entry, override, force_exe)
         if module is not None:
             module.frames = _call_frames(image, module, debug_file)
+            if module.elf is None and module.memory_elf is not None:
+                module.memory_symbols = partial(_memory_symbols, image, module)
             modules.append(module)
         if len(modules) >= MAX_MODULES:
             image.notes.add(_STAGE, "further modules", f"more than {MAX_MODULES}")
@@ -274,6 +278,16 @@ def _call_frames(
         module.elf, module.memory_elf, module.bias, image.read,
         lambda text: image.notes.add("unwind", name, text), find,
     )  # fmt: skip
+
+
+def _memory_symbols(image: CoreImage, module: Module) -> SymbolTable:
+    """The dynamic symbols of a module that captured memory has."""
+    bias = module.bias
+    if module.memory_elf is None:
+        return SymbolTable((), (), (), b"")
+    return SymbolTable.of_dynamic(
+        module.memory_elf, lambda address, size: image.read(address + bias, size), bias
+    )
 
 
 def _laid_out(module: Module) -> bool:
