@@ -6,6 +6,7 @@ from __future__ import annotations
 import struct
 import subprocess
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from tests.support.build import need
 from tests.support.gcore import gcore_at_fault
 
 from usercrash.analysis.binary.elf_file import ElfFile
+from usercrash.analysis.core.module_files import FileProviders
 from usercrash.analysis.core.modules import Module
 from usercrash.analysis.dwarf.call_frames import CallFrames
 from usercrash.analysis.dwarf.cfi import FrameSection, Row
@@ -155,7 +157,7 @@ def test_a_header_that_lies_is_not_believed(damage: str) -> None:
     if damage == "unsorted":
         rows.reverse()
     elif damage == "shifted":
-        rows = [one[:4] + other[4:] for one, other in zip(rows, rows[1:], strict=False)]
+        rows = [one[:4] + other[4:] for one, other in pairwise(rows)]
     elif damage == "foreign":
         rows = [one[:4] + struct.pack("<i", 12) for one in rows]
     else:
@@ -215,6 +217,19 @@ def test_file_without_section_headers(tmp_path: Path) -> None:
     data[58:64] = bytes(6)  # e_shentsize, e_shnum, e_shstrndx
     program.write_bytes(data[:end])
     assert _names(program, tmp_path) == ["third", "second", "first", "main"]
+
+
+@pytest.mark.parametrize("hash_style", ["gnu", "sysv"])
+def test_a_module_whose_file_is_gone(tmp_path: Path, hash_style: str) -> None:
+    """Its memory has the call frame information and the dynamic symbols."""
+    program = _built(tmp_path, "-rdynamic", f"-Wl,--hash-style={hash_style}")
+    core = gcore_at_fault([bytes(program)], tmp_path / "core", full=True)
+    seen = analyse(core, FileProviders([]))
+    stack = seen.stack()
+    assert {module.how for module in seen.modules} == {"memory"}
+    assert seen.names(stack)[:4] == ["third", "second", "first", "main"]
+    assert stack.complete, stack.end
+    assert all(str(frame.trust) in ("context", "cfi") for frame in stack.frames)
 
 
 def test_a_file_mapped_twice(tmp_path: Path) -> None:

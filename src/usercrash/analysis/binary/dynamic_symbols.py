@@ -76,20 +76,21 @@ def _count_gnu(elf: ElfFile, read: Read, at: int) -> int:
     buckets, first, bloom, _ = struct.unpack(elf.order + "4I", head)
     at += 16 + bloom * (8 if elf.wide else 4)
     table = read(at, 4 * min(buckets, _MAX_SYMBOLS))
-    numbers = struct.unpack(f"{elf.order}{len(table) // 4}I", table[: len(table) & -4])
-    last: int = max(numbers, default=0)
+    last = max(_words(elf, table), default=0)
     if last < first:
         return first
     chain = at + 4 * buckets
     while last < _MAX_SYMBOLS:
         piece = read(chain + 4 * (last - first), 4096)
-        words: tuple[int, ...] = struct.unpack(
-            f"{elf.order}{len(piece) // 4}I", piece[: len(piece) & -4]
-        )
-        for word in words:
+        for word in _words(elf, piece):
             last += 1
             if word & 1:
                 return last
         if len(piece) < 4096:
             break
     return last
+
+
+def _words(elf: ElfFile, data: bytes) -> tuple[int, ...]:
+    count = len(data) // 4
+    return struct.unpack(f"{elf.order}{count}I", data[: 4 * count])

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from ...model.notes import NoteLog
 from ..binary.elf_file import ElfFile
+from ..binary.symbol_table import SymbolTable
 from ..core.file_search import HOST, SearchPlaces
 from ..core.modules import Module
 from . import symcache
@@ -143,7 +144,7 @@ class Symbolizer:
         if elf is None:
             if module.build_id is not None:
                 self.missing += [("executable", module.build_id), ("debuginfo", module.build_id)]
-            return None
+            return _from_memory(module)
         found = self._find(module, elf)
         if (
             found.lines is None
@@ -172,6 +173,14 @@ class Symbolizer:
         if status is not None and symcache.shareable(status, self._owner, module.fd):
             self.wanted.append(module)
         return found
+
+
+def _from_memory(module: Module) -> FileSymbols | None:
+    """What captured memory tells of a module whose file is gone."""
+    table = module.memory_symbols() if module.memory_symbols is not None else ()
+    if not isinstance(table, SymbolTable) or not len(table):
+        return None
+    return FileSymbols(None, table, 0, "dynamic symbols in memory")
 
 
 def _locations_of(lines: list[Line]) -> Iterator[Location]:
