@@ -76,7 +76,7 @@ def _count_gnu(elf: ElfFile, read: Read, at: int) -> int:
     buckets, first, bloom, _ = struct.unpack(elf.order + "4I", head)
     at += 16 + bloom * (8 if elf.wide else 4)
     table = read(at, 4 * min(buckets, _MAX_SYMBOLS))
-    last = max(_words(elf, table), default=0)
+    last: int = max(_words(elf, table), default=0)
     if last < first:
         return first
     chain = at + 4 * buckets
