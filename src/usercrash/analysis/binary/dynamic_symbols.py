@@ -73,10 +73,10 @@ def _count_gnu(elf: ElfFile, read: Read, at: int) -> int:
     head = read(at, 16)
     if len(head) < 16:
         return 0
-    buckets, first, bloom, _ = struct.unpack(elf.order + "4I", head)
+    buckets, first, bloom, _ = _words(elf, head)
     at += 16 + bloom * (8 if elf.wide else 4)
     table = read(at, 4 * min(buckets, _MAX_SYMBOLS))
-    last: int = max(_words(elf, table), default=0)
+    last = max(_words(elf, table), default=0)
     if last < first:
         return first
     chain = at + 4 * buckets
@@ -93,4 +93,5 @@ def _count_gnu(elf: ElfFile, read: Read, at: int) -> int:
 
 def _words(elf: ElfFile, data: bytes) -> tuple[int, ...]:
     count = len(data) // 4
-    return struct.unpack(f"{elf.order}{count}I", data[: 4 * count])
+    words: tuple[int, ...] = struct.unpack(f"{elf.order}{count}I", data[: 4 * count])
+    return words
