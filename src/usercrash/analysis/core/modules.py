@@ -31,6 +31,7 @@ from .module_files import (
     doubt_of_path,
     same_program,
 )
+from .unlisted import name_mappings
 
 __all__ = [
     "DescriptorFiles",
@@ -165,6 +166,9 @@ def load_modules(
     elif exe_override is not None:
         override = Place(os.fsencode(exe_override))
     entry = image.auxv.get(AT_ENTRY)
+    if provider is not None or override is not None:
+        given = GivenFile(override, image.notes) if override is not None else None
+        name_mappings(image, provider or FileProviders([]), given)
     for run in _runs(image, image.mappings):
         module = _module(image, run, provider, entry, override, force_exe)
         if module is not None:

@@ -1,0 +1,166 @@
+"""Which files a core's mappings show where no note lists them (NT_FILE).
+
+Emulators, and kernels before 3.7, write such cores. The auxiliary vector says where the
+program's headers and entry lie, the dynamic loader's chain of struct link_map (<link.h>) where
+each library was loaded and under which name. A file counts only if what memory shows of its
+headers, its entry and its segments' places agree.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+from ...elf.headers import PF_W, PF_X, PT_DYNAMIC, PT_PHDR, ProgramHeader
+from ...errors import FormatError
+from ...model.maps import Mapping
+from ..binary.elf_file import ElfFile
+from .image import AT_ENTRY, AT_EXECFN, AT_PHDR, CoreImage
+from .module_files import FileProvider
+
+_PAGE = 4096
+_MAX_LINKS = 4096
+_MAX_NAME = 4096
+_MAX_DYNAMIC = 512  # entries
+# DT_DEBUG, and what MIPS has for it: the address of a pointer, and its distance from the entry
+_DT_DEBUG, _DT_MIPS_RLD_MAP, _DT_MIPS_RLD_MAP_REL = 21, 0x70000016, 0x70000035
+
+
+def name_mappings(image: CoreImage, provider: FileProvider, program: FileProvider | None) -> None:
+    """Give the mappings of a core without a list of files the paths and offsets that they show.
+
+    `program` has the executable's file where somebody named it.
+    """
+    if image.file_rows or any(row.path[:1] == b"/" for row in image.mappings):
+        return
+    found = _program(image, provider, program)
+    if found is None:
+        return
+    path, elf, bias = found
+    _name(image, path, elf, bias)
+    for name, base in _libraries(image, elf, bias):
+        for opened in provider.candidates(name, b"00:00", 0, None):
+            try:
+                library = ElfFile(opened.data)
+            except (FormatError, ValueError):
+                continue
+            finally:
+                opened.close()
+            if library.header.machine == image.machine and _name(image, name, library, base):
+                break
+
+
+def _program(
+    image: CoreImage, provider: FileProvider, program: FileProvider | None
+) -> tuple[bytes, ElfFile, int] | None:
+    """The executable: its path, file, and bias."""
+    path = _text(image, image.auxv.get(AT_EXECFN, 0))
+    sources = [program] if program is not None else []
+    sources += [provider] if path[:1] == b"/" else []
+    for source in sources:
+        for opened in source.candidates(path, b"00:00", 0, None):
+            try:
+                elf = ElfFile(opened.data)
+            except (FormatError, ValueError):
+                opened.close()
+                continue
+            bias = _program_bias(image, elf)
+            if bias is not None:
+                return path if path[:1] == b"/" else opened.name, elf, bias
+            opened.close()
+    return None
+
+
+def _program_bias(image: CoreImage, elf: ElfFile) -> int | None:
+    """Where the executable was loaded, None if it is another one: entry and program headers must
+    have the same distance."""
+    if elf.header.machine != image.machine or elf.wide != (image.arch.elf_class == 2):
+        return None
+    headers = elf.segment(PT_PHDR)
+    at = headers.vaddr if headers is not None else _address_of(elf, elf.header.phoff)
+    phdr, entry = image.auxv.get(AT_PHDR), image.auxv.get(AT_ENTRY)
+    if at is None or phdr is None or entry is None:
+        return None
+    bias = phdr - at
+    return bias if entry == elf.header.entry + bias and bias % _PAGE == 0 else None
+
+
+def _address_of(elf: ElfFile, offset: int) -> int | None:
+    for segment in elf.loads:
+        if segment.offset <= offset < segment.offset + segment.filesz:
+            address: int = segment.vaddr + offset - segment.offset
+            return address
+    return None
+
+
+def _name(image: CoreImage, path: bytes, elf: ElfFile, bias: int) -> bool:
+    """Write path and offset into the mappings of a file's segments, if all that hold code or
+    data of it are there."""
+    rows: list[tuple[Mapping, int]] = []
+    for segment in elf.loads:
+        if not segment.filesz:
+            continue
+        found = [
+            (mapping, segment.offset + mapping.start - segment.vaddr - bias & -_PAGE)
+            for mapping in image.mappings
+            if _shows(mapping, segment, bias)
+        ]
+        if not found:
+            return False
+        rows += found
+    for mapping, offset in rows:
+        mapping.path, mapping.offset = path, max(0, offset)
+    return bool(rows)
+
+
+def _shows(mapping: Mapping, segment: ProgramHeader, bias: int) -> bool:
+    start = segment.vaddr + bias
+    if not start & -_PAGE <= mapping.start < start + segment.filesz or mapping.path:
+        return False
+    return mapping.executable == bool(segment.flags & PF_X) or bool(segment.flags & PF_W)
+
+
+def _libraries(image: CoreImage, elf: ElfFile, bias: int) -> Iterator[tuple[bytes, int]]:
+    """(path, bias) of each library, by the loader's chain."""
+    root = _debug_root(image, elf, bias)
+    long = image.arch.long
+    # struct r_debug: r_version (as a long, with its padding), r_map; struct link_map: l_addr,
+    # l_name, l_ld, l_next
+    link = _word(image, root + long) if root else 0
+    seen: set[int] = set()
+    while link and link not in seen and len(seen) < _MAX_LINKS:
+        seen.add(link)
+        base, name = _word(image, link), _word(image, link + long)
+        path = _text(image, name)
+        if path[:1] == b"/":
+            yield path, base
+        link = _word(image, link + 3 * long)
+
+
+def _debug_root(image: CoreImage, elf: ElfFile, bias: int) -> int:
+    """The address of the loader's struct r_debug, 0 if it is not known."""
+    segment = elf.segment(PT_DYNAMIC)
+    if segment is None:
+        return 0
+    layout = struct.Struct(image.arch.order + ("QQ" if elf.wide else "II"))
+    at = segment.vaddr + bias
+    data = image.read(at, min(segment.memsz, _MAX_DYNAMIC * layout.size))
+    rows = layout.iter_unpack(data[: len(data) // layout.size * layout.size])
+    for number, (tag, value) in enumerate(rows):
+        if tag == _DT_DEBUG and value:
+            return int(value)
+        if tag == _DT_MIPS_RLD_MAP:
+            return _word(image, value)
+        if tag == _DT_MIPS_RLD_MAP_REL:
+            return _word(image, at + number * layout.size + value)
+    return 0
+
+
+def _word(image: CoreImage, address: int) -> int:
+    data = image.read(address, image.arch.long)
+    return int.from_bytes(data, image.arch.byte_order) if len(data) == image.arch.long else 0
+
+
+def _text(image: CoreImage, address: int) -> bytes:
+    data = image.read(address, _MAX_NAME) if address else b""
+    return data.partition(b"\0")[0]
