@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import subprocess
 
 import pytest
 
+from usercrash.elf.headers import EHDR32, PHDR32
 from usercrash.system import sysctl
 from usercrash.system.entrance import kernel_offers_socket
 
@@ -27,6 +29,25 @@ def needs_socket(needs_kernel: None) -> None:
     """For tests of the kernel's coredump socket, in the same way."""
     if not kernel_offers_socket():
         _cannot_run("needs Linux 6.17, with a socket for crashes")
+
+
+@pytest.fixture(scope="session")
+def needs_32_bits(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """For tests that run 32-bit programs, which a kernel may be built or told not to run."""
+    code = b"\xb8\1\0\0\0\x31\xdb\xcd\x80"  # mov eax, 1 (exit); xor ebx, ebx; int 0x80
+    size = EHDR32.size + PHDR32.size
+    ident = b"\x7fELF\1\1\1".ljust(16, b"\0")
+    head = EHDR32.pack(ident, 2, 3, 1, 0x10000 + size, 52, 0, 0, 52, 32, 1, 0, 0, 0)
+    segment = PHDR32.pack(1, 0, 0x10000, 0x10000, size + len(code), size + len(code), 5, 0x1000)
+    program = tmp_path_factory.mktemp("i386") / "exit"
+    program.write_bytes(head + segment + code)
+    program.chmod(0o755)
+    try:
+        done = subprocess.run([program], check=False).returncode
+    except OSError as error:
+        done = error.errno or 1
+    if done:
+        _cannot_run("needs a kernel that runs 32-bit programs")
 
 
 def _cannot_run(reason: str) -> None:

@@ -37,6 +37,7 @@ done
 [ -e /usr/include/stdio.h ] || missing="$missing libc6-dev"
 [ -d /usr/lib/postgresql ] || missing="$missing postgresql"
 [ -d /usr/lib/debug/.build-id ] || missing="$missing libc6-dbg"
+[ -e /usr/lib/gcc/x86_64-linux-gnu/12/32/libstdc++.a ] || missing="$missing g++-12-multilib"
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     echo "installing$missing"

@@ -353,7 +353,7 @@ def pausing(program: Path, data: bytes) -> Iterator[int]:
         process.wait()
 
 
-def test_a_32_bit_program(tmp_path: Path) -> None:
+def test_a_32_bit_program(tmp_path: Path, needs_32_bits: None) -> None:
     header = EHDR32.pack(
         b"\x7fELF\1\1\1".ljust(16, b"\0"), 2, 3, 1, 0x10054, 52, 0, 0, 52, 32, 1, 0, 0, 0
     )
@@ -374,7 +374,9 @@ def test_a_32_bit_program(tmp_path: Path) -> None:
     assert target.notes == []
 
 
-def test_a_program_that_mixes_architectures_is_refused_and_runs_on(tmp_path: Path) -> None:
+def test_a_program_that_mixes_architectures_is_refused_and_runs_on(
+    tmp_path: Path, needs_32_bits: None
+) -> None:
     """64-bit code that returns into the 32-bit code segment: push 0x23; push there; retfq."""
     base = 0x10000
     code = b"\x6a\x23\x68" + struct.pack("<I", base + 120 + 9) + b"\x48\xcb" + I386_CODE
