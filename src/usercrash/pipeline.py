@@ -34,7 +34,7 @@ from .storage.events import DUPLICATE, INCOMPLETE, LOST, PUBLISHED, EventLog
 from .storage.store import AlreadyPublishedError, Store
 
 TEXT, JSON, CORE, SCREEN, WANTED, NAMES = b"TEXT", b"JSON", b"CORE", b"SCRN", b"WANT", b"NAME"
-MISSING = b"MISS"
+MISSING, SUMMARY = b"MISS", b"SUMM"
 _INDEX = struct.Struct("<I")
 _MAX_WANTED = 64
 _ZSTD_LEVEL = 3
@@ -42,12 +42,14 @@ _ZSTD_LEVEL = 3
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What is wanted besides text and JSON: a coloured or plain screen, the minicore (zstd)."""
+    """What is wanted besides text and JSON: a coloured or plain screen, the minicore (zstd), a
+    summary (render/summary.py)."""
 
     screen: str = ""  # "", "first" (the first screen), "full" or "stacks"
     color: bool = False
     width: int = 80
     core: bool = False
+    summary: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,7 @@ class Analysed:
     wanted: tuple[int, ...] = ()
     names: bytes = b""
     missing: tuple[Missing, ...] = ()
+    summary: bytes = b""
     failure: str = ""
 
 
@@ -163,7 +166,8 @@ def _attempt(material: Material, config: Config, view: View, careful: str) -> An
     return Analysed(
         parts.get(TEXT, b""), parts.get(JSON, b""), parts.get(CORE, b""), parts.get(SCREEN, b""),
         tuple(one for one in wanted if one < len(material.files) and material.files[one] >= 0),
-        parts.get(NAMES, b""), decode_missing(parts.get(MISSING, b"")), result.failure,
+        parts.get(NAMES, b""), decode_missing(parts.get(MISSING, b"")),
+        parts.get(SUMMARY, b""), result.failure,
     )  # fmt: skip
 
 
@@ -218,6 +222,10 @@ def _analyse(
     report = assemble(image, modules, symbolizer, material.crash_id, zone=zone or UTC)
     send(TEXT, render_text(report).encode())
     send(JSON, to_json(report))
+    if view.summary:
+        from .render.summary import encode_summary, summary
+
+        send(SUMMARY, encode_summary(summary(report)))
     if view.screen:
         send(SCREEN, _screen(report, view))
     indexes = {fd: index for index, fd in enumerate(material.files) if fd >= 0}

@@ -87,6 +87,7 @@ def test_named_program(core: Path) -> None:
 def refusals(place: Path, core: Path) -> list[tuple[Path, str]]:
     (place / "empty").touch()
     os.mkfifo(place / "fifo")
+    (place / "nothing").mkdir()
     (place / "text").write_text("no core at all\n" * 100)
     (place / "cut").write_bytes(core.read_bytes()[:40])
     (place / "bad.zst").write_bytes(b"\x28\xb5\x2f\xfd" + b"x" * 100)
@@ -94,7 +95,7 @@ def refusals(place: Path, core: Path) -> list[tuple[Path, str]]:
         (place / "absent", "No such file or directory"),
         (place / "empty", "is empty"),
         (place / "fifo", "is not a regular file"),
-        (place, "is not a regular file"),
+        (place / "nothing", "no core files in directory"),
         (place / "text", "core"),
         (place / "cut", ""),
         (place / "bad.zst", "cannot decompress"),

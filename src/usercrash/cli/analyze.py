@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from .core_files import Request, analyse_core, open_place, open_program, servers
 
 
 @click.command("analyze")
-@click.argument("core", metavar="CORE")
+@click.argument("cores", metavar="CORE...", nargs=-1, required=True)
 @click.option("--exe", metavar="FILE", help="The program, if it is not where the core says.")
 @click.option("--force-exe", is_flag=True, help="Take the program though its build-id differs.")
 @click.option("--sysroot", metavar="DIR", help="The root of the machine that the core is from.")
@@ -27,21 +28,24 @@ from .core_files import Request, analyse_core, open_place, open_program, servers
     "--debuginfod", "servers", metavar="URL", multiple=True,
     help="Ask this server for missing debug files and programs; may be repeated.",
 )  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="The report as JSON.")
+@click.option("--output", metavar="DIR", help="Write each report to DIR/NAME.txt and .json.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON; of several cores a line for each.")
 @click.pass_obj
 def command(
     settings: Settings,
-    core: str,
+    cores: tuple[str, ...],
     exe: str | None,
     force_exe: bool,
     sysroot: str | None,
     debug_dirs: tuple[str, ...],
     servers: tuple[str, ...],
+    output: str | None,
     as_json: bool,
 ) -> None:
     """Report on a CORE file: the kernel's, gdb's gcore, or our minicore (also compressed).
 
     Programs and libraries are found by their paths and believed if their build-ids are right.
+    Of several cores, or a directory of them, a table shows how often which crash stands there.
     """
     config = settings.config
     request = Request(
@@ -52,7 +56,12 @@ def command(
         debug_dirs=tuple(map(open_place, debug_dirs)),
         servers=servers_of(config, servers),
     )
-    _one(core, request, as_json)
+    if len(cores) == 1 and output is None and not os.path.isdir(cores[0]):
+        _one(cores[0], request, as_json)
+        return
+    from .analyze_many import analyze_many
+
+    analyze_many(list(cores), request, output, as_json)
 
 
 def _one(core: str, request: Request, as_json: bool) -> None:
