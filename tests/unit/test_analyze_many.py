@@ -73,9 +73,8 @@ def test_equal_stacks_stand_together(cores: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     head, first, second = done.stdout.splitlines()
     assert head.split() == ["COUNT", "SIGNAL", "PROGRAM", "TOP", "FRAMES", "CORES"]
-    assert first.split() == ["2", "SIGSEGV", "segfault", "fault", "<", "main", "<",
-                             "__libc_start_call_main", "<", "__libc_start_main",
-                             "core.1,", "core.2"]  # fmt: skip
+    assert first.split()[:6] == ["2", "SIGSEGV", "segfault", "fault", "<", "main"]
+    assert first.endswith("core.1, core.2")
     # a recursion of another depth is the same crash
     assert second.split()[:3] == ["2", "SIGABRT", "aborting"]
     assert second.endswith("core.3, core.4.zst")
