@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("needs_kernel")
 BEFORE_RELEASE = {
     "__future__", "_collections_abc", "_signal", "_socket", "_stat", "_struct", "genericpath",
     "os", "os.path", "posixpath", "select", "stat", "errno", "fcntl", "_posixsubprocess",
-    "usercrash", "usercrash.capture", "usercrash.capture.collect",
+    "usercrash", "usercrash.capture", "usercrash.capture.collect", "usercrash.capture.core_stream",
     "usercrash.capture.elf_files", "usercrash.capture.facts", "usercrash.capture.filesystems",
     "usercrash.capture.identity", "usercrash.capture.kernel_dump", "usercrash.capture.link_map",
     "usercrash.capture.memory", "usercrash.capture.plan", "usercrash.capture.procfs",
