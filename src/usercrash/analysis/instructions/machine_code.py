@@ -35,6 +35,17 @@ class SignalFrame:
 
 
 @dataclass(frozen=True, slots=True)
+class FrameMade:
+    """A frame by its function's first instructions. The caller's stack pointer is the register
+    `base` + `size`, or with `size` None the word there (a back chain). `saved`: registers and
+    their distance from the caller's stack pointer; the others are still in place."""
+
+    base: str
+    size: int | None
+    saved: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class CodeFacts:
     """`signal_frames`: by the code of their trampolines; `frame_makers`: how functions begin
     that use the frame pointer. `sigcontext_first`: the trampoline's own call frame information
@@ -45,9 +56,20 @@ class CodeFacts:
     sigcontext_first: bool = False
     order: Literal["little", "big"] = "little"
 
-    def signal_frame(self, code: bytes) -> SignalFrame | None:
-        """The frame that the trampoline with this code stands for; None for other code."""
-        return next((one for one in self.signal_frames if code.startswith(one.codes)), None)
+    def signal_frames_of(self, code: bytes) -> list[SignalFrame]:
+        """What the trampoline with this code may stand for, the likely one first; none for other
+        code."""
+        return [one for one in self.signal_frames if code.startswith(one.codes)]
+
+    def frame_made(self, code: bytes) -> FrameMade | None:
+        """The frame that a function's code has made when it ran so far; None if that cannot be
+        told."""
+        return None
+
+    def begins_before(self, code: bytes) -> int | None:
+        """Where in the code the function begins that the end lies in: the offset of the last
+        instruction that makes a frame. None if there is none."""
+        return None
 
     def instruction(self, code: bytes, at: int) -> int:
         """The 4 bytes of code at `at` as a number, 0 where they are not whole."""

@@ -3,7 +3,18 @@ arch/mips/kernel/signal{,_n32,_o32}.c and <asm/sigcontext.h> (signal frames)."""
 
 from __future__ import annotations
 
-from .machine_code import CodeFacts, Prologue, SignalFrame, signed
+from .machine_code import CodeFacts, FrameMade, Prologue, SignalFrame, signed
+
+_OLD = ("zero", "at", "v0", "v1", "a0", "a1", "a2", "a3", "t0", "t1", "t2", "t3", "t4", "t5", "t6",
+        "t7", "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "t8", "t9", "k0", "k1", "gp", "sp",
+        "s8", "ra")  # fmt: skip
+_NEW = (*_OLD[:8], "a4", "a5", "a6", "a7", "t0", "t1", "t2", "t3", *_OLD[16:])
+_KEPT = frozenset((*(f"s{number}" for number in range(9)), "gp", "ra"))
+
+_ADD_SP = (0x27BD0000, 0x67BD0000)  # addiu, daddiu sp, sp, …
+_SP_LESS_REGISTER = tuple(0x03A0E800 | number << 16 | function for number in range(32)
+                          for function in (0x23, 0x2F))  # fmt: skip  # subu, dsubu sp, sp, …
+_FP_IS_SP = (0x03A0F025, 0x03A0F021, 0x03A0F02D)  # move s8, sp: or, addu, daddu
 
 
 class _Mips(CodeFacts):
@@ -26,14 +37,39 @@ class _Mips(CodeFacts):
             return 0
         return None
 
+    def frame_made(self, code: bytes) -> FrameMade | None:
+        base, size, gone = "sp", 0, -2
+        saved: dict[str, int] = {}
+        for at in range(0, len(code) - 3, 4):
+            word = self.instruction(code, at)
+            opcode, distance = word >> 26, signed(word, 16)
+            if word & 0xFFFF0000 in _ADD_SP:
+                if distance < 0 and not size:
+                    size = -distance
+                elif distance > 0:
+                    gone = at  # on one way out; the code behind has the frame still
+            elif word in _FP_IS_SP:
+                base = "s8"
+            elif word in _SP_LESS_REGISTER:
+                return None  # a frame of more than 32 KiB
+            elif opcode in (0x2B, 0x3F) and word >> 21 & 31 == 29:  # sw, sd to the stack
+                name = _OLD[word >> 16 & 31]
+                if name in _KEPT:
+                    saved.setdefault(name, distance)
+        if gone == len(code) - 4:
+            return FrameMade("sp", 0, {})
+        return FrameMade(base, size, {name: at - size for name, at in saved.items()})
+
+    def begins_before(self, code: bytes) -> int | None:
+        for at in range(len(code) - 4 & -4, -1, -4):
+            word = self.instruction(code, at)
+            if word & 0xFFFF0000 in _ADD_SP and signed(word, 16) < 0:
+                return at
+        return None
+
     def prologue(self, before: bytes, at: bytes) -> Prologue | None:
         return None
 
-
-_OLD = ("zero", "at", "v0", "v1", "a0", "a1", "a2", "a3", "t0", "t1", "t2", "t3", "t4", "t5", "t6",
-        "t7", "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "t8", "t9", "k0", "k1", "gp", "sp",
-        "s8", "ra")  # fmt: skip
-_NEW = (*_OLD[:8], "a4", "a5", "a6", "a7", "t0", "t1", "t2", "t3", *_OLD[16:])
 
 _SYSCALL = 0x0000000C
 _LI_V0 = 0x24020000

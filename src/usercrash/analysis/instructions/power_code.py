@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
-from .machine_code import CodeFacts, Prologue, SignalFrame, signed
+from typing import ClassVar
 
-_CONDITIONAL, _BRANCH = 16, 18  # primary opcodes of bc and b
+from .machine_code import CodeFacts, FrameMade, Prologue, SignalFrame, signed
+
+_ADDI, _CONDITIONAL, _BRANCH = 14, 16, 18  # primary opcodes of addi, bc and b
+_MFLR_R0, _BLR = 0x7C0802A6, 0x4E800020
 
 
 class _Power(CodeFacts):
     __slots__ = ()
+    wide: ClassVar[bool] = True
 
     def call_target(self, before: bytes, address: int) -> int | None:
         word = self.instruction(before, len(before) - 4)
@@ -23,8 +27,39 @@ class _Power(CodeFacts):
         # bclr, bcctr
         return 0 if word & 0xFC0007FF in (0x4C000021, 0x4C000421) else None
 
+    def frame_made(self, code: bytes) -> FrameMade | None:
+        size, gone, moved = 0, False, False
+        saved: dict[str, int] = {}
+        store, update, link_at = (62, 62, 16) if self.wide else (36, 37, 4)
+        for at in range(0, len(code) - 3, 4):
+            word = self.instruction(code, at)
+            opcode, register, base = word >> 26, word >> 21 & 31, word >> 16 & 31
+            kind = word & 3 if self.wide else 0
+            distance = signed(word & ~3 if self.wide else word, 16)
+            if word == _MFLR_R0:
+                moved = True
+            elif base == 1 and register == 1 and opcode == update and kind == int(self.wide):
+                size, gone = size or -distance, False  # stdu, stwu
+            elif base == 1 and register == 1 and opcode == _ADDI:
+                gone = True
+            elif word == _BLR:
+                gone = False  # one way out; what is behind it has the frame still
+            elif base == 1 and opcode == store and not kind:  # std, stw
+                if register >= 14:
+                    saved.setdefault(f"r{register}", distance - size)
+                elif register == 0 and moved and distance - size == link_at:
+                    saved["lr"] = link_at
+        if gone:
+            return None
+        return FrameMade("r1", None if size else 0, saved)
+
     def prologue(self, before: bytes, at: bytes) -> Prologue | None:
         return None
+
+
+class _Power32(_Power):
+    __slots__ = ()
+    wide = False
 
 
 def _registers(base: int, word: int) -> tuple[tuple[str, int], ...]:
@@ -47,9 +82,13 @@ def _facts(order: str, wide: bool) -> _Power:
         return b"".join(word.to_bytes(4, "big" if big else "little") for word in words)
 
     if wide:
-        # 128 bytes of stack frame; ucontext, its sigcontext at 168; there gp_regs at 64
+        # 128 bytes of stack frame; ucontext, its sigcontext at 168; there gp_regs at 64. (QEMU 7
+        # aligns both to 16 bytes.)
         codes = (code(_LI_RT_SIGRETURN, _SC), code(_DROP64, _LI_RT_SIGRETURN, _SC))
-        frames: tuple[SignalFrame, ...] = (SignalFrame(codes, _registers(128 + 168 + 64, 8)),)
+        frames: tuple[SignalFrame, ...] = (
+            SignalFrame(codes, _registers(128 + 168 + 64, 8)),
+            SignalFrame(codes, _registers(128 + 176 + 72, 8)),
+        )
     else:
         # 64 bytes of stack frame; sigcontext, 32; mcontext. With siginfo: 80; siginfo, 128;
         # ucontext, its mcontext at 192
@@ -57,7 +96,7 @@ def _facts(order: str, wide: bool) -> _Power:
             SignalFrame((code(_LI_SIGRETURN, _SC),), _registers(64 + 32, 4)),
             SignalFrame((code(_LI_RT_SIGRETURN, _SC),), _registers(80 + 128 + 192, 4)),
         )
-    return _Power(signal_frames=frames, order="big" if big else "little")
+    return (_Power if wide else _Power32)(signal_frames=frames, order="big" if big else "little")
 
 
 FACTS = {

@@ -14,6 +14,7 @@ from .frames import END_OF_STACK, Memory
 _SCAN_WORDS = 512  # how far up the stack the last resort looks
 _MAX_SCANS = 8  # how often in one stack
 _MAX_FUNCTION = 1 << 20  # bytes of one function's code
+_MAX_BACK = 4096  # bytes of code to look back for where a function begins
 _MAX_FRAME = 16 << 20  # bytes between a stack pointer and a frame pointer that is believed
 
 FRAME_POINTER, CALL_RECOVERY, SCAN = "frame-pointer", "call-recovery", "scan"
@@ -57,13 +58,18 @@ class Recovery:
             found = self._unfinished(registers, pc, sp)
             if found is not None:
                 return found, CALL_RECOVERY
+        by_prologue = self._by_prologue(registers, pc, exact)
+        if by_prologue is not None:
+            return by_prologue, CALL_RECOVERY
+        if self.arch.link:
+            return self._scan(registers, pc, sp, exact)
         by_frame_pointer = self._by_frame_pointer(registers, sp, fp)
         if by_frame_pointer is not None and self._makes_frame(by_frame_pointer, pc):
             return by_frame_pointer, FRAME_POINTER
         by_code = self._by_code(registers, pc, sp, fp)
         if by_code is not None:
             return by_code, CALL_RECOVERY
-        if by_frame_pointer is not None:
+        if by_frame_pointer is not None and self.walk is not None:
             return by_frame_pointer, FRAME_POINTER
         if fp == 0 and not exact:
             return END_OF_STACK  # the ABI's mark of the outermost frame
@@ -111,10 +117,47 @@ class Recovery:
             best, calls = new, found.calls
         return best
 
+    def _by_prologue(self, registers: Registers, pc: int, exact: bool) -> Registers | None:
+        """The caller by what the function's first instructions did, where calls leave their
+        return address in a register."""
+        if self.facts is None or not self.arch.link:
+            return None
+        start = self._function(pc if exact else pc - 1)
+        if start is None:
+            before = self.memory.read(pc - _MAX_BACK & -4, _MAX_BACK)
+            at = self.facts.begins_before(before) if len(before) == _MAX_BACK else None
+            start = None if at is None else pc - _MAX_BACK + at
+        if start is None or not 0 <= pc - start < _MAX_FUNCTION:
+            return None
+        made = self.facts.frame_made(self.memory.read(start, pc - start))
+        base = registers[self.numbers[made.base]] if made is not None else None
+        if made is None or base is None:
+            return None
+        cfa = base + made.size if made.size is not None else self._word(base)
+        if cfa is None:
+            return None
+        new = list(registers)
+        for name, distance in made.saved.items():
+            new[self.numbers[name]] = self._word(cfa + distance)
+        link = self.numbers[self.arch.link]
+        target = new[link] if self.arch.link in made.saved or exact else None
+        if target is None or not self._is_return_address(target & self.arch.code_mask):
+            return None
+        new[self.pc], new[self.sp], new[link] = target & self.arch.code_mask, cfa, None
+        return new
+
     def _after_bad_jump(
         self, registers: Registers, pc: int, sp: int
     ) -> tuple[Registers, str] | str:
-        """A call through a bad pointer left the return address on top of the stack."""
+        """A call through a bad pointer left the return address on top of the stack, or in its
+        register."""
+        if self.arch.link:
+            link = registers[self.numbers[self.arch.link]]
+            target = None if link is None else link + self.arch.return_distance
+            if target is None or not self._is_return_address(target & self.arch.code_mask):
+                return f"pc {pc:#x} is not in executable memory, and no call led there"
+            new = self._with(registers, target & self.arch.code_mask, sp, registers[self.fp])
+            return new, CALL_RECOVERY
         target = self._return_address(sp)
         if target is None:
             return f"pc {pc:#x} is not in executable memory, and no call led there"

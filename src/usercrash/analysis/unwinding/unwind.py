@@ -213,13 +213,13 @@ class _Walk:
         step = self._step(lookup) if executable else None
         row = self._row(lookup) if type(step) is tuple else step
         cfa, signal = 0, False
-        frame = self._signal_frame(pc, row if isinstance(row, Row) else None)
-        if isinstance(row, Row) and frame is None:
+        layouts = self._signal_frames(pc, row if isinstance(row, Row) else None)
+        if isinstance(row, Row) and not layouts:
             signal = row.signal_frame
             cfa = self._apply(row)
-        elif frame is not None:
+        elif layouts:
             signal = True
-            self._sigreturn(frame, sp)
+            self._sigreturn(layouts, sp)
             self.trust = Trust.CONTEXT
         else:
             self._recover(pc, exact, executable)
@@ -233,7 +233,7 @@ class _Walk:
         """Whether the walk is over before this frame; sets `end`."""
         if pc == 0 and not self.exact:
             self.end = END_OF_STACK
-        elif not self.exact and not self.modules.executable(pc - 1) and not self._signal_frame(pc):
+        elif not self.exact and not self.modules.executable(pc - 1) and not self._signal_frames(pc):
             self.end = f"return address {pc:#x} is not in executable memory"
         elif self.total >= self.limits.total:
             self.end = "frame limit"
@@ -342,29 +342,39 @@ class _Walk:
 
     # --- signal frames ---
 
-    def _signal_frame(self, pc: int, row: Row | None = None) -> SignalFrame | None:
-        """The signal frame whose trampoline is at `pc` (which may lie on the stack), if its
+    def _signal_frames(self, pc: int, row: Row | None = None) -> list[SignalFrame]:
+        """The signal frames whose trampoline is at `pc` (which may lie on the stack), if its
         call frame information, `row`, does not tell. Where a call leaves its return address
         in a register, `row` may be that of the function before."""
         if self.facts is None:
-            return None
+            return []
         told = row is not None and (row.signal_frame or not self.arch.link)
         if told and not self.facts.sigcontext_first:
-            return None
-        return self.facts.signal_frame(self.memory.read(pc, MAX_TRAMPOLINE))
+            return []
+        return self.facts.signal_frames_of(self.memory.read(pc, MAX_TRAMPOLINE))
 
-    def _sigreturn(self, frame: SignalFrame, sp: int) -> None:
-        """To the interrupted frame, by the kernel's signal frame at the stack pointer."""
+    def _sigreturn(self, layouts: list[SignalFrame], sp: int) -> None:
+        """To the interrupted frame, by the kernel's signal frame at the stack pointer: of several
+        layouts the first that has a pc in executable memory, else the first."""
+        found = [self._interrupted(layout, sp) for layout in layouts]
+        whole = [registers for registers in found if registers is not None]
+        if not whole:
+            self.end = f"no memory of the signal frame at {sp:#x}"
+            return
+        self.registers = next(
+            (one for one in whole if self.modules.executable(one[self.pc] or 0)), whole[0]
+        )
+
+    def _interrupted(self, frame: SignalFrame, sp: int) -> list[int | None] | None:
         new: list[int | None] = [None] * len(self.registers)
         for name in self.arch.callee_saved:
             new[self.numbers[name]] = self.registers[self.numbers[name]]
         for name, distance in frame.registers:
             try:
                 new[self.numbers[name]] = self._word(sp + distance & self.arch.mask)
-            except MissingValue as error:
-                self.end = _why(error)
-                return
-        self.registers = new
+            except MissingValue:
+                return None
+        return new
 
     # --- without call frame information ---
 
