@@ -40,9 +40,10 @@ def handled_signals(
 def _info(frame: RawFrame, arch: Arch, read: Callable[[int, int], bytes]) -> SigInfo | None:
     """What the kernel's frame says of the signal: the siginfo_t, or its number only."""
     facts = code_facts(arch)
-    layout = facts.signal_frame(read(frame.pc, MAX_TRAMPOLINE)) if facts is not None else None
-    if layout is None:
+    layouts = facts.signal_frames_of(read(frame.pc, MAX_TRAMPOLINE)) if facts is not None else []
+    if not layouts:
         return None
+    layout = layouts[0]
     if layout.siginfo >= 0:
         data = read(frame.sp + layout.siginfo, _SIGINFO_SIZE)
         return decode_siginfo(data, arch.long, arch.order, arch.name.startswith("mips"))

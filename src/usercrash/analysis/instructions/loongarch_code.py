@@ -40,6 +40,7 @@ FACTS = {
                         for number in range(1, 32)
                     ),
                 ),
+                0,
             ),
         ),
     )

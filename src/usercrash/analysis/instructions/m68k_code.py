@@ -63,6 +63,7 @@ FACTS = {
                     *((name, _INFO + 4 * at) for at, name in enumerate((*_DATA, *_ADDRESS))),
                     ("pc", _INFO + 4 * 16),
                 ),
+                20,
             ),
         ),
         frame_makers=(b"\x4e\x56", b"\x48\x0e"),

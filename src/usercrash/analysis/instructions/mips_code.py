@@ -93,13 +93,15 @@ def _facts(order: str, abi: str) -> _Mips:
         layout = (("pc", 8 + low), *((name, 16 + 8 * at + low) for at, name in enumerate(_OLD)))
         frames: tuple[SignalFrame, ...] = (
             SignalFrame(code(_SIGRETURN), _moved(layout, _ARGUMENTS)),
-            SignalFrame(code(_RT_SIGRETURN), _moved(layout, _ARGUMENTS + _INFO + 24)),
+            SignalFrame(code(_RT_SIGRETURN), _moved(layout, _ARGUMENTS + _INFO + 24), _ARGUMENTS),
         )
     else:
         # sc_regs, 32 floating-point registers, hi and lo of all four accumulators, sc_pc
         layout = (*((name, 8 * at) for at, name in enumerate(_NEW)), ("pc", 72 * 8))
         number, context = (_RT_SIGRETURN64, 40) if abi == "n64" else (_RT_SIGRETURN_N32, 24)
-        frames = (SignalFrame(code(number), _moved(layout, _ARGUMENTS + _INFO + context)),)
+        frames = (
+            SignalFrame(code(number), _moved(layout, _ARGUMENTS + _INFO + context), _ARGUMENTS),
+        )
     return _Mips(signal_frames=frames, order="big" if big else "little")
 
 

@@ -94,7 +94,7 @@ def _facts(order: str, wide: bool) -> _Power:
         # ucontext, its mcontext at 192
         frames = (
             SignalFrame((code(_LI_SIGRETURN, _SC),), _registers(64 + 32, 4)),
-            SignalFrame((code(_LI_RT_SIGRETURN, _SC),), _registers(80 + 128 + 192, 4)),
+            SignalFrame((code(_LI_RT_SIGRETURN, _SC),), _registers(80 + 128 + 192, 4), 80),
         )
     return (_Power if wide else _Power32)(signal_frames=frames, order="big" if big else "little")
 

@@ -45,7 +45,7 @@ def _facts(word: int) -> _S390:
     return _S390(
         signal_frames=(
             SignalFrame((_SVC_SIGRETURN,), _registers(area + 16, word)),
-            SignalFrame((_SVC_RT_SIGRETURN,), _registers(context, word)),
+            SignalFrame((_SVC_RT_SIGRETURN,), _registers(context, word), info),
         ),
         order="big",
     )

@@ -43,7 +43,9 @@ def _registers(bias: int, word: int, base: int, others: int) -> tuple[tuple[str,
 FACTS = {
     # struct sparc_stackf of 192 bytes, siginfo; u_regs, tstate, tpc
     "sparc64": _Sparc(
-        signal_frames=(SignalFrame(_trampoline(101, 0x6D), _registers(2047, 8, 192 + 128, 17)),),
+        signal_frames=(
+            SignalFrame(_trampoline(101, 0x6D), _registers(2047, 8, 192 + 128, 17), 2047 + 192),
+        ),
         order="big",
     ),
     # 96 bytes, with siginfo 128 more; psr, pc, npc, y, u_regs
