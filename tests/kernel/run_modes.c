@@ -72,7 +72,9 @@ int main(int argc, char **argv) {
     if (!strcmp(mode, "no_room")) {
         struct sigaction action = {.sa_handler = count};
         sigaction(SIGSEGV, &action, 0);
+#ifdef __x86_64__
         __asm__ volatile("xor %%rsp, %%rsp\n\tpush %%rax" ::: "memory");
+#endif
     }
     if (!strcmp(mode, "handled")) {
         signal(SIGSEGV, jump_back);

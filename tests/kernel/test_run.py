@@ -231,6 +231,20 @@ def test_a_crash(
     assert name in said.split("\n")[0] or "crashes" in said
 
 
+@pytest.mark.parametrize("mode", ["segv", "worker", "seccomp"])
+def test_a_crash_of_a_32_bit_program(mode: str, place: Path, needs_32_bits: None) -> None:
+    flags = ("-w", "-m32", "-idirafter", "/usr/include/x86_64-linux-gnu")
+    exe = compile_c(place.parent, "crashes", CRASHES, *flags)
+    run(place, exe, mode)
+    (report,) = reports(place)
+    assert report["system"]["architecture"] == "i386"  # type: ignore[index]
+    found, call = names(report), report["signal"]["system_call"]  # type: ignore[index]
+    if mode == "seccomp":
+        assert (call["number"], call["name"]) == (20, "getpid") and "main" in found
+    else:
+        assert (found[0], report["signal"]["code_name"]) == ("fault_here", "SEGV_MAPERR")  # type: ignore[index]
+
+
 def test_a_crash_as_json_on_standard_error(crashes: Path, place: Path) -> None:
     done = run(place, crashes, "segv", options=["--json"])
     assert json.loads(done.stderr) == reports(place)[0]

@@ -16,6 +16,7 @@ from usercrash.capture.link_map import (
 )
 from usercrash.capture.plan import plan
 from usercrash.capture.procfs import MapTable
+from usercrash.elf.arch.i386 import ARCH as I386
 from usercrash.elf.arch.x86_64 import ARCH
 from usercrash.model.snapshot import ThreadState
 from usercrash.model.types import Tid
@@ -119,6 +120,33 @@ def test_the_stack_that_a_handler_interrupted() -> None:
     assert covered(ranges, EXE + 0x1900) == "code"
 
 
+def test_the_stack_that_a_handler_of_a_32_bit_process_interrupted() -> None:
+    """struct sigcontext_32: gs, fs, es, ds, edi, esi, ebp, esp, …, eip."""
+    stack, other, code = 0xFFF00000, 0xF7C00000, 0x8049000
+    maps = (
+        f"{code:08x}-{code + 0x1000:08x} r-xp 00001000 08:01 17 /bin/x\n"
+        f"{other:08x}-{other + 0x10000:08x} rw-p 00000000 00:00 0 \n"
+        f"{stack:08x}-{stack + 0x10000:08x} rw-p 00000000 00:00 0 [stack]\n"
+    ).encode()
+    context = struct.pack("<15I", 0x63, 0, 0x2B, 0x2B, 1, 2, 3, other + 0x800, *range(6), code + 64)
+    values = dict.fromkeys(I386.prstatus_registers, 0) | {"esp": stack + 0x100, "eip": code}
+    memory = Fake({stack + 0x100: bytes(40) + context + bytes(64)})
+    threads = [ThreadState(Tid(1), Tid(1), values)]
+    ranges = plan(threads, MapTable(maps), {}, memory.read, I386)
+    assert covered(ranges, other + 0x800) == "interrupted stack"
+    assert covered(ranges, code + 64) == "code"
+    assert covered(ranges, stack + 0x100) == "crashing stack"
+
+
+def test_a_build_id_of_a_32_bit_file() -> None:
+    header = bytearray(PAGE)
+    header[:5] = b"\x7fELF\1"
+    struct.pack_into("<I", header, 28, 52)
+    struct.pack_into("<H", header, 44, 1)
+    struct.pack_into("<8I", header, 52, 4, 0x1800, 0, 0, 0x24, 0x24, 4, 4)
+    assert covered(make([thread()], Fake({EXE: bytes(header)})), EXE + 0x1800) == "ELF note"
+
+
 def test_elf_headers_and_build_id_outside_the_first_page() -> None:
     header = bytearray(PAGE)
     header[:5] = b"\x7fELF\2"
@@ -210,11 +238,37 @@ def test_the_chain_of_link_maps_and_the_abort_message() -> None:
     assert len(ranges) < 20
 
 
-@given(st.binary(max_size=600), st.lists(words, min_size=3, max_size=3))
-def test_any_memory_of_the_loader(data: bytes, where: list[int]) -> None:
+def test_the_loader_of_a_32_bit_process() -> None:
+    bias, heap = 0xF7000000, 0x56000000
+    link, root = heap + 0x100, heap + 0x300
+    hashes = struct.pack("<7I", 1, 1, 1, 0, 0, 1, gnu_hash(b"__abort_msg") | 1)
+    table = [(0x6FFFFEF5, bias + 0x100), (6, bias + 0x400), (5, bias + 0x800), (0, 0)]
+    memory = {
+        bias + 0x100: hashes,
+        bias + 0x400: bytes(16) + struct.pack("<IIIBBH", 1, 0x3010, 4, 17, 0, 5),
+        bias + 0x800: b"\0__abort_msg\0",
+        bias + 0x2000: b"".join(struct.pack("<II", *pair) for pair in table),
+        EXE + 0x34: struct.pack("<8I", 2, 0, heap, 0, 16, 16, 6, 4),
+        heap: struct.pack("<4I", 21, root, 0, 0),
+        root: struct.pack("<6I", 1, link, 0, 0, 0, 0),
+        link: struct.pack("<5I", bias, heap + 0x400, bias + 0x2000, 0, 0),
+        heap + 0x400: b"/lib32/libc.so.6\0\0",
+        bias + 0x3010: struct.pack("<I", heap + 0x800),
+        heap + 0x800: struct.pack("<I", 4096) + b"x: assertion failed",
+    }
+    ranges = list(loader_ranges({3: EXE + 0x34, 4: 32, 5: 1}, Fake(memory).read, 4))
+    assert {
+        (heap, 16, "dynamic"), (root, 24, "r_debug"), (link, 20, "link_map"),
+        (heap + 0x400, 17, "link_map name"), (bias + 0x2000, 32, "dynamic"),
+        (bias + 0x3010, 4, "__abort_msg"), (heap + 0x800, 4096, "abort message"),
+    } == set(ranges)  # fmt: skip
+
+
+@given(st.binary(max_size=600), st.lists(words, min_size=3, max_size=3), st.sampled_from([8, 4]))
+def test_any_memory_of_the_loader(data: bytes, where: list[int], long: int) -> None:
     read = Fake({where[0]: data, WORKER: data * 3}).read
-    auxv = {3: where[0], 4: 56, 5: 9}
-    assert len(list(loader_ranges(auxv, read, 8))) < 20_000
-    find_dynamic(auxv, read)
-    find_symbol(read, where[1], where[0], b"x")
-    assert len(read_dynamic(read, WORKER)) <= 8192
+    auxv = {3: where[0], 4: 7 * long, 5: 9} if long == 8 else {3: where[0], 4: 32, 5: 9}
+    assert len(list(loader_ranges(auxv, read, long))) < 20_000
+    find_dynamic(auxv, read, long)
+    find_symbol(read, where[1], where[0], b"x", long)
+    assert len(read_dynamic(read, WORKER, long)) <= 8192

@@ -32,6 +32,7 @@ _CONTEXT_SEARCH = 1 << 20
 _MAX_CONTEXTS = 8
 _MAX_HEADERS = 1000
 _TOP = 1 << 64
+_ARM = 40  # e_machine (<elf.h>)
 
 # Elf64_Phdr and Elf32_Phdr (<elf.h>), and where p_offset and p_filesz stand in them.
 _PHDR = {2: (Struct("<IIQQQQQQ"), 2, 5), 1: (Struct("<8I"), 1, 4)}
@@ -90,6 +91,8 @@ def _wanted(
     yield from _headers(maps, read)
     if vdso := maps.named(b"[vdso]"):
         yield vdso.start, vdso.size, "vdso"
+    if arch and arch.machine == _ARM and (page := maps.named(b"[sigpage]")):
+        yield page.start, page.size, "signal trampolines"
     if arch:
         yield from _others(threads[1:], maps, arch, other_stack)
 
