@@ -74,13 +74,15 @@ def parse_file_note(data: bytes, arch: Arch) -> list[FileRow]:
     if len(data) < head.size:
         return []
     count, page = head.unpack_from(data)
-    count = min(count, (len(data) - head.size) // layout.size, MAX_FILE_ROWS)
+    possible = (len(data) - head.size) // layout.size
+    lies = count > possible  # then the names do not begin where it says
+    count = min(count, possible, MAX_FILE_ROWS)
     names = data[head.size + count * layout.size :].split(b"\0", count)
     result = []
     for index in range(count):
         start, end, offset = layout.unpack_from(data, head.size + index * layout.size)
         if index + 1 >= len(names):
             break
-        if start < end:
+        if start < end and (names[index][:1] == b"/" or not lies):
             result.append(FileRow(start, end, offset * page, names[index]))
     return result

@@ -32,6 +32,7 @@ from ...elf.headers import (
     ElfHeader,
     ProgramHeader,
     iter_notes,
+    note_places,
     parse_program_headers,
 )
 from ...errors import FormatError
@@ -99,7 +100,7 @@ class CoreImage:
     def open(cls, data: bytes | mmap) -> CoreImage:
         """The image of a core file's bytes.
 
-        FormatError if they are no ELF core of a known architecture, or hold no thread.
+        FormatError if they are no ELF core of a known architecture, or tell nothing of a process.
         """
         header = ElfHeader(memoryview(data)[:64])
         if header.type != ET_CORE:
@@ -115,9 +116,22 @@ class CoreImage:
         image._take_notes(segments)
         image._take_loads(segments)
         image._finish_mappings(segments)
-        if not image.threads:
-            raise FormatError("a core file without any thread (NT_PRSTATUS)")
+        image._check_notes()
         return image
+
+    def _check_notes(self) -> None:
+        """Tell of what a core should have; a thread without registers where there is none."""
+        if not self.threads:
+            if not (self.psinfo or self.auxv or self.file_rows or self.siginfo):
+                raise FormatError("a core file without any thread (NT_PRSTATUS)")
+            self.notes.add(_STAGE, "threads and their registers", "no NT_PRSTATUS that can be read")
+            number = int.from_bytes(self.siginfo[:4], self.arch.byte_order)
+            tid = self.psinfo.pid if self.psinfo is not None else 0
+            self.threads = [CoreThread(tid, tid, number, {}, self.siginfo)]
+        if not self.auxv:
+            self.notes.add(_STAGE, "the auxiliary vector", "no NT_AUXV")
+        if not self.file_rows and not self.facts.get(b"maps"):
+            self.notes.add(_STAGE, "the list of mapped files", "no NT_FILE that can be read")
 
     # --- memory ---
 
@@ -185,7 +199,8 @@ class CoreImage:
         )
         if header.shoff and header.shoff + layout.size <= len(view):
             count: int = layout.unpack_from(view, header.shoff)[0]
-            return count
+            if count:
+                return count
         first = parse_program_headers(header, view[header.phoff : header.phoff + size], 1)
         if first and first[0].type == PT_NOTE and first[0].offset > header.phoff:
             behind: int = first[0].offset - header.phoff
@@ -225,6 +240,7 @@ class CoreImage:
             if segment.offset + segment.filesz > len(self._view):
                 self.notes.add(_STAGE, "some notes", "the file is cut short")
             data = self._view[segment.offset : segment.offset + segment.filesz]
+            self._check_end(data)
             for note in iter_notes(data, self.header.little):
                 if note.owner == minicore.OWNER:
                     self._take_own(note)
@@ -242,6 +258,16 @@ class CoreImage:
                 elif note.owner == b"CORE":
                     self._take_process(note)
         self._order_threads(threads, siginfos)
+        if not threads:
+            self.siginfo = siginfos.get(0, b"")
+
+    def _check_end(self, data: memoryview) -> None:
+        """Tell of a row of notes that ends within one."""
+        end = 0
+        for place in note_places(data, self.header.little):
+            end = place[4]
+        if any(data[end + 3 & -4 : end + 4096]):
+            self.notes.add(_STAGE, "some notes", "one is cut short or no note")
 
     def _take_thread(self, desc: bytes, threads: list[tuple[int, int, dict[str, int]]]) -> None:
         if len(threads) >= MAX_THREADS:
