@@ -6,8 +6,6 @@ import json
 import os
 import struct
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -19,7 +17,7 @@ from .core_files import ZSTD_MAGIC, Request, analyse_core, reason
 from .workers import in_parallel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from rich.progress import Progress
 
     from ..pipeline import Analysed
     from ..render.summary import Summary
@@ -58,16 +56,14 @@ def analyze_many(names: list[str], request: Request, output: str | None, as_json
     groups: dict[str, _Group] = {}
     failed = 0
     at_once = min(len(cores), len(os.sched_getaffinity(0)))
-    with _progress(len(cores)) as step:
+    with _Screen(len(cores), bar=not as_json) as screen:
         for number, answer in in_parallel(len(cores), at_once, work):
-            step()
+            screen.step()
             name = cores[number]
             summary, why, trouble, line = _unpack(answer)
-            for text in trouble:
-                click.echo(f"usercrash: {printable(text)}", err=True)
-            if why:
-                failed += 1
-                click.echo(f"usercrash: {printable(why)}", err=True)
+            failed += bool(why)
+            for text in [*trouble, why] if why else trouble:
+                screen.say(text)
             found = decode_summary(summary) if summary else None
             if as_json:
                 key = found.key if found is not None else ""
@@ -188,27 +184,49 @@ def _unpack(answer: bytes | None) -> tuple[bytes, str, list[str], bytes]:
 # --- what is shown ---
 
 
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[], None]]:
-    """A bar on the terminal, drawn when something has come. (No thread: we fork.)"""
-    if not sys.stderr.isatty():
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
+class _Screen:
+    """What is told while the work goes on: to a terminal a bar, too, drawn when something has
+    come. (No thread that draws: we fork.)"""
 
-    console = Console(stderr=True, no_color=not colored())
-    with Progress(
-        console=console, transient=True, auto_refresh=False, redirect_stdout=False
-    ) as progress:
-        task = progress.add_task("analyzing", total=total)
-        progress.refresh()
+    def __init__(self, total: int, bar: bool) -> None:
+        self._progress: Progress | None = None
+        if not bar or not sys.stderr.isatty():
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress
 
-        def step() -> None:
-            progress.advance(task)
-            progress.refresh()
+        self._progress = Progress(
+            "analyzing", BarColumn(), MofNCompleteColumn(),
+            console=Console(stderr=True, no_color=not colored()),
+            transient=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False,
+        )  # fmt: skip
+        self._task = self._progress.add_task("", total=total)
 
-        yield step
+    def __enter__(self) -> _Screen:
+        if self._progress is not None:
+            self._progress.start()
+            self._progress.refresh()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    def step(self) -> None:
+        """One more is done."""
+        if self._progress is not None:
+            self._progress.advance(self._task)
+            self._progress.refresh()
+
+    def say(self, text: str) -> None:
+        """A line on standard error."""
+        line = f"usercrash: {printable(text)}"
+        if self._progress is None:
+            click.echo(line, err=True)
+            return
+        from rich.text import Text
+
+        self._progress.console.print(Text(line), soft_wrap=True)  # above the bar
 
 
 def _print_line(name: str, key: str, why: str, report: bytes) -> None:
@@ -256,9 +274,10 @@ def _print_table(rows: list[tuple[str, ...]]) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", show_edge=False)
     table.add_column(_HEAD[0], justify="right", no_wrap=True)
     table.add_column(_HEAD[1], no_wrap=True)
-    table.add_column(_HEAD[2], overflow="fold", max_width=16)
-    table.add_column(_HEAD[3], overflow="fold", ratio=3)
-    table.add_column(_HEAD[4], overflow="fold", ratio=2)
-    for row in rows:
-        table.add_row(*map(Text, row))  # Text: brackets in a name are not markup
+    table.add_column(_HEAD[2], overflow="ellipsis", no_wrap=True, max_width=16)
+    table.add_column(f"{_HEAD[3]}, {_HEAD[4]}", overflow="fold", ratio=1)
+    for count, signal, program, frames, cores in rows:
+        # Text: brackets in a name are not markup
+        place = Text.assemble(frames, ("\n" + cores, "dim"))
+        table.add_row(Text(count), Text(signal), Text(program), place)
     Console(no_color=not colored(), highlight=False).print(table)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 
 from ..report import Frame, Report, Thread
@@ -11,6 +12,7 @@ from .layout import clean
 
 SHOWN_FRAMES = 4
 _MAX_NAME = 200
+_RAISING = re.compile(r"(__|__GI_|__GI___)?(pthread_kill(_\w+)?|raise|gsignal|kill)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ def summary(report: Report) -> Summary:
     if not any(frame.function for frame in frames):
         words.append(program)  # addresses alone say little
     digest = hashlib.sha256("\n".join(words).encode("utf-8", "backslashreplace"))
-    shown = [frame for frame in frames if not frame.signal_frame][:SHOWN_FRAMES]
+    shown = _shown(frames)
     return Summary(
         digest.hexdigest()[:16], clean(signal), clean(program)[:_MAX_NAME],
         tuple(map(_short, shown)),
@@ -71,6 +73,16 @@ def _distinct(thread: Thread) -> list[Frame]:
     ]
 
 
+def _shown(frames: list[Frame]) -> list[Frame]:
+    """The innermost that say something: not what raises a signal, nor what called main."""
+    frames = [frame for frame in frames if not frame.signal_frame]
+    while len(frames) > 1 and _RAISING.fullmatch(frames[0].function or ""):
+        del frames[0]
+    names = [frame.function for frame in frames]
+    end = names.index("main") + 1 if "main" in names else len(frames)
+    return frames[: min(end, SHOWN_FRAMES)]
+
+
 def _identity(frame: Frame) -> str:
     if frame.function:
         return frame.function
@@ -80,4 +92,4 @@ def _identity(frame: Frame) -> str:
 
 
 def _short(frame: Frame) -> str:
-    return short_functions(clean(_identity(frame)))[-1][:_MAX_NAME]
+    return short_functions(clean(_identity(frame)))[-1].removeprefix("__GI_")[:_MAX_NAME]
