@@ -28,6 +28,7 @@ from ...elf.headers import (
 )
 from ...errors import FormatError
 from .dynamic_symbols import DT_STRTAB, dynamic_tags
+from .gopclntab import GoTable, go_table
 from .symbol_table import SymbolTable
 
 MAX_SECTIONS = 200_000
@@ -223,6 +224,11 @@ class ElfFile:
             return SymbolTable.of(self)
         except MemoryError:
             return SymbolTable((), (), (), b"")
+
+    @cached_property
+    def go_table(self) -> GoTable | None:
+        """Go's function table, None where it is no Go program."""
+        return go_table(self)
 
     @cached_property
     def eh_frame_hdr(self) -> ProgramHeader | None:

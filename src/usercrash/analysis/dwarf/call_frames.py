@@ -9,6 +9,7 @@ from ..binary.elf_file import ElfFile, Section
 from .cfi import FrameSection, Row
 from .encodings import Buffer
 from .frame_index import EhFrameHdr, FrameTable
+from .go_rows import GoRows
 
 _MAX_MEMORY = 16 << 20  # bytes of `.eh_frame` taken from captured memory
 _MAX_SECTION = 128 << 20  # bytes that a compressed section may grow to
@@ -44,6 +45,7 @@ class CallFrames:
         self._read = read
         self._note = note
         self._debug_file = debug_file
+        self._go: GoRows | None = None
         self._tables: list[FrameTable] | None = None
         self.problems: list[str] = []
 
@@ -51,13 +53,23 @@ class CallFrames:
         """The rules at a link-time pc, None where there are none (or only broken ones)."""
         if self._tables is None:
             self._tables = self._load()
-        row = self._first(self._tables, pc)
+        row = self._by_go(pc, True) or self._first(self._tables, pc) or self._by_go(pc, False)
         if row is None and self._debug_file is not None:
             more = self._separate(self._debug_file)
             self._debug_file = None
             self._tables += more
             row = self._first(more, pc)
         return row
+
+    def _by_go(self, pc: int, outermost: bool) -> Row | None:
+        """The row by Go's function table: only the one that ends a stack, or any."""
+        if self._go is None:
+            return None
+        try:
+            return self._go.outermost(pc) if outermost else self._go.row(pc)
+        except FormatError as error:
+            self._problem(f"Go's function table: {error.message}")
+            return None
 
     def _first(self, tables: list[FrameTable], pc: int) -> Row | None:
         for table in tables:
@@ -101,6 +113,8 @@ class CallFrames:
                 if found is not None:
                     tables.append(found)
                 tables += self._debug_frame(elf)
+                if elf.go_table is not None:
+                    self._go = GoRows(elf.go_table, elf.header.machine)
             elif self._memory_elf is not None:
                 found = self._from_memory(self._memory_elf)
                 if found is not None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from ...errors import FormatError
 from ...model.notes import NoteLog
 from ..binary.elf_file import ElfFile
 from ..binary.symbol_table import SymbolTable
@@ -111,7 +112,7 @@ class Symbolizer:
         lines = [line for line in lines if line.line or line.file]
         named = symbols.symbols.find(vaddr)
         if not lines:
-            return self._from_table(named)
+            return _by_go(module, vaddr) or self._from_table(named)
         start: int | None = None
         if lines[-1].start != _NO_ADDRESS:
             start = lines[-1].start + symbols.load_address
@@ -173,6 +174,24 @@ class Symbolizer:
         if status is not None and symcache.shareable(status, self._owner, module.fd):
             self.wanted.append(module)
         return found
+
+
+def _by_go(module: Module, vaddr: int) -> tuple[list[Location], int | None] | None:
+    """What Go's own function table says of an address, None where there is none."""
+    table = module.elf.go_table if module.elf is not None else None
+    if table is None:
+        return None
+    try:
+        function = table.find(vaddr)
+        place = table.line(function, vaddr) if function is not None else None
+    except FormatError:
+        return None
+    if function is None or not function.name:
+        return None
+    name = function.name.decode("utf-8", "backslashreplace")
+    file, line = place or (None, None)
+    path = file.decode("utf-8", "backslashreplace") if file is not None else None
+    return [Location(name, name, None, path, line)], function.start
 
 
 def _from_memory(module: Module) -> FileSymbols | None:
