@@ -68,7 +68,8 @@ def _walk(seen: Analysed) -> tuple[int, float]:
 
 
 def _gdb(core: Path, program: Path) -> float:
-    command = ["gdb", "-batch", "-nx", "-ex", "thread apply all backtrace", program, core]
+    command = ["gdb", "-batch", "-nx", "-ex", "thread apply all backtrace"]
+    command += [str(program), str(core)]
     begin = time.perf_counter()
     subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
     return time.perf_counter() - begin

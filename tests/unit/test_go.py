@@ -174,7 +174,7 @@ def test_table_against_debug_frame(tmp_path: Path) -> None:
     elf = ElfFile(_build(tmp_path).read_bytes())
     assert elf.go_table is not None
     frames, rows = CallFrames(elf, None, 0, lambda address, size: b""), GoRows(elf.go_table, 62)
-    compared = 0
+    compared, tables = 0, frames._load()
     for start in elf.symbols._starts[::3]:
         function = elf.go_table.find(start)
         named = elf.symbols.find(start)
@@ -183,7 +183,7 @@ def test_table_against_debug_frame(tmp_path: Path) -> None:
         if b"[" not in named[0]:
             assert named[0].removesuffix(b".abi0") == function.name
         for pc in range(function.start, function.end, 13):
-            by_frames, by_table = frames._first(frames._tables or frames._load(), pc), rows.row(pc)
+            by_frames, by_table = frames._first(tables, pc), rows.row(pc)
             if by_frames is None or by_table is None:
                 assert by_table is None
                 continue  # padding
