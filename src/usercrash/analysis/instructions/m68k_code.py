@@ -42,31 +42,36 @@ _DATA = tuple(f"d{number}" for number in range(8))
 _ADDRESS = (*(f"a{number}" for number in range(6)), "fp", "sp")
 
 # The stack pointer stands behind pretcode. Without siginfo: number, code, pointer, 8 bytes of
-# code, one word of the mask; then struct sigcontext: mask, usp, d0, d1, a0, a1, sr, pc. With it:
-# number, two pointers, 8 bytes of code, siginfo; then struct ucontext, its registers at 24.
-_PLAIN = 24
-_INFO = 20 + 128 + 24
+# code, one word of the mask; then struct sigcontext. With it: number, two pointers, 8 bytes of
+# code, siginfo; then struct ucontext, its registers at 24. (QEMU has its code elsewhere.)
+_RETCODE = 8
+
+
+def _plain(code: int) -> SignalFrame:
+    context = 16 + code
+    # mask, usp, d0, d1, a0, a1, sr, pc
+    layout = (("sp", 4), ("d0", 8), ("d1", 12), ("a0", 16), ("a1", 20), ("pc", 26))
+    return SignalFrame(
+        (b"\x70\x77\x4e\x40",),  # moveq #119,d0; trap #0
+        tuple((name, context + distance) for name, distance in layout),
+        number=0,
+    )
+
+
+def _with_info(code: int) -> SignalFrame:
+    info = 12 + code
+    context = info + 128 + 24
+    return SignalFrame(
+        (b"\x70\x52\x46\x00\x4e\x40",),  # moveq #82,d0; not.b d0 (173); trap #0
+        tuple((name, context + 4 * at) for at, name in enumerate((*_DATA, *_ADDRESS, "pc"))),
+        siginfo=info,
+    )
+
 
 FACTS = {
     "m68k": _M68k(
-        signal_frames=(
-            SignalFrame(
-                (b"\x70\x77\x4e\x40",),  # moveq #119,d0; trap #0
-                (
-                    ("sp", _PLAIN + 4), ("d0", _PLAIN + 8), ("d1", _PLAIN + 12),
-                    ("a0", _PLAIN + 16), ("a1", _PLAIN + 20), ("pc", _PLAIN + 26),
-                ),
-            ),
-            SignalFrame(
-                (b"\x70\x52\x46\x00\x4e\x40",),  # moveq #82,d0; not.b d0 (173); trap #0
-                (
-                    *((name, _INFO + 4 * at) for at, name in enumerate((*_DATA, *_ADDRESS))),
-                    ("pc", _INFO + 4 * 16),
-                ),
-                20,
-            ),
-        ),
+        signal_frames=(_plain(_RETCODE), _with_info(_RETCODE), _plain(0), _with_info(0)),
         frame_makers=(b"\x4e\x56", b"\x48\x0e"),
         order="big",
     )
-}  # fmt: skip
+}
