@@ -25,7 +25,6 @@ from pathlib import Path
 from usercrash.analysis.binary.elf_file import ElfFile
 from usercrash.elf.arch import Arch, arch_of
 from usercrash.elf.headers import NT_AUXV, NT_FILE, NT_PRPSINFO, NT_PRSTATUS, NT_SIGINFO
-from usercrash.elf.headers import encode_note as note_bytes
 from usercrash.model.snapshot import ElfNote
 
 from .build import need
@@ -76,7 +75,47 @@ AARCH64 = Target("aarch64", "aarch64-linux-gnu", "aarch64", 183, 2, registers={"
 ARM = Target("arm", "arm-linux-gnueabihf", "arm", 40, 1)
 RISCV64 = Target("riscv64", "riscv64-linux-gnu", "riscv64", 243, 2, registers={"s0": "fp"})
 
-TARGETS = {target.name: target for target in (AARCH64, ARM, RISCV64)}
+_POWER = {"nip": "pc"}
+PPC64LE = Target("ppc64le", "powerpc64le-linux-gnu", "ppc64le", 21, 2, registers=_POWER)
+PPC64 = Target("ppc64", "powerpc64-linux-gnu", "ppc64", 21, 2, ">", registers=_POWER)
+PPC = Target("ppc", "powerpc-linux-gnu", "ppc", 20, 1, ">", registers=_POWER)
+S390X = Target("s390x", "s390x-linux-gnu", "s390x", 22, 2, ">")
+M68K = Target("m68k", "m68k-linux-gnu", "m68k", 4, 1, ">")
+
+# qemu does not describe the registers of MIPS and SPARC; these number signals as gdb does.
+_AS_GDB = {10: 10, 12: 12}
+_BEHIND = {"status": 32, "lo": 33, "hi": 34, "badvaddr": 35, "cause": 36, "pc": 37}
+
+
+def _mips(name: str, triple: str, elf_class: int, order: str) -> Target:
+    arch = arch_of(8, elf_class, order)
+    assert arch is not None
+    numbers = {arch.dwarf_registers[number]: number for number in range(32)} | _BEHIND
+    return Target(name, triple, name, 8, elf_class, order, numbers=numbers, signals=_AS_GDB)
+
+
+MIPS = _mips("mips", "mips-linux-gnu", 1, ">")
+MIPS64EL = _mips("mips64el", "mips64el-linux-gnuabi64", 2, "<")
+
+
+def _sparc() -> Target:
+    arch = arch_of(43, 2, ">")
+    assert arch is not None
+    numbers = {name: number for number, name in arch.dwarf_registers.items() if number < 32}
+    numbers |= {"pc": 80, "npc": 81, "tstate": 82}
+    return Target(
+        "sparc64", "sparc64-linux-gnu", "sparc64", 43, 2, ">", numbers=numbers, signals=_AS_GDB
+    )
+
+
+SPARC64 = _sparc()
+
+TARGETS = {
+    target.name: target
+    for target in (
+        AARCH64, ARM, RISCV64, PPC64LE, PPC64, PPC, S390X, MIPS, MIPS64EL, SPARC64, M68K,
+    )
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,9 +211,14 @@ class _Core:
 
     def make(self, program: Path, signal: int, thread: str) -> bytes:
         notes = self._notes(program, signal, thread)
-        return self._laid_out(b"".join(map(note_bytes, notes)), self._loads())
+        return self._laid_out(b"".join(map(self._note, notes)), self._loads())
 
     # --- notes ---
+
+    def _note(self, note: ElfNote) -> bytes:
+        parts = (note.owner + b"\0", note.desc)
+        head = struct.pack(f"{self.arch.order}3I", len(parts[0]), len(parts[1]), note.type)
+        return head + b"".join(part + b"\0" * (-len(part) & 3) for part in parts)
 
     def _notes(self, program: Path, signal: int, thread: str) -> list[ElfNote]:
         threads = [thread, *(other for other in self.remote.threads() if other != thread)]
@@ -182,8 +226,10 @@ class _Core:
             self._status(one, self.pid + at, 0 if at else signal) for at, one in enumerate(threads)
         ]
         order = self.arch.order
-        # si_signo, si_errno, si_code; what else there is qemu does not tell
-        info = struct.pack(f"{order}iii", signal, 0, 1 if signal != 6 else -6).ljust(128, b"\0")
+        # si_signo, si_errno, si_code (MIPS: code first); what else there is qemu does not tell
+        code = (0, 1 if signal != 6 else -6)
+        head = code[::-1] if self.target.machine == 8 else code
+        info = struct.pack(f"{order}iii", signal, *head).ljust(128, b"\0")
         if signal == 6:
             fields = 16 if self.arch.long == 8 else 12
             sender = struct.pack(f"{order}iI", self.pid, os.geteuid())

@@ -27,6 +27,7 @@ _MAX_NAME = 16_384
 
 STT_NOTYPE, STT_FUNC, STT_GNU_IFUNC = 0, 2, 10
 _SHF_EXECINSTR = 4
+_EM_PPC64 = 21
 _MAGIC = b"UCSYM\0\0\1"
 _HEAD = struct.Struct("<8sQQ")  # magic, number of symbols, bytes of strings
 
@@ -165,6 +166,7 @@ def _functions(
     wide = elf.wide
     layout = struct.Struct(elf.order + ("IBBHQQ" if wide else "IIIBBH"))
     usable = min(len(data) // layout.size, MAX_SYMBOLS) * layout.size
+    described = _descriptors(elf)
     for row in layout.iter_unpack(data[:usable]):
         if wide:
             name, info, _other, index, value, size = row
@@ -173,9 +175,20 @@ def _functions(
         kind = info & 15
         if kind in (STT_FUNC, STT_GNU_IFUNC):
             if index and value:
-                yield name, kind, value, size
+                yield name, kind, described.get(value, value), size
         elif kind == STT_NOTYPE and index in code:
             yield name, kind, value, size
+
+
+def _descriptors(elf: ElfFile) -> dict[int, int]:
+    """Where the functions begin whose symbols name a descriptor: those of 64-bit Power before
+    its ELF v2 ABI, where `.opd` has three words for each function, the first its address."""
+    section = elf.section(b".opd") if elf.header.machine == _EM_PPC64 else None
+    if section is None:
+        return {}
+    data = elf.contents(section)
+    words = struct.iter_unpack(elf.order + "Q", data[: min(len(data), 24 * MAX_SYMBOLS) & -8])
+    return {section.address + 8 * at: word for at, (word,) in enumerate(words)}
 
 
 def _choose(
