@@ -24,7 +24,14 @@ from pathlib import Path
 
 from usercrash.analysis.binary.elf_file import ElfFile
 from usercrash.elf.arch import Arch, arch_of
-from usercrash.elf.headers import NT_AUXV, NT_FILE, NT_PRPSINFO, NT_PRSTATUS, NT_SIGINFO
+from usercrash.elf.headers import (
+    NT_AUXV,
+    NT_FILE,
+    NT_FPREGSET,
+    NT_PRPSINFO,
+    NT_PRSTATUS,
+    NT_SIGINFO,
+)
 from usercrash.model.snapshot import ElfNote
 
 from .build import need
@@ -41,8 +48,8 @@ _PT_LOAD, _PT_NOTE = 1, 4
 class Target:
     """A machine: its compilers' prefix, qemu's name, where its libraries are, and its ELF identity
     (machine, class, byte order, flags). `registers` maps our names to qemu's where they
-    differ; `numbers` has qemu's register numbers where it does not describe them. `packages`
-    are Debian's."""
+    differ; `numbers` has the places of registers, in words, among all of qemu's where it does not
+    describe them. `packages` are Debian's."""
 
     name: str
     triple: str
@@ -102,7 +109,8 @@ def _sparc() -> Target:
     arch = arch_of(43, 2, ">")
     assert arch is not None
     numbers = {name: number for number, name in arch.dwarf_registers.items() if number < 32}
-    numbers |= {"pc": 80, "npc": 81, "tstate": 82}
+    # in words of 8 bytes: 32 floating-point registers have 4 bytes each
+    numbers |= {"pc": 64, "npc": 65, "tstate": 66}
     return Target(
         "sparc64", "sparc64-linux-gnu", "sparc64", 43, 2, ">", numbers=numbers, signals=_AS_GDB
     )
@@ -237,6 +245,7 @@ class _Core:
         auxv = self.remote.document("auxv:read:")
         return [
             statuses[0],
+            *self._floats(thread),
             self._psinfo(program),
             ElfNote(b"CORE", NT_SIGINFO, info),
             ElfNote(b"CORE", NT_AUXV, auxv),
@@ -253,14 +262,33 @@ class _Core:
         struct.pack_into(f"{arch.order}I", desc, arch.prstatus_tid, tid)
         at = arch.prstatus_offset
         for name in arch.prstatus_registers:
-            number = numbers.get(self.target.registers.get(name, name))
-            value = self.remote.register(number) if number is not None else b""
+            value = self._register(self.target.registers.get(name, name), numbers)
             whole = int.from_bytes(value, arch.byte_order)
             desc[at : at + arch.word] = whole.to_bytes(16, "little")[: arch.word][
                 :: 1 if arch.order == "<" else -1
             ]
             at += arch.word
         return ElfNote(b"CORE", NT_PRSTATUS, bytes(desc))
+
+    def _register(self, name: str, numbers: dict[str, int]) -> bytes:
+        """A register's bytes; where qemu does not describe registers, from all of them at once."""
+        number = numbers.get(name)
+        if number is None:
+            return b""
+        if not self.target.numbers:
+            return self.remote.register(number)
+        every = bytes.fromhex(self.remote.ask("g").decode().replace("x", "0"))
+        return every[number * self.arch.word : (number + 1) * self.arch.word]
+
+    def _floats(self, thread: str) -> list[ElfNote]:
+        """NT_FPREGSET, where unwinding may need it."""
+        start, names = self.arch.float_registers
+        if not names:
+            return []
+        self.remote.ask(f"Hg{thread}")
+        numbers = self.remote.register_numbers()
+        values = b"".join(self.remote.register(numbers[name]) for name in names)
+        return [ElfNote(b"CORE", NT_FPREGSET, bytes(start) + values)]
 
     def _psinfo(self, program: Path) -> ElfNote:
         """struct elf_prpsinfo (<linux/elfcore.h>); the oldest ABIs have user ids of 16 bits."""

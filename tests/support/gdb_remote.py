@@ -11,7 +11,7 @@ from pathlib import Path
 SECONDS = 60
 _POLL_SECONDS = 0.005
 # Descriptions of what NT_PRSTATUS has not.
-_BESIDE = re.compile("sve|system|vfp|neon|fpu|csr|vector|altivec|spe|vsx|virt|gs|fpr|m-profile")
+_BESIDE = re.compile("sve|system|vfp|neon|fpu|csr|vector|altivec|spe|vsx|virt|gs|m-profile")
 
 
 class Remote:

@@ -15,6 +15,9 @@ _SCAN_WORDS = 512  # how far up the stack the last resort looks
 _MAX_SCANS = 8  # how often in one stack
 _MAX_FUNCTION = 1 << 20  # bytes of one function's code
 _MAX_BACK = 4096  # bytes of code to look back for where a function begins
+# x86: most code there has a frame pointer or else call frame information. (EM_386, EM_X86_64)
+_X86 = frozenset({3, 62})
+_MAX_ENTRY = 160  # bytes of code between a program's entry and its call of the C library
 _MAX_FRAME = 16 << 20  # bytes between a stack pointer and a frame pointer that is believed
 
 FRAME_POINTER, CALL_RECOVERY, SCAN = "frame-pointer", "call-recovery", "scan"
@@ -38,6 +41,7 @@ class Recovery:
         self.saved = arch.callee_saved
         self.numbers = numbers
         self.names = arch.dwarf_registers
+        self.x86 = arch.machine in _X86
         self.walk = modules.code_walk if arch.name == "x86_64" else None
         self.scans = 0
 
@@ -69,7 +73,7 @@ class Recovery:
         by_code = self._by_code(registers, pc, sp, fp)
         if by_code is not None:
             return by_code, CALL_RECOVERY
-        if by_frame_pointer is not None and self.walk is not None:
+        if by_frame_pointer is not None and self.x86:
             return by_frame_pointer, FRAME_POINTER
         if fp == 0 and not exact:
             return END_OF_STACK  # the ABI's mark of the outermost frame
@@ -203,6 +207,8 @@ class Recovery:
             target = self._return_address(address)
             if target is None or not self._may_lead(target, pc, start):
                 continue
+            if not self.x86 and self._call_target(target) != start:
+                break  # frames elsewhere have room for old ones: only a proven call is believed
             return self._with(registers, target, address + self.word, registers[self.fp]), SCAN
         return end
 
@@ -249,7 +255,7 @@ class Recovery:
         if module is None or headers is None or not headers.header.entry:
             return False
         entry: int = headers.header.entry
-        return 0 < pc - module.bias - entry <= 64
+        return 0 < pc - module.bias - entry <= _MAX_ENTRY
 
     def _with(self, registers: Registers, pc: int, sp: int, fp: int | None) -> Registers:
         new = list(registers)

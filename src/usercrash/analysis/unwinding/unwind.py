@@ -293,6 +293,8 @@ class _Walk:
                     new[target] = None
                     if target == self.pc:
                         self.end = _why(error)
+        if new[self.sp] is None and not self.end:
+            self.end = f"no value of the stack pointer above {registers[self.pc]:#x}"
         if not row.signal_frame:
             self._returned(new)
         if not self.end:

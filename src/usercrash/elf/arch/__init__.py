@@ -22,8 +22,8 @@ class Arch:
 
     `order` is that of bytes ("<" or ">"), `long` the size of the kernel's long and of an address,
     `word` that of a register in a dump and where it is saved. `prstatus_registers` are the names
-    in the order of the kernel's elf_gregset_t. `dwarf_registers` maps DWARF numbers to names,
-    `return_column` is the DWARF number of the return address. Where the pc has no DWARF
+    in the order of the kernel's elf_gregset_t ("": unused). `dwarf_registers` maps DWARF numbers to
+    names, `return_column` is the DWARF number of the return address. Where the pc has no DWARF
     number it gets one behind the others; `pc_slot` is it in any case. `link` names the register
     in which a call leaves its return address ("": on the stack).
 
@@ -81,7 +81,7 @@ class Arch:
             prstatus or _PRSTATUS[self.long]
         )
         end = self.prstatus_offset + self.word * len(prstatus_registers) + 4  # pr_fpvalid
-        self.prstatus_size = end + -end % self.word
+        self.prstatus_size = end + -end % (self.word if prstatus is None else 2)
         self.prstatus_registers = prstatus_registers
         letter = "Q" if self.word == 8 else "I"
         self._gregset = Struct(f"{order}{len(prstatus_registers)}{letter}")
@@ -115,7 +115,9 @@ class Arch:
         signal = int.from_bytes(desc[self.prstatus_signal : self.prstatus_signal + 2], order)
         tid = int.from_bytes(desc[self.prstatus_tid : self.prstatus_tid + 4], order)
         values = self._gregset.unpack_from(desc, start)
-        return signal, tid, dict(zip(self.prstatus_registers, values, strict=True))
+        registers = dict(zip(self.prstatus_registers, values, strict=True))
+        registers.pop("", None)
+        return signal, tid, registers
 
     def parse_floats(self, desc: bytes) -> dict[str, int]:
         """The `float_registers` of an NT_FPREGSET descriptor; none of them if it is cut short."""

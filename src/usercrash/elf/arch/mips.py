@@ -20,14 +20,15 @@ _SAVED = (*(f"s{number}" for number in range(8)), "gp", "s8")
 
 def _arch(name: str, order: str, general: tuple[str, ...], elf_class: int, abi2: int) -> Arch:
     # o32 begins with the six words that its system calls have on the stack
-    before = () if general is _NEW else tuple(f"stack{number}" for number in range(6))
+    before = () if general is _NEW else 6 * ("",)
+    behind = 7 * ("",) if general is _NEW else ("",)
     return Arch(
         name=name,
         machine=8,
         elf_class=elf_class,
         order=order,
         word=4 if general is _OLD else 8,
-        prstatus_registers=(*before, *general, *_OTHERS),
+        prstatus_registers=(*before, *general, *_OTHERS, *behind),
         pc="pc",
         sp="sp",
         fp="s8",

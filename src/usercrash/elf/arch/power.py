@@ -8,10 +8,9 @@ from . import Arch
 
 _GENERAL = tuple(f"r{number}" for number in range(32))
 
-# (4 words of elf_gregset_t stay unused)
 _GREGSET = (
     *_GENERAL, "nip", "msr", "orig_r3", "ctr", "lr", "xer", "cr", "softe", "trap", "dar",
-    "dsisr", "result",
+    "dsisr", "result", "", "", "", "",
 )  # fmt: skip
 
 
