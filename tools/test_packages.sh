@@ -30,7 +30,8 @@ need rpmbuild rpm
 need qemu-aarch64 qemu-user
 need gdb-multiarch gdb-multiarch
 # machine of the compiler, architecture of its C library
-for pair in aarch64-linux-gnu:arm64 arm-linux-gnueabihf:armhf riscv64-linux-gnu:riscv64; do
+for pair in aarch64-linux-gnu:arm64 arm-linux-gnueabihf:armhf riscv64-linux-gnu:riscv64 \
+    powerpc64le-linux-gnu:ppc64el s390x-linux-gnu:s390x mips-linux-gnu:mips; do
     need "${pair%:*}-gcc" "gcc-${pair%:*}"
     [ -e "/usr/${pair%:*}/include/stdio.h" ] || missing="$missing libc6-dev-${pair#*:}-cross"
 done
