@@ -83,6 +83,14 @@ def test_alignment_is_what_the_addresses_share() -> None:
         ]
 
 
+def test_a_32_bit_file_has_no_place_for_what_lies_above() -> None:
+    below, above = Load(0xFFFFF000, b"x" * 4096), Load(1 << 32, b"y")
+    made = snapshot([above, below, Load(1 << 40, b"z")], elf_class=1)
+    _, loads, _, _ = parse(b"".join(write_core(made)))
+    assert [load.address for load in loads] == [0xFFFFF000]
+    assert made.notes[-1].what == "2 pieces of memory"
+
+
 def test_more_pieces_than_a_header_can_count() -> None:
     made = snapshot([Load(number << 12, b"x") for number in range(70_000)])
     header, loads, _, _ = parse(b"".join(write_core(made)))

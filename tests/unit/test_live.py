@@ -14,14 +14,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.support.analysed import analyse
 from tests.support.spawn import compile_c, expect, running, state_of, tell
 
 from usercrash.capture import ptrace
+from usercrash.capture.collect import collect
 from usercrash.capture.live import LiveTarget
 from usercrash.elf.arch.x86_64 import ARCH
+from usercrash.elf.corewriter import write_core
 from usercrash.elf.headers import (
     EHDR32,
-    EHDR64,
     NT_AUXV,
     NT_FILE,
     NT_FPREGSET,
@@ -30,7 +32,6 @@ from usercrash.elf.headers import (
     NT_SIGINFO,
     NT_X86_XSTATE,
     PHDR32,
-    PHDR64,
 )
 from usercrash.errors import UsercrashError
 
@@ -374,17 +375,64 @@ def test_a_32_bit_program(tmp_path: Path, needs_32_bits: None) -> None:
     assert target.notes == []
 
 
+# It returns into the 32-bit code segment: there, or in another thread, and waits.
+MIXED = r"""
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+static void *leave(void *code) {
+    __asm__ volatile("pushq $0x23\n\tpush %0\n\tlretq" ::"r"(code));
+    return 0;
+}
+int main(int argc, char **argv) {
+    static const char wait32[] = "\xb8\x1d\0\0\0\xcd\x80\xeb\xf7";
+    pthread_t thread;
+    char *low = mmap(0, 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+    memcpy(low, wait32, sizeof wait32);
+    write(1, "r", 1);
+    if (argc < 2) leave(low);
+    if (pthread_create(&thread, 0, leave, low)) return 1;
+    for (;;) pause();
+}
+"""
+
+
+def waits_in_32_bits(pid: int) -> None:
+    """Until a thread of it is in pause(2), which is 29 there and 34 in 64-bit code."""
+    while not any(
+        Path(f"/proc/{pid}/task/{tid}/syscall").read_text().startswith("29 ")
+        for tid in os.listdir(f"/proc/{pid}/task")
+    ):
+        os.sched_yield()
+
+
+def test_a_64_bit_program_in_32_bit_code(tmp_path: Path, needs_32_bits: None) -> None:
+    exe = compile_c(tmp_path, "mixed", MIXED)
+    with running([exe]) as process:
+        waits_in_32_bits(process.pid)
+        target = LiveTarget.stop(process.pid)
+        snapshot = collect(target)
+        target.close()
+    for file in snapshot.files:
+        os.close(file.fd)
+    ours = analyse(b"".join(write_core(snapshot)))
+    assert (snapshot.machine, snapshot.elf_class) == (3, 2)
+    registers = ours.image.threads[0].registers
+    assert (registers["cs"], registers["orig_eax"]) == (0x23, 29)
+    assert ours.image.read(registers["eip"] - 2, 4) == b"\xcd\x80\xeb\xf7"
+    assert len(ours.modules) >= 4  # found through the 64-bit loader
+
+
 def test_a_program_that_mixes_architectures_is_refused_and_runs_on(
     tmp_path: Path, needs_32_bits: None
 ) -> None:
-    """64-bit code that returns into the 32-bit code segment: push 0x23; push there; retfq."""
-    base = 0x10000
-    code = b"\x6a\x23\x68" + struct.pack("<I", base + 120 + 9) + b"\x48\xcb" + I386_CODE
-    header = EHDR64.pack(
-        b"\x7fELF\2\1\1".ljust(16, b"\0"), 2, 62, 1, base + 120, 64, 0, 0, 64, 56, 1, 0, 0, 0
-    )
-    size = 120 + len(code)
-    segment = PHDR64.pack(1, 5, 0, base, base, size, size, 0x1000)
-    refused = pytest.raises(UsercrashError, match="code of another architecture")
-    with pausing(tmp_path / "mixed", header + segment + code) as pid, refused:
-        LiveTarget.stop(pid)
+    exe = compile_c(tmp_path, "mixed", MIXED)
+    with running([exe, "thread"]) as process:
+        waits_in_32_bits(process.pid)
+        with pytest.raises(UsercrashError, match="code of another architecture"):
+            LiveTarget.stop(process.pid)
+        waits_in_32_bits(process.pid)
+        assert state_of(process.pid) == "S"

@@ -143,10 +143,16 @@ int main(int c, char **v) { (void)v; volatile int y = first(c); return y; }
 @pytest.mark.parametrize(
     "flags", [("-O0",), ("-O1", "-fno-omit-frame-pointer"), ("-O2", "-fno-omit-frame-pointer"),
               ("-O1", "-fomit-frame-pointer"), ("-O2", "-fomit-frame-pointer"),
-              ("-O2", "-fomit-frame-pointer", "-fcf-protection=full")], ids=" ".join,
+              ("-O2", "-fomit-frame-pointer", "-fcf-protection=full"),
+              ("-m32", "-O1", "-fno-omit-frame-pointer"), ("-m32", "-O1", "-fomit-frame-pointer"),
+              ("-m32", "-O2", "-fomit-frame-pointer", "-fcf-protection=full")], ids=" ".join,
 )  # fmt: skip
-def test_every_instruction_without_cfi(tmp_path: Path, flags: tuple[str, ...], strip: bool) -> None:
+def test_every_instruction_without_cfi(
+    tmp_path: Path, flags: tuple[str, ...], strip: bool, request: pytest.FixtureRequest
+) -> None:
     """The callers are right at each instruction, while frames are made and undone."""
+    if "-m32" in flags:
+        request.getfixturevalue("needs_32_bits")
     program = compile_c(tmp_path, "program", STEPS, "-fno-optimize-sibling-calls", *flags, *BARE)
     script = tmp_path / "steps.py"
     script.write_text(

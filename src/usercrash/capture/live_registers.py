@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # By the kernel's machine: e_machine and class of the programs that it runs (<elf.h>).
 _PROGRAMS = {
-    "x86_64": ((62, 2), (3, 1), (62, 1)),
+    "x86_64": ((62, 2), (3, 1), (62, 1), (3, 2)),
     "aarch64": ((183, 2), (40, 1)),
 }
 # By architecture: what else a thread's registers are in the kernel's core. The

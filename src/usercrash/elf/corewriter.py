@@ -24,6 +24,7 @@ from .headers import (
 )
 
 _PAGE = 4096
+_TOP_32 = 1 << 32
 _MAX_LOADS = 65_000  # e_phnum has 16 bits, 0xffff says that it is elsewhere
 
 
@@ -36,6 +37,12 @@ def write_core(snapshot: Snapshot) -> list[bytes]:
     """
     wide = snapshot.elf_class != ELFCLASS32
     loads = sorted(snapshot.loads, key=lambda load: load.address)
+    if not wide and loads and loads[-1].address + len(loads[-1].data) > _TOP_32:
+        # A 32-bit process may have gone over to 64-bit code and mapped memory from there.
+        below = [load for load in loads if load.address + len(load.data) <= _TOP_32]
+        what = f"{len(loads) - len(below)} pieces of memory"
+        snapshot.notes.add("core file", what, "a 32-bit ELF file has no such addresses")
+        loads = below
     if len(loads) > _MAX_LOADS:
         what = f"{len(loads) - _MAX_LOADS} pieces of memory"
         snapshot.notes.add("core file", what, "an ELF file holds no more")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ...elf.arch import Arch
 from ..core.modules import Module, ModuleTable
+from ..instructions.code_walk import ARCHES
 from ..instructions.machine_code import CodeFacts
 from .frames import END_OF_STACK, Memory
 
@@ -42,7 +43,7 @@ class Recovery:
         self.numbers = numbers
         self.names = arch.dwarf_registers
         self.x86 = arch.machine in _X86
-        self.walk = modules.code_walk if arch.name == "x86_64" else None
+        self.walk = modules.code_walk if arch.name in ARCHES else None
         self.scans = 0
 
     def caller(
@@ -104,11 +105,11 @@ class Recovery:
         best: Registers | None = None
         calls = 0
         for found in (
-            self.walk.returns(self.memory.read, pc, sp, fp) if self.walk is not None else ()
+            self.walk.returns(self.memory.read, self.arch, pc, sp, fp) if self.walk else ()
         ):
             if best is not None and found.calls > calls:
                 break
-            above = found.registers.get("rsp")
+            above = found.registers.get(self.arch.sp)
             target = found.address
             if above is None or above <= sp or not self._is_return_address(target):
                 continue

@@ -10,18 +10,27 @@ _GREGSET = (
 
 _DWARF = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi", "eip")
 
-ARCH = Arch(
-    name="i386",
-    machine=3,
-    elf_class=1,
-    prstatus_registers=_GREGSET,
-    pc="eip",
-    sp="esp",
-    fp="ebp",
-    dwarf_registers=dict(enumerate(_DWARF)),
-    return_column=8,
-    callee_saved=("ebx", "ebp", "esi", "edi"),
-    pointer_registers=("eax", "ebx", "ecx", "edx", "esi", "edi", "ebp", "esp", "eip"),
-)
 
-ARCHES = (ARCH,)
+def _arch(elf_class: int, prstatus: tuple[int, int, int] | None) -> Arch:
+    return Arch(
+        name="i386",
+        machine=3,
+        elf_class=elf_class,
+        word=4,
+        prstatus=prstatus,
+        prstatus_registers=_GREGSET,
+        pc="eip",
+        sp="esp",
+        fp="ebp",
+        dwarf_registers=dict(enumerate(_DWARF)),
+        return_column=8,
+        callee_saved=("ebx", "ebp", "esi", "edi"),
+        pointer_registers=("eax", "ebx", "ecx", "edx", "esi", "edi", "ebp", "esp", "eip"),
+    )
+
+
+ARCH = _arch(1, None)
+# A 64-bit process that dies in 32-bit code (Wine runs such programs so): the kernel's core has
+# 64-bit headers and notes, but for the registers.
+IN_64_BITS = _arch(2, (12, 32, 112))
+ARCHES = (ARCH, IN_64_BITS)
