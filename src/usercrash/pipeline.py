@@ -11,16 +11,14 @@ from __future__ import annotations
 
 import mmap
 import os
-import socket
 import struct
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 
 from .analysis.core.file_search import HOST, Place, SearchPlaces
-from .analysis.sandbox import SandboxLimits, Send, run_isolated
+from .analysis.sandbox import Send, run_isolated
 from .config import Config
 from .debuginfod.fetching import Missing, cache_places, decode_missing, encode_missing, fetch
 from .descriptors import write_all
@@ -30,6 +28,7 @@ from .model.event import CrashEvent
 from .model.minicore import files_in_order
 from .model.snapshot import Snapshot
 from .report import Report
+from .sharing import sandbox_limits, share_by_path, share_symcaches
 from .storage.events import DUPLICATE, INCOMPLETE, LOST, PUBLISHED, EventLog
 from .storage.store import AlreadyPublishedError, Store
 
@@ -156,7 +155,7 @@ def _attempt(material: Material, config: Config, view: View, careful: str) -> An
         named = material.exe.fd if material.exe is not None else -1
         places = material.places.descriptors()
         keep = (material.core, *material.files, named, *places, cache)
-        result = run_isolated(work, keep, _limits(config))
+        result = run_isolated(work, keep, sandbox_limits(config))
     finally:
         if cache >= 0:
             os.close(cache)
@@ -169,14 +168,6 @@ def _attempt(material: Material, config: Config, view: View, careful: str) -> An
         parts.get(NAMES, b""), decode_missing(parts.get(MISSING, b"")),
         parts.get(SUMMARY, b""), result.failure,
     )  # fmt: skip
-
-
-def _limits(config: Config) -> SandboxLimits:
-    return SandboxLimits(
-        seconds=config.analysis.seconds,
-        memory=config.analysis.memory_mb << 20,
-        user=config.analysis.user,
-    )
 
 
 def _open_cache(path: str) -> int:
@@ -362,72 +353,6 @@ def _collected_text(crash: Crash) -> bytes:
 
 def _one_line(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)
-
-
-def share_symcaches(
-    wanted: Sequence[int], files: Sequence[int], config: Config, places: SearchPlaces = HOST
-) -> None:
-    """Make SymCaches of these files for all later crashes: each in a sandbox that sees only the
-    one file, published here. A file that others could have written is passed over."""
-    from .analysis.symbols import symcache
-
-    limits = _limits(config)
-    owner = os.geteuid()
-    # Read by analyses that have become somebody else, whatever our own umask is.
-    old = os.umask(0o022)
-    try:
-        os.makedirs(config.paths.cache, exist_ok=True)
-        for index in wanted:
-            status = os.fstat(files[index])
-            if symcache.shareable(status, owner, fd=files[index]):
-                _make_symcache(files[index], status, limits, config.paths.cache, places)
-    except OSError:
-        return  # no room or no right: the next crash makes its own again
-    finally:
-        os.umask(old)
-
-
-def share_by_path(names: bytes, config: Config, places: SearchPlaces = HOST) -> None:
-    """The same for files of which only the names are known. Whoever opens them is as unprivileged
-    as an analysis; then they are judged as any others."""
-    from .analysis.core.file_search import open_path
-
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-
-    def work(send: Send) -> None:
-        for name in names.split(b"\0")[:_MAX_WANTED]:
-            with suppress(OSError):  # gone meanwhile, and the next crash asks again
-                fd = open_path(name)
-                if fd >= 0:
-                    socket.send_fds(theirs, [b"f"], [fd])
-                    os.close(fd)
-
-    files: list[int] = []
-    with ours, theirs:
-        run_isolated(work, (theirs.fileno(),), _limits(config))
-        theirs.close()
-        while received := socket.recv_fds(ours, 1, 1)[1]:
-            files.extend(received)
-    share_symcaches(range(len(files)), files, config, places)
-    for fd in files:
-        os.close(fd)
-
-
-def _make_symcache(
-    fd: int, status: os.stat_result, limits: SandboxLimits, cache: str, places: SearchPlaces
-) -> None:
-    from .analysis.symbols import symcache
-
-    owner = os.geteuid()
-
-    def work(send: Send) -> None:
-        identity, container = symcache.make(fd, places=places, owner=owner)
-        send(b"IDEN", identity)
-        send(b"SYMC", container)
-
-    parts = run_isolated(work, (fd, *places.descriptors()), limits).sections
-    if b"IDEN" in parts and b"SYMC" in parts:
-        symcache.publish(cache, status, parts[b"IDEN"], parts[b"SYMC"])
 
 
 def snapshot_core(snapshot: Snapshot) -> int:

@@ -235,3 +235,35 @@ def test_another_program_only_by_force(crash: tuple[Path, Path, Path], tmp_path:
     text = usercrash("analyze", "--exe", other, "--force-exe", core).stdout
     first = text.partition("Stack of thread")[0]
     assert "Warning" in first and "is not the one that was mapped" in " ".join(first.split())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="chroot(2) needs root")
+def test_the_root_of_a_container_that_still_runs(
+    crash: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    """By /proc/PID/root, which the unprivileged analysis could not open itself."""
+    core, program, debug = crash
+    root = tmp_path / "root"
+    inside = root / str(program).lstrip("/")
+    inside.parent.mkdir(parents=True)
+    program.rename(inside)
+    place = root / "usr/lib/debug" / str(inside.parent.relative_to(root))
+    place.mkdir(parents=True)
+    debug.rename(place / debug.name)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(writer)
+        os.chroot(root)
+        os.read(reader, 1)
+        os._exit(0)
+    os.close(reader)
+    try:
+        while os.readlink(f"/proc/{child}/root") == "/":
+            os.sched_yield()
+        done = usercrash("analyze", "--json", "--sysroot", f"/proc/{child}/root", core)
+    finally:
+        os.close(writer)
+        os.waitpid(child, 0)
+    report = json.loads(done.stdout)
+    assert [frame["function"] for frame in report["threads"][0]["frames"]][:2] == ["fault", "main"]

@@ -19,6 +19,7 @@ from usercrash.model.event import SOURCE_PIPE, CrashEvent
 from usercrash.model.types import Pid, Tid
 from usercrash.pipeline import Crash, Material, View, analyse_isolated, complete
 from usercrash.report import from_json
+from usercrash.sharing import share_symcaches
 from usercrash.storage.events import INCOMPLETE, EventLog
 from usercrash.storage.store import Store
 
@@ -125,7 +126,7 @@ def test_symbol_caches_are_shared_and_used(core: Path, config: Config) -> None:
         pytest.skip("the interpreter is not root's")
     old = os.umask(0o077)
     try:
-        pipeline.share_symcaches([0], [file], config)
+        share_symcaches([0], [file], config)
     finally:
         os.umask(old)
         os.close(file)
@@ -139,7 +140,7 @@ def test_symbol_caches_are_shared_and_used(core: Path, config: Config) -> None:
     if os.geteuid() == 0:
         os.chown(mine, 65534, 65534)
         other = os.open(mine, os.O_RDONLY)
-        pipeline.share_symcaches([0], [other], config)
+        share_symcaches([0], [other], config)
         os.close(other)
         assert list(Path(config.paths.cache).iterdir()) == [kept]
 

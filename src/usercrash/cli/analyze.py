@@ -12,7 +12,7 @@ import click
 
 from ..errors import UsercrashError
 from .common import Settings, colored, printable
-from .core_files import Request, analyse_core, open_place, open_program, servers_of
+from .core_files import Request, analyse_core, open_place, open_program, servers_of, share
 
 
 @click.command("analyze")
@@ -81,6 +81,7 @@ def _one(core: str, request: Request, as_json: bool) -> None:
     if output:
         sys.stdout.buffer.write(output.rstrip(b"\n") + b"\n")
         sys.stdout.buffer.flush()
+    share(analysed, request)
     if analysed.failure:
         raise UsercrashError(f"{core}: {printable(analysed.failure)}")
 

@@ -13,7 +13,7 @@ import click
 
 from ..errors import UsageError, UsercrashError
 from .common import colored, printable
-from .core_files import ZSTD_MAGIC, Request, analyse_core, reason
+from .core_files import ZSTD_MAGIC, Request, analyse_core, reason, share
 from .workers import in_parallel
 
 if TYPE_CHECKING:
@@ -141,6 +141,7 @@ def _work(core: str, request: Request, place: str, as_json: bool) -> bytes:
         why = f"{core}: {analysed.failure}" if analysed.failure else ""
         if place:
             _write(place, analysed)
+        share(analysed, request)
     except UsercrashError as error:
         text = str(error)
         analysed, why = Analysed(), text if core in text else f"{core}: {text}"

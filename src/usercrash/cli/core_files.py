@@ -40,7 +40,7 @@ def analyse_core(name: str, request: Request, view: View) -> tuple[Analysed, lis
     """
     from ..analysis.core.file_search import SearchPlaces
     from ..debuginfod.fetching import cache_places, fetch
-    from ..pipeline import Material, analyse_isolated, share_by_path
+    from ..pipeline import Material, analyse_isolated
 
     config = request.config
     fd = _raw(open_file(name, "core file"), name, config)
@@ -64,12 +64,27 @@ def analyse_core(name: str, request: Request, view: View) -> tuple[Analysed, lis
             if fetched.count:
                 material = replace(material, places=places())
                 analysed = analyse_isolated(material, config, view)
-        if analysed.names and request.sysroot is None:
-            share_by_path(analysed.names, config, material.places)
         return analysed, trouble
     finally:
         for descriptor in (fd, *(place.fd for place in opened)):
             os.close(descriptor)
+
+
+def share(analysed: Analysed, request: Request) -> None:
+    """Keep for later what was made of files for this analysis alone: after its output is there."""
+    if not analysed.names or request.sysroot is not None:
+        return
+    from ..analysis.core.file_search import SearchPlaces
+    from ..debuginfod.fetching import cache_places
+    from ..sharing import share_by_path
+
+    caches = cache_places(request.config, [client_cache()])
+    places = SearchPlaces(None, request.debug_dirs, caches)
+    try:
+        share_by_path(analysed.names, request.config, places)
+    finally:
+        for place in caches:
+            os.close(place.fd)
 
 
 def client_cache() -> str:

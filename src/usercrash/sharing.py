@@ -1,0 +1,90 @@
+"""SymCaches for all later crashes: what an analysis had to make for itself is made once more, each
+in a sandbox that sees only the one ELF file, and published here."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+
+from .analysis.core.file_search import HOST, SearchPlaces
+from .analysis.sandbox import SandboxLimits, Send, run_isolated
+from .config import Config
+
+_MAX_NAMES = 64
+
+
+def sandbox_limits(config: Config) -> SandboxLimits:
+    """What one analysis, and whatever else is done without privileges, may take."""
+    return SandboxLimits(
+        seconds=config.analysis.seconds,
+        memory=config.analysis.memory_mb << 20,
+        user=config.analysis.user,
+    )
+
+
+def share_symcaches(
+    wanted: Sequence[int], files: Sequence[int], config: Config, places: SearchPlaces = HOST
+) -> None:
+    """Make SymCaches of these files for all later crashes: each in a sandbox that sees only the
+    one file, published here. A file that others could have written is passed over."""
+    from .analysis.symbols import symcache
+
+    limits = sandbox_limits(config)
+    owner = os.geteuid()
+    # Read by analyses that have become somebody else, whatever our own umask is.
+    old = os.umask(0o022)
+    try:
+        os.makedirs(config.paths.cache, exist_ok=True)
+        for index in wanted:
+            status = os.fstat(files[index])
+            if symcache.shareable(status, owner, fd=files[index]):
+                _make_symcache(files[index], status, limits, config.paths.cache, places)
+    except OSError:
+        return  # no room or no right: the next crash makes its own again
+    finally:
+        os.umask(old)
+
+
+def share_by_path(names: bytes, config: Config, places: SearchPlaces = HOST) -> None:
+    """The same for files of which only the names are known. Whoever opens them is as unprivileged
+    as an analysis; then they are judged as any others."""
+    from .analysis.core.file_search import open_path
+
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+    def work(send: Send) -> None:
+        for name in names.split(b"\0")[:_MAX_NAMES]:
+            with suppress(OSError):  # gone meanwhile, and the next crash asks again
+                fd = open_path(name)
+                if fd >= 0:
+                    socket.send_fds(theirs, [b"f"], [fd])
+                    os.close(fd)
+
+    files: list[int] = []
+    with ours, theirs:
+        run_isolated(work, (theirs.fileno(),), sandbox_limits(config))
+        theirs.close()
+        while received := socket.recv_fds(ours, 1, 1)[1]:
+            files.extend(received)
+    share_symcaches(range(len(files)), files, config, places)
+    for fd in files:
+        os.close(fd)
+
+
+def _make_symcache(
+    fd: int, status: os.stat_result, limits: SandboxLimits, cache: str, places: SearchPlaces
+) -> None:
+    from .analysis.symbols import symcache
+
+    owner = os.geteuid()
+
+    def work(send: Send) -> None:
+        identity, container = symcache.make(fd, places=places, owner=owner)
+        send(b"IDEN", identity)
+        send(b"SYMC", container)
+
+    parts = run_isolated(work, (fd, *places.descriptors()), limits).sections
+    if b"IDEN" in parts and b"SYMC" in parts:
+        symcache.publish(cache, status, parts[b"IDEN"], parts[b"SYMC"])
