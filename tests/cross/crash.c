@@ -13,15 +13,12 @@ static int (*volatile bad_function)(int) = (int (*)(int))64;
 
 /* The kernel puts SPARC's register windows on the stack before it dumps core, qemu does not. */
 #ifdef __sparc__
-#define TO_STACK __asm__ volatile("flushw")
+#define TO_STACK __asm__ volatile("flushw");
 #else
 #define TO_STACK
 #endif
 
-KEEP int leaf(int *pointer) {
-    TO_STACK;
-    return *pointer;
-}
+KEEP int leaf(int *pointer) { TO_STACK return *pointer; }
 
 KEEP int inner(int value) {
     int result = leaf(nowhere);
