@@ -81,6 +81,10 @@ class CodeFacts:
         None if they do not."""
         raise NotImplementedError
 
+    def may_jump(self, code: bytes, address: int, target: int) -> bool:
+        """Whether there is a direct jump to `target` in the code at `address`: a tail call."""
+        return False
+
     def prologue(self, before: bytes, at: bytes) -> Prologue | None:
         """What the code around an exact pc says of a frame that is just being made or undone."""
         raise NotImplementedError

@@ -19,6 +19,15 @@ class _X86_64(CodeFacts):
                     return 0
         return None
 
+    def may_jump(self, code: bytes, address: int, target: int) -> bool:
+        for at in range(1, len(code) - 3):
+            jump = code[at - 1] == 0xE9  # jmp rel32, jcc rel32
+            if jump or (code[at - 1] & 0xF0 == 0x80 and at > 1 and code[at - 2] == 0x0F):
+                distance = int.from_bytes(code[at : at + 4], "little", signed=True)
+                if address + at + 4 + distance == target:
+                    return True
+        return False
+
     def prologue(self, before: bytes, at: bytes) -> Prologue | None:
         if at.startswith(b"\xf3\x0f\x1e\xfa"):  # endbr64: an entry
             return 0, None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from ...elf.arch import Arch
 from ..core.modules import Module, ModuleTable
 from ..instructions.code_walk import ARCHES
-from ..instructions.machine_code import CodeFacts
+from ..instructions.machine_code import MAX_TRAMPOLINE, CodeFacts
 from .frames import END_OF_STACK, Memory
 
 _SCAN_WORDS = 512  # how far up the stack the last resort looks
@@ -19,6 +19,7 @@ _MAX_BACK = 4096  # bytes of code to look back for where a function begins
 # x86: most code there has a frame pointer or else call frame information. (EM_386, EM_X86_64)
 _X86 = frozenset({3, 62})
 _MAX_ENTRY = 160  # bytes of code between a program's entry and its call of the C library
+_MAX_JUMPER = 1024  # bytes of a function that are searched for its tail call
 _MAX_FRAME = 16 << 20  # bytes between a stack pointer and a frame pointer that is believed
 
 FRAME_POINTER, CALL_RECOVERY, SCAN = "frame-pointer", "call-recovery", "scan"
@@ -77,7 +78,10 @@ class Recovery:
         if by_frame_pointer is not None and self.x86:
             return by_frame_pointer, FRAME_POINTER
         if fp == 0 and not exact:
-            return END_OF_STACK  # the ABI's mark of the outermost frame
+            # the ABI's mark of the outermost frame, unless code without frame pointers counts in it
+            known = self._function(pc - 1) is not None
+            found_call = self._scan(registers, pc, sp, exact, direct=True) if known else ""
+            return END_OF_STACK if isinstance(found_call, str) else found_call
         return self._scan(registers, pc, sp, exact)
 
     def _by_frame_pointer(self, registers: Registers, sp: int, fp: int | None) -> Registers | None:
@@ -93,6 +97,8 @@ class Recovery:
         """Whether the call before a return address entered a function that makes a frame with
         the frame pointer and holds `pc`: then the frame pointer is its own."""
         called = self._call_target(caller[self.pc] or 0)
+        if called is None:  # the kernel called a signal handler: whatever holds the pc
+            called = self._function(pc)
         if not called or not called <= pc < called + _MAX_FUNCTION or self.facts is None:
             return False
         start = self._function(pc)
@@ -111,7 +117,10 @@ class Recovery:
                 break
             above = found.registers.get(self.arch.sp)
             target = found.address
-            if above is None or above <= sp or not self._is_return_address(target):
+            if above is None or above <= sp:
+                continue
+            to_kernel = self._returns_to_kernel(above - self.word, target)
+            if not to_kernel and not self._is_return_address(target):
                 continue
             new = self._with(registers, target, above, fp)
             for name, value in found.registers.items():
@@ -187,9 +196,10 @@ class Recovery:
         return None
 
     def _scan(
-        self, registers: Registers, pc: int, sp: int, exact: bool
+        self, registers: Registers, pc: int, sp: int, exact: bool, direct: bool = False
     ) -> tuple[Registers, str] | str:
-        """The last resort: the nearest return address on the stack whose call may have led here."""
+        """The last resort: the nearest return address on the stack whose call may have led here;
+        `direct`: whose call names the function."""
         module = self.modules.find(pc)
         name = module.path.decode("utf-8", "backslashreplace") if module else "no module"
         end = f"no CFI for {pc:#x} in {name}"
@@ -210,16 +220,21 @@ class Recovery:
                 continue
             if not self.x86 and self._call_target(target) != start:
                 break  # frames elsewhere have room for old ones: only a proven call is believed
+            if direct and not self._call_target(target):
+                continue
             return self._with(registers, target, address + self.word, registers[self.fp]), SCAN
         return end
 
     def _may_lead(self, target: int, pc: int, start: int | None) -> bool:
         """Whether the call before `target` may have entered the function around `pc`."""
         called = self._call_target(target)
-        if not called:
+        if not called:  # (the kernel's calls of signal handlers, too)
             return True  # indirect: anywhere
         if start is not None:
-            return called == start or self.modules.find(called) is not self.modules.find(pc)
+            if called == start or self.modules.find(called) is not self.modules.find(pc):
+                return True
+            code = self.memory.read(called, _MAX_JUMPER) if self.facts is not None else b""
+            return self.facts is not None and self.facts.may_jump(code, called, start)
         return called <= pc and self.modules.executable(called)
 
     # --- evidence ---
@@ -231,10 +246,32 @@ class Recovery:
     def _return_address(self, address: int) -> int | None:
         """The word at `address` if it can be a return address."""
         value = self._word(address)
-        return value if value is not None and self._is_return_address(value) else None
+        if value is None:
+            return None
+        known = self._is_return_address(value) or self._returns_to_kernel(address, value)
+        return value if known else None
 
     def _is_return_address(self, value: int) -> bool:
         return self.modules.executable(value - 1) and self._call_target(value) is not None
+
+    def _returns_to_kernel(self, address: int, value: int) -> bool:
+        """Whether the word at `address` is the one that a signal handler returns to: the kernel's
+        signal frame is above it, with a pc in code and a stack pointer to memory."""
+        if self.facts is None or self.arch.link or not self.modules.executable(value):
+            return False
+        frames = self.facts.signal_frames_of(self.memory.read(value, MAX_TRAMPOLINE))
+        places = dict(frames[0].registers) if frames else {}
+        names = (self.arch.pc, self.arch.sp)
+        pc, sp = (
+            self._word(address + self.word + places[name]) if name in places else None
+            for name in names
+        )
+        return (
+            pc is not None
+            and self.modules.executable(pc)
+            and sp is not None
+            and self._word(sp) is not None
+        )
 
     def _call_target(self, address: int) -> int | None:
         if self.facts is None:
