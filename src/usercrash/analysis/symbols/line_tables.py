@@ -18,6 +18,18 @@ from ...errors import FormatError
 
 FORMAT = int(SYMCACHE_LATEST_VERSION)  # of the bytes that `to_bytes` gives
 
+NO_ADDRESS = 0xFFFFFFFF  # symbolic's word for a function whose begin it does not know
+
+# DW_LANG numbers (DWARF 5 table 7.17, and those registered since) of languages whose names are
+# told in a way of their own
+LANGUAGES = {
+    **dict.fromkeys((0x01, 0x02, 0x0C, 0x1D, 0x2C, 0x3E), "c"),
+    **dict.fromkeys((0x04, 0x19, 0x1A, 0x21, 0x2A, 0x2B, 0x3A), "cpp"),
+    **dict.fromkeys((0x03, 0x0D, 0x2E, 0x2F), "ada"),
+    **dict.fromkeys((0x07, 0x08, 0x0E, 0x22, 0x23, 0x2D), "fortran"),
+    0x09: "pascal", 0x13: "d", 0x16: "go", 0x1C: "rust", 0x1E: "swift",
+}  # fmt: skip
+
 _lib: Any = _lowlevel.lib
 _ffi: Any = _lowlevel.ffi
 _call: Any = rustcall  # clears and checks symbolic's error, and raises it
@@ -28,12 +40,15 @@ _SymCache: Any = SymCache
 @dataclass(frozen=True, slots=True)
 class Line:
     """A function at an address: `name` as in the debug information (mangled or not), `start` its
-    first address, both relative to the file's first load. `line` 0: not known."""
+    first address, both relative to the file's first load (NO_ADDRESS: not known). `line` or
+    `column` 0: not known. `language` is one of `LANGUAGES`' names, "" for any other."""
 
     name: str
     start: int
     file: str
     line: int
+    column: int = 0
+    language: str = ""
 
 
 class LineTable:

@@ -1,0 +1,151 @@
+"""The addresses of entries and units: low and high pc, `.debug_ranges`, `.debug_rnglists`,
+`.debug_aranges` (DWARF 5 sections 2.17, 6.1.2, 7.25)."""
+
+from __future__ import annotations
+
+import struct
+
+from ...errors import FormatError
+from . import abbreviations as ab
+from .debug_info import (
+    AT_GNU_ranges_base,
+    AT_high_pc,
+    AT_low_pc,
+    AT_ranges,
+    AT_rnglists_base,
+    DwarfFile,
+    Entry,
+    Unit,
+    initial_length,
+)
+from .encodings import Buffer, fixed, uleb
+
+MAX_RANGES = 100_000  # of one entry
+MAX_ARANGES = 2_000_000  # of one file
+
+Ranges = list[tuple[int, int]]
+_LETTERS = {2: "H", 4: "I", 8: "Q"}
+
+
+def ranges_of(entry: Entry) -> Ranges:
+    """[start, end) of an entry's code, empty where it has none (an abstract one, data)."""
+    if AT_ranges in entry.values:
+        return _listed(entry.unit, *entry.values[AT_ranges])
+    if AT_high_pc not in entry.values:
+        return []
+    low = entry.address(AT_low_pc)
+    if low is None:
+        return []
+    form, number = entry.values[AT_high_pc]
+    absolute = form in (ab.FORM_addr, ab.FORM_addrx, ab.FORM_GNU_addr_index)
+    high = entry.unit.address(form, number) if absolute or 0x29 <= form <= 0x2C else low + number
+    return [(low, high)] if low < high else []
+
+
+def covers(ranges: Ranges, address: int) -> bool:
+    """Whether an address lies in one of the ranges."""
+    return any(low <= address < high for low, high in ranges)
+
+
+def _listed(unit: Unit, form: int, number: int) -> Ranges:
+    home = unit.skeleton or unit
+    if unit.version < 5:
+        base = 0
+        if unit.skeleton is not None:
+            base = home.root.number(AT_GNU_ranges_base) or 0
+        return _old_list(home, number + base)
+    if form != ab.FORM_rnglistx:
+        return _list(unit, number + unit.parts.rnglists if unit.file.split else number)
+    if unit.file.split:
+        base = unit.parts.rnglists + (12 if unit.shape.offset == 4 else 20)
+    else:
+        base = unit.root.number(AT_rnglists_base) or 0
+    offsets = unit.file.section("rnglists")
+    at = base + number * unit.shape.offset
+    return _list(unit, base + fixed(offsets, at, unit.offset_letter))
+
+
+def _base(unit: Unit) -> int:
+    home = unit.skeleton or unit
+    return home.root.address(AT_low_pc) or 0
+
+
+def _old_list(unit: Unit, at: int) -> Ranges:
+    """A list of `.debug_ranges` (DWARF 4 section 2.17.3)."""
+    data = unit.file.section("ranges")
+    word = unit.shape.word
+    letter = unit.file.order + _LETTERS[word]
+    base, found = _base(unit), []
+    for _ in range(MAX_RANGES):
+        low, high = fixed(data, at, letter), fixed(data, at + word, letter)
+        at += 2 * word
+        if low == high == 0:
+            return found
+        if low == (1 << 8 * word) - 1:
+            base = high
+        elif low < high:
+            found.append((base + low, base + high))
+    raise FormatError("too many ranges")
+
+
+def _list(unit: Unit, at: int) -> Ranges:
+    """A list of `.debug_rnglists` (DWARF 5 section 7.25)."""
+    data = unit.file.section("rnglists")
+    base, found = _base(unit), []
+    word, letter = unit.shape.word, unit.file.order + _LETTERS[unit.shape.word]
+    for _ in range(MAX_RANGES):
+        kind = fixed(data, at, "B")
+        at += 1
+        if kind == 0:  # DW_RLE_end_of_list
+            return found
+        first, at = _operand(data, at, kind >= 5, word, letter)
+        if kind == 1:  # base_addressx
+            base = unit.indexed_address(first)
+            continue
+        if kind == 5:  # base_address
+            base = first
+            continue
+        second, at = _operand(data, at, kind == 6, word, letter)
+        if kind in (2, 3):  # startx_endx, startx_length
+            low = unit.indexed_address(first)
+            high = unit.indexed_address(second) if kind == 2 else low + second
+        elif kind == 4:  # offset_pair
+            low, high = base + first, base + second
+        elif kind in (6, 7):  # start_end, start_length
+            low, high = first, second if kind == 6 else first + second
+        else:
+            raise FormatError(f"range list entry {kind:#x}")
+        if low < high:
+            found.append((low, high))
+    raise FormatError("too many ranges")
+
+
+def _operand(data: Buffer, at: int, address: bool, word: int, letter: str) -> tuple[int, int]:
+    return (fixed(data, at, letter), at + word) if address else uleb(data, at)
+
+
+def read_aranges(file: DwarfFile) -> list[tuple[int, int, int]]:
+    """(start, end, offset of the unit) of all of `.debug_aranges`, as far as it can be read."""
+    data, order = file.section("aranges"), file.order
+    rows: list[tuple[int, int, int]] = []
+    at = 0
+    try:
+        while at + 12 <= len(data) and len(rows) < MAX_ARANGES:
+            size, wide = initial_length(data, at, order)
+            head = at + (12 if wide else 4)
+            end = min(head + size, len(data))
+            unit = fixed(data, head + 2, order + ("Q" if wide else "I"))
+            behind = head + (10 if wide else 6)
+            word, segment = fixed(data, behind, "B"), fixed(data, behind + 1, "B")
+            if word in (4, 8) and segment == 0:
+                first = behind + 2
+                first += -(first - at) % (2 * word)
+                pair = struct.Struct(order + ("QQ" if word == 8 else "II"))
+                usable = max(0, end - first) // pair.size * pair.size
+                for low, length in pair.iter_unpack(data[first : first + usable]):
+                    if length:
+                        rows.append((low, low + length, unit))
+            at = end
+    except FormatError:
+        pass
+    return rows

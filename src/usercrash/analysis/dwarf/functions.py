@@ -1,0 +1,264 @@
+"""Functions at an address: the subprogram and what is inlined in it, and what calls what.
+
+Names follow abstract origins and specifications, also into other units and files. (DWARF 5
+sections 3.3.1, 3.3.8, 3.4; GNU's call sites before version 5.)
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+
+from ...errors import FormatError
+from .address_ranges import Ranges, covers, ranges_of
+from .debug_info import (
+    AT_abstract_origin,
+    AT_language,
+    AT_linkage_name,
+    AT_low_pc,
+    AT_name,
+    AT_specification,
+    Entry,
+    Unit,
+)
+
+TAG_lexical_block, TAG_subprogram, TAG_inlined_subroutine = 0x0B, 0x2E, 0x1D
+TAG_call_site, TAG_GNU_call_site = 0x48, 0x4109
+_TAG_namespace = 0x39
+_TYPES = (0x02, 0x13, 0x17, 0x38)  # class, structure, union, interface
+_SCOPES = (_TAG_namespace, TAG_subprogram, *_TYPES)
+_UNNAMED = {_TAG_namespace: b"(anonymous namespace)", 0x02: b"{lambda}", 0x13: b"{lambda}"}
+# Entries below which no code lies: array, enumeration, function type, union, inlined function
+_CLOSED = frozenset((0x01, 0x04, 0x15, 0x17, TAG_inlined_subroutine))
+_AT_call_column, _AT_call_file, _AT_call_line = 0x57, 0x58, 0x59
+_AT_MIPS_linkage_name = 0x2007
+_AT_call_return_pc, _AT_call_origin, _AT_call_pc = 0x7D, 0x7F, 0x81
+_AT_call_tail_call, _AT_GNU_tail_call = 0x82, 0x2115
+# C++, C++03, 11, 14, 17, 20, Rust: whose names are told with the scopes around them
+_SCOPED = frozenset((0x04, 0x19, 0x1A, 0x21, 0x2A, 0x2B, 0x1C))
+MAX_DEPTH = 128  # of lexical blocks and inlined functions in each other
+_MAX_STEPS = 16  # from an origin to the next
+_MAX_FUNCTIONS = 500_000
+_MAX_CALLS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One function at an address. `entry` is the concrete or inlined one; `call_*` say where it
+    was inlined (0: not known; the file by its number)."""
+
+    entry: Entry
+    start: int
+    call_file: int = 0
+    call_line: int = 0
+    call_column: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CallSite:
+    """A call in a function. `return_pc` is behind it, None where only a tail call's own address
+    is known; `target` is the callee's first address, None where only its `name` (the linker's)
+    is known, and that is b"" for a call through a pointer."""
+
+    return_pc: int | None
+    tail: bool
+    target: int | None
+    name: bytes
+
+
+class FunctionIndex:
+    """The functions of a unit by address."""
+
+    def __init__(self, unit: Unit) -> None:
+        """Reads the unit once; functions behind what is broken in it are not known."""
+        self.unit = unit
+        rows: list[tuple[int, int, int]] = []
+        try:
+            _collect(unit, rows)
+        except FormatError:
+            pass
+        rows.sort(key=lambda row: (row[0], -row[1]))
+        self._rows = rows
+        self._starts = [row[0] for row in rows]
+
+    def at(self, address: int) -> Entry | None:
+        """The innermost concrete function at an address (functions may nest)."""
+        index = bisect_right(self._starts, address)
+        for low, high, offset in reversed(self._rows[max(0, index - 64) : index]):
+            if low <= address < high:
+                return self.unit.entry(offset)
+        return None
+
+
+def _collect(unit: Unit, rows: list[tuple[int, int, int]]) -> None:
+    """(start, end, offset) of all subprograms with code, also of those in other functions."""
+    at, depth, count = unit.root.end, 1, 0
+    while at < unit.end and depth and len(rows) < _MAX_FUNCTIONS:
+        count += 1
+        if not count & 1023:
+            unit.file.spend(1024)
+        layout, end = unit.step(at)
+        if layout is None:
+            depth -= 1
+        elif layout.tag == TAG_subprogram:
+            _add_code(unit, at, rows)
+            depth += layout.children
+        elif layout.children and layout.tag in _CLOSED:
+            entry = unit.entry(at)
+            end = unit.behind(entry) if entry is not None else end
+        else:
+            depth += layout.children
+        at = end
+
+
+def _add_code(unit: Unit, at: int, rows: list[tuple[int, int, int]]) -> None:
+    """The addresses of the function at an offset, if it is a concrete one."""
+    try:
+        entry = unit.entry(at)
+        ranges = ranges_of(entry) if entry is not None else []
+    except FormatError:
+        return  # (its ranges alone are broken, or its attributes)
+    rows += [(low, high, at) for low, high in ranges if low]
+
+
+def levels(function: Entry, address: int) -> list[Level]:
+    """The function and what is inlined in it at an address, innermost first."""
+    chain = [Level(function, _start(function, ranges_of(function), address))]
+    parent: Entry | None = function
+    for _ in range(MAX_DEPTH):
+        if parent is None:
+            break
+        parent = _child_at(parent, address)
+        if parent is not None and parent.tag == TAG_inlined_subroutine:
+            chain.append(
+                Level(
+                    parent,
+                    _start(parent, ranges_of(parent), address),
+                    parent.number(_AT_call_file) or 0,
+                    parent.number(_AT_call_line) or 0,
+                    parent.number(_AT_call_column) or 0,
+                )
+            )
+    return chain[::-1]
+
+
+def _start(entry: Entry, ranges: Ranges, address: int) -> int:
+    low = entry.address(AT_low_pc)
+    if low is not None and covers(ranges, low):
+        return low
+    return ranges[0][0] if ranges else address
+
+
+def _child_at(parent: Entry, address: int) -> Entry | None:
+    """The block or inlined function right below an entry that holds the address.
+
+    A block without addresses of its own may hold some that have: gcc leaves such in split parts.
+    """
+    for child in parent.unit.children(parent):
+        if child.tag in (TAG_lexical_block, TAG_inlined_subroutine):
+            try:
+                ranges = ranges_of(child)
+            except FormatError:
+                continue
+            if covers(ranges, address):
+                return child
+    return None
+
+
+# --- names ---
+
+
+def _origin(entry: Entry) -> Entry | None:
+    for attribute in (AT_abstract_origin, AT_specification):
+        found = entry.reference(attribute)
+        if found is not None:
+            return found
+    return None
+
+
+def name_of(entry: Entry) -> tuple[bytes, int]:
+    """(the linker's name, else the source's; language of the unit that has it).
+
+    Without a linker's name, one in C++ and Rust stands with the scopes around it. b"" where the
+    information does not tell it (or lies in a file that is missing).
+    """
+    plain, holder = b"", entry
+    last = entry
+    current: Entry | None = entry
+    try:
+        for _ in range(_MAX_STEPS):
+            if current is None:
+                break
+            last = current
+            linkage = current.text(AT_linkage_name) or current.text(_AT_MIPS_linkage_name)
+            if linkage:
+                return linkage, language_of(current.unit)
+            if not plain:
+                plain, holder = current.text(AT_name), current
+            current = _origin(current)
+    except FormatError:
+        pass
+    language = language_of(holder.unit)
+    if plain and language in _SCOPED:
+        plain = b"::".join((*_scopes(last), plain))
+    return plain, language
+
+
+def language_of(unit: Unit) -> int:
+    """DW_AT_language of a unit, 0 where it has none."""
+    return unit.root.number(AT_language) or 0
+
+
+def _scopes(entry: Entry) -> list[bytes]:
+    """The names of the namespaces and types around an entry, outermost first."""
+    unit, found = entry.unit, []
+    current = unit.root
+    try:
+        for _ in range(MAX_DEPTH):
+            inside = None
+            for child in unit.children(current):
+                if child.offset >= entry.offset:
+                    break
+                inside = child
+            if inside is None or not inside.children or inside.end > entry.offset:
+                break
+            if inside.tag in _SCOPES:
+                found.append(inside.text(AT_name) or _UNNAMED.get(inside.tag, b"{unnamed}"))
+            current = inside
+    except FormatError:
+        return []
+    return found
+
+
+# --- calls ---
+
+
+def calls_of(function: Entry) -> list[CallSite]:
+    """What a function calls, as far as the compiler noted it, with calls of inlined functions."""
+    found: list[CallSite] = []
+    todo = [function]
+    while todo and len(found) < _MAX_CALLS:
+        parent = todo.pop()
+        for child in parent.unit.children(parent):
+            if child.tag in (TAG_call_site, TAG_GNU_call_site):
+                found.append(_call(child))
+            elif child.tag in (TAG_lexical_block, TAG_inlined_subroutine) and child.children:
+                todo.append(child)
+    return found
+
+
+def _call(entry: Entry) -> CallSite:
+    tail = bool(entry.number(_AT_call_tail_call) or entry.number(_AT_GNU_tail_call))
+    after = entry.address(_AT_call_return_pc)
+    if after is None and entry.tag == TAG_GNU_call_site:
+        after = entry.address(AT_low_pc)
+    target, name = None, b""
+    try:
+        callee = entry.reference(_AT_call_origin) or entry.reference(AT_abstract_origin)
+        if callee is not None:
+            ranges = ranges_of(callee)
+            target = _start(callee, ranges, 0) if ranges else None
+            name = name_of(callee)[0]
+    except FormatError:
+        pass
+    return CallSite(after, tail, target, name)

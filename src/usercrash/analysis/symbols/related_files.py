@@ -1,0 +1,182 @@
+"""Files that debug information refers to: the alternate file that dwz made of common parts,
+`.dwo` files and `.dwp` packages of split DWARF.
+
+Their names come from the crashed program's file. They are opened where the analysis runs, without
+privileges, as regular files only, and count only if their build-id (for `.dwo` and `.dwp`: the id
+of the unit) is the one that is asked for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+
+from ...errors import FormatError
+from ...model.notes import NoteLog
+from ..binary.elf_file import ElfFile
+from ..core.file_search import HOST, SearchPlaces, Spot
+from ..core.module_files import map_file, reason
+from ..dwarf.abbreviations import string_end
+from ..dwarf.debug_info import DwarfFile, Unit, join
+from ..dwarf.encodings import fixed, uleb
+from ..dwarf.split_units import unit_in_object, unit_in_package
+
+_STAGE = "symbols"
+_MAX_OBJECTS = 4_096  # `.dwo` files for one module
+_MAX_NOTES = 8
+
+
+class RelatedFiles:
+    """Finds the files that belong to one file with debug information.
+
+    `path` is the module's, `debug_path` that of the file which has the debug information.
+    """
+
+    def __init__(
+        self,
+        file: DwarfFile,
+        path: bytes,
+        debug_path: bytes,
+        notes: NoteLog,
+        places: SearchPlaces = HOST,
+    ) -> None:
+        self._file = file
+        self._path = path
+        self._debug_path = debug_path
+        self._notes = notes
+        self._places = places
+        self._alternate: tuple[DwarfFile | None] | None = None
+        self._packages: list[DwarfFile] | None = None
+        self._objects = 0
+        self._missing = 0
+
+    # --- dwz ---
+
+    def alternate(self) -> DwarfFile | None:
+        """The alternate file, None where it is missing (a note says so, once)."""
+        if self._alternate is None:
+            self._alternate = (self._find_alternate(),)
+        return self._alternate[0]
+
+    def _find_alternate(self) -> DwarfFile | None:
+        link = alternate_link(self._file.elf)
+        if link is None:
+            return None
+        name, build_id = link
+        for spot in self._alternate_spots(name, build_id):
+            elf = self._open(spot)
+            if elf is not None and elf.build_id == build_id:
+                return DwarfFile(elf)
+        self._note(f"{_text(name)} (build-id {build_id.hex()})", "not found: names are missing")
+        return None
+
+    def _alternate_spots(self, name: bytes, build_id: bytes) -> Iterator[Spot]:
+        whole = os.path.normpath(join(os.path.dirname(self._debug_path), name))
+        if whole.startswith(b"/"):
+            yield self._places.host_spot(whole)
+        yield from self._places.debug_spots(b"", build_id, None)
+        base = os.path.basename(name)
+        yield self._places.host_spot(self._places.standard + b"/.dwz/" + base)
+
+    # --- split DWARF ---
+
+    def split_unit(self, skeleton: Unit) -> Unit | None:
+        """The unit that a skeleton stands for, None where it is missing (a note says so)."""
+        name = skeleton.dwo_name
+        for package in self._all_packages():
+            try:
+                found = unit_in_package(package, skeleton)
+            except FormatError as error:
+                self._note("split debug information", error.message)
+                continue
+            if found is not None:
+                return self._joined(found)
+        wrong = False
+        for spot in self._object_spots(skeleton.directory, name):
+            if self._objects >= _MAX_OBJECTS:
+                break
+            elf = self._open(spot)
+            if elf is None:
+                continue
+            self._objects += 1
+            found = unit_in_object(DwarfFile(elf, split=True), skeleton)
+            if found is not None:
+                return self._joined(found)
+            wrong = True
+        why = "is of another build" if wrong else "not found"
+        self._note(_text(name), f"{why}: names of inlined and local functions are missing")
+        return None
+
+    def _joined(self, unit: Unit) -> Unit:
+        unit.file.alternate = self.alternate
+        return unit
+
+    def _all_packages(self) -> list[DwarfFile]:
+        if self._packages is None:
+            names = dict.fromkeys((self._path + b".dwp", self._debug_path + b".dwp"))
+            spots = [self._places.host_spot(name) for name in names if name.startswith(b"/")]
+            opened = [self._open(spot) for spot in spots]
+            self._packages = [DwarfFile(elf, split=True) for elf in opened if elf is not None]
+        return self._packages
+
+    def _object_spots(self, directory: bytes, name: bytes) -> Iterable[Spot]:
+        names = [join(directory, name)]
+        for home in (os.path.dirname(self._path), os.path.dirname(self._debug_path)):
+            if not name.startswith(b"/"):
+                names.append(join(home, name))
+            names.append(join(home, os.path.basename(name)))
+        whole = dict.fromkeys(os.path.normpath(name) for name in names)
+        return [self._places.host_spot(name) for name in whole if name.startswith(b"/")]
+
+    # --- files ---
+
+    def _open(self, spot: Spot) -> ElfFile | None:
+        try:
+            fd = spot.open()
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            self._note(_text(spot.name), reason(error))
+            return None
+        if fd < 0:
+            return None
+        try:
+            data = map_file(fd)
+            return ElfFile(data) if data is not None else None
+        except (OSError, ValueError) as error:
+            self._note(_text(spot.name), reason(error))
+        except FormatError as error:
+            self._note(_text(spot.name), error.message)
+        finally:
+            os.close(fd)
+        return None
+
+    def _note(self, what: str, why: str) -> None:
+        self._missing += 1
+        if self._missing <= _MAX_NOTES:
+            self._notes.add(_STAGE, what, why)
+
+
+def alternate_link(elf: ElfFile) -> tuple[bytes, bytes] | None:
+    """(name, build-id) of the alternate file: `.gnu_debugaltlink`, or DWARF 5's `.debug_sup`."""
+    section = elf.section(b".gnu_debugaltlink")
+    try:
+        if section is not None:
+            data = bytes(elf.contents(section)[:4_200])
+            end = string_end(data, 0)
+            return (data[:end], data[end + 1 :]) if data[end + 1 :] else None
+        section = elf.section(b".debug_sup")
+        if section is None:
+            return None
+        data = bytes(elf.contents(section)[:4_200])
+        if fixed(data, 2, "B"):  # it is such a file itself
+            return None
+        end = string_end(data, 3)
+        size, at = uleb(data, end + 1)
+        return (data[3:end], data[at : at + size]) if size else None
+    except FormatError:
+        return None
+
+
+def _text(path: bytes) -> str:
+    return path.decode("utf-8", "backslashreplace")[:300]
