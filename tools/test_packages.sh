@@ -22,6 +22,9 @@ need objcopy binutils
 need unshare util-linux
 need groff groff-base
 need musl-gcc musl-tools
+need clang++ clang
+need llvm-dwp llvm
+need dwz dwz
 need ld.lld lld
 need patchelf patchelf
 need go golang-go

@@ -180,6 +180,16 @@ def test_mini_debug_information(tmp_path: Path) -> None:
 
 def test_too_much_debug_information(tmp_path: Path) -> None:
     ours = _symbolizer(analyse(_crash(tmp_path, "-O2")[0]), limit=100)
+    locations, _source = _first(ours)
+    assert [(row.function, row.line) for row in locations] == [
+        ("innermost", 2), ("inlined", 6), ("outer", 9),
+    ]  # fmt: skip
+    assert ours.image.notes == [] or all(note.stage != "symbols" for note in ours.image.notes)
+
+
+def test_without_native_libraries(tmp_path: Path) -> None:
+    ours = analyse(_crash(tmp_path, "-O2")[0])
+    ours.symbolizer = Symbolizer(None, ours.image.notes, native=False)
     locations, source = _first(ours)
     assert locations == [Location("outer", "outer", 0, None, None)]
     assert source == "symbol table"

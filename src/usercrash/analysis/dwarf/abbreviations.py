@@ -1,4 +1,4 @@
-"""Abbreviation tables: how the entries of `.debug_info` are laid out (DWARF 5 sections 7.5.3–7.5.6).
+"""Abbreviation tables: how the entries of `.debug_info` are laid out (DWARF 5 section 7.5).
 
 Forms of versions 2 to 5, and those of GNU's split DWARF and dwz extensions before version 5.
 """
@@ -87,7 +87,7 @@ def read_table(data: Buffer, position: int, shape: Shape) -> dict[int, Abbreviat
 
 
 def _attributes(data: Buffer, position: int) -> tuple[list[tuple[int, int, int]], int]:
-    found = []
+    found: list[tuple[int, int, int]] = []
     for _ in range(MAX_ATTRIBUTES):
         attribute, position = uleb(data, position)
         form, position = uleb(data, position)

@@ -75,7 +75,8 @@ def _old_list(unit: Unit, at: int) -> Ranges:
     data = unit.file.section("ranges")
     word = unit.shape.word
     letter = unit.file.order + _LETTERS[word]
-    base, found = _base(unit), []
+    base = _base(unit)
+    found: Ranges = []
     for _ in range(MAX_RANGES):
         low, high = fixed(data, at, letter), fixed(data, at + word, letter)
         at += 2 * word
@@ -91,7 +92,8 @@ def _old_list(unit: Unit, at: int) -> Ranges:
 def _list(unit: Unit, at: int) -> Ranges:
     """A list of `.debug_rnglists` (DWARF 5 section 7.25)."""
     data = unit.file.section("rnglists")
-    base, found = _base(unit), []
+    base = _base(unit)
+    found: Ranges = []
     word, letter = unit.shape.word, unit.file.order + _LETTERS[unit.shape.word]
     for _ in range(MAX_RANGES):
         kind = fixed(data, at, "B")

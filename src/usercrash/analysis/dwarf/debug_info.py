@@ -3,8 +3,8 @@
 Only the unit headers are read in advance, and only as far as an offset or address needs. An
 entry may name things of other units and of other files: `DwarfFile.alternate` is the file that
 dwz (or DWARF 5's `.debug_sup`) put common parts into, a unit's `skeleton` is the one in the
-program's file that stands for a unit of a `.dwo` or `.dwp` file. All functions raise FormatError for
-broken data, and nothing else.
+program's file that stands for a unit of a `.dwo` or `.dwp` file. Broken data raises
+FormatError, and nothing else.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ class Unit:
 
     def __init__(
         self, file: DwarfFile, start: int, parts: Parts = Parts(), skeleton: Unit | None = None
-    ) -> None:  # fmt: skip
+    ) -> None:
         """FormatError if there is no header of a known version."""
         self.file = file
         self.start = start
@@ -205,7 +205,8 @@ class Unit:
         self.offset_letter = order + ("Q" if wide else "I")
         offset_size = 8 if wide else 4
         at += 2
-        self.kind, self.dwo_id = UT_compile, None
+        self.kind = UT_compile
+        self.dwo_id: int | None = None
         if 2 <= self.version <= 4:
             abbrev = fixed(info, at, self.offset_letter)
             word = fixed(info, at + offset_size, "B")
@@ -223,10 +224,6 @@ class Unit:
         self.table = file.table(abbrev + parts.abbrev, self.shape)
         self.first = at
         self._root: Entry | None = None
-        self._depth = 0
-
-    _root: Entry | None
-    dwo_id: int | None
 
     def _rest_of_head(self, info: Buffer, at: int, offset_size: int) -> int:
         if self.kind in (UT_skeleton, UT_split_compile):
@@ -260,7 +257,7 @@ class Unit:
         layout = self.table.get(code)
         if layout is None:
             raise FormatError(f"no abbreviation {code}")
-        values = {}
+        values: dict[int, tuple[int, int]] = {}
         for attribute, form, constant in layout.attributes:
             form, number, at = self._value(info, at, form, constant)
             values.setdefault(attribute, (form, number))

@@ -220,14 +220,19 @@ def _scopes(entry: Entry) -> list[bytes]:
                 if child.offset >= entry.offset:
                     break
                 inside = child
-            if inside is None or not inside.children or inside.end > entry.offset:
+            if inside is None or not inside.children or unit.behind(inside) <= entry.offset:
                 break
             if inside.tag in _SCOPES:
-                found.append(inside.text(AT_name) or _UNNAMED.get(inside.tag, b"{unnamed}"))
+                found.append(_own_name(inside) or _UNNAMED.get(inside.tag, b"{unnamed}"))
             current = inside
     except FormatError:
         return []
     return found
+
+
+def _own_name(entry: Entry) -> bytes:
+    origin = None if entry.text(AT_name) else _origin(entry)
+    return (origin or entry).text(AT_name)
 
 
 # --- calls ---

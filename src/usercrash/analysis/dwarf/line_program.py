@@ -71,6 +71,13 @@ def program_of(unit: Unit, rows: bool = True) -> LineProgram | None:
     return read_program(home.file, at, home.directory, home.shape.word, rows)
 
 
+def program_size(unit: Unit) -> int:
+    """Bytes of a unit's line program, 0 without one."""
+    home = unit.skeleton or unit
+    at = home.root.number(AT_stmt_list)
+    return 0 if at is None else initial_length(home.file.section("line"), at, home.file.order)[0]
+
+
 def read_program(
     file: DwarfFile, at: int, directory: bytes, word: int, rows: bool = True
 ) -> LineProgram:

@@ -14,7 +14,7 @@ from ...errors import FormatError
 from ..dwarf.address_ranges import ranges_of, read_aranges
 from ..dwarf.debug_info import DwarfFile, Unit
 from ..dwarf.functions import CallSite, FunctionIndex, Level, calls_of, levels, name_of
-from ..dwarf.line_program import LineProgram, program_of
+from ..dwarf.line_program import LineProgram, program_of, program_size
 from .line_tables import LANGUAGES, NO_ADDRESS, Line
 from .related_files import RelatedFiles, alternate_link
 
@@ -72,6 +72,20 @@ class DebugReader:
             return calls_of(function) if function is not None else []
         except _BROKEN:
             return []
+
+    def row_at(self, address: int, budget: int) -> tuple[int, int, int]:
+        """(line, column, bytes of the program that was run for it) at an address; zeros where
+        that is not known, or the unit's line program is longer than `budget`."""
+        try:
+            home = self._unit_of(address)
+            if home is None:
+                return 0, 0, 0
+            cost = 0 if home.start in self._programs else program_size(home)
+            program = self._program(home) if cost <= budget else None
+            row = program.row_at(address) if program is not None else None
+            return (row[2], row[3], cost) if row is not None else (0, 0, cost)
+        except _BROKEN:
+            return 0, 0, 0
 
     # --- units ---
 

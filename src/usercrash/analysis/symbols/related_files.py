@@ -30,6 +30,7 @@ class RelatedFiles:
     """Finds the files that belong to one file with debug information.
 
     `path` is the module's, `debug_path` that of the file which has the debug information.
+    An alternate file that is missing is put on the list `wanted`: ("debuginfo", build-id).
     """
 
     def __init__(
@@ -39,12 +40,14 @@ class RelatedFiles:
         debug_path: bytes,
         notes: NoteLog,
         places: SearchPlaces = HOST,
+        wanted: list[tuple[str, bytes]] | None = None,
     ) -> None:
         self._file = file
         self._path = path
         self._debug_path = debug_path
         self._notes = notes
         self._places = places
+        self._wanted = wanted if wanted is not None else []
         self._alternate: tuple[DwarfFile | None] | None = None
         self._packages: list[DwarfFile] | None = None
         self._objects = 0
@@ -67,6 +70,7 @@ class RelatedFiles:
             elf = self._open(spot)
             if elf is not None and elf.build_id == build_id:
                 return DwarfFile(elf)
+        self._wanted.append(("debuginfo", build_id))
         self._note(f"{_text(name)} (build-id {build_id.hex()})", "not found: names are missing")
         return None
 

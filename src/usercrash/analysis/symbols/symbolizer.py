@@ -12,15 +12,16 @@ from ..binary.elf_file import ElfFile
 from ..binary.symbol_table import SymbolTable
 from ..core.file_search import HOST, SearchPlaces
 from ..core.modules import Module
+from ..dwarf.functions import CallSite
 from . import symcache
 from .debug_files import open_debug_file
 from .demangle import demangle
-from .line_tables import Line
+from .line_tables import NO_ADDRESS, Line
+from .readers import Readers
 from .symcache import FileSymbols
 
 _STAGE = "symbols"
 _ASSEMBLER = (".S", ".s", ".asm")
-_NO_ADDRESS = 0xFFFFFFFF  # symbolic's word for a function whose begin it does not know
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Location:
     `function` is its name for people (demangled, with arguments for C++), `linkage_name` the
     linker's; `offset` is the address − the function's begin, None for an inlined function and
     where that is not known. `line` is that of the code in the innermost function, of the
-    call in those around it.
+    call in those around it. `column` is None where it is not known.
     """
 
     function: str | None
@@ -39,6 +40,7 @@ class Location:
     file: str | None
     line: int | None
     inline: bool = False
+    column: int | None = None
 
 
 UNKNOWN = Location(None, None, None, None, None)
@@ -72,9 +74,10 @@ class Symbolizer:
         self.places = places
         self.native = native
         self._files: dict[int, FileSymbols | None] = {}
+        self._readers = Readers(notes, places)
         self._known: dict[tuple[int, int], tuple[list[Location], int | None]] = {}
         self.wanted: list[Module] = []
-        self.missing: list[tuple[str, bytes]] = []
+        self.missing: list[tuple[str, bytes]] = self._readers.missing
 
     def symbolize(
         self, module: Module | None, lookup_pc: int, pc: int | None = None
@@ -96,6 +99,20 @@ class Symbolizer:
         offset = (lookup_pc if pc is None else pc) - module.bias - start
         return [*locations[:-1], replace(locations[-1], offset=offset)]
 
+    def call_sites(self, module: Module, address: int) -> list[CallSite]:
+        """The calls in the function at an address in the process, as far as debug information
+        tells them; their addresses are those of the process."""
+        if not self.native:
+            return []
+        return [
+            replace(
+                site,
+                return_pc=site.return_pc + module.bias if site.return_pc is not None else None,
+                target=site.target + module.bias if site.target is not None else None,
+            )
+            for site in self._readers.call_sites(module, address - module.bias)
+        ]
+
     def source_of(self, module: Module) -> str:
         """Where a module's names come from, for people; "" if none were asked for."""
         found = self._files.get(id(module))
@@ -114,14 +131,16 @@ class Symbolizer:
         if not lines:
             return _by_go(module, vaddr) or self._from_table(named)
         start: int | None = None
-        if lines[-1].start != _NO_ADDRESS:
+        if lines[-1].start != NO_ADDRESS:
             start = lines[-1].start + symbols.load_address
         locations = list(_locations_of(lines))
-        if named is not None and named[1] == start:
+        if len(lines[0].file) and not locations[0].column and lines[0].line:
+            column = self._readers.column(module, vaddr, lines[0].line)
+            locations[0] = replace(locations[0], column=column)
+        if named is not None and (named[1] == start or not lines[-1].name):
             linkage = named[0].decode("utf-8", "backslashreplace")
-            locations[-1] = replace(locations[-1], linkage_name=linkage)
-            if lines[-1].file.endswith(_ASSEMBLER):  # which names one label of several
-                locations[-1] = replace(locations[-1], function=self._demangle(linkage))
+            locations[-1] = _with_symbol(locations[-1], linkage, self._demangle(linkage))
+            start = named[1]
         elif named is not None and (start is None or start > vaddr or named[1] > start):
             start = named[1]  # a part of the function that lies elsewhere (foo.cold)
         return locations, start if start is not None and start <= vaddr else None
@@ -166,14 +185,14 @@ class Symbolizer:
                 self._cache_dir, status, elf, module.path, self._notes, self.places
             )
             if kept is not None:
-                return kept
+                return self._readers.names(module, elf, kept) if kept.limited else kept
         debug = None
         if not elf.debug_info_size:
             debug = open_debug_file(elf, module.path, elf.build_id, self._notes, self.places)
         found = symcache.convert(elf, debug, self._max_debug_bytes)
         if status is not None and symcache.shareable(status, self._owner, module.fd):
             self.wanted.append(module)
-        return found
+        return self._readers.names(module, elf, found) if found.limited and self.native else found
 
 
 def _by_go(module: Module, vaddr: int) -> tuple[list[Location], int | None] | None:
@@ -212,4 +231,15 @@ def _locations_of(lines: list[Line]) -> Iterator[Location]:
             line.file or None,
             line.line or None,
             inline=index < last,
+            column=line.column or None,
         )
+
+
+def _with_symbol(location: Location, linkage: str, readable: str) -> Location:
+    """A function with the linker's name for it, and with the name for people that this gives if
+    debug information has none, only a short one, or (in assembler) that of another label."""
+    whole = readable != linkage and location.function == location.linkage_name
+    label = bool(location.file and location.file.endswith(_ASSEMBLER))
+    if whole or label or location.function is None:
+        return replace(location, function=readable, linkage_name=linkage)
+    return replace(location, linkage_name=linkage)

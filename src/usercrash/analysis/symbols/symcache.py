@@ -21,6 +21,7 @@ import time
 import zlib
 from dataclasses import dataclass
 from mmap import mmap
+from typing import Protocol
 
 from ...descriptors import write_all
 from ...errors import FormatError
@@ -29,10 +30,13 @@ from ..binary.elf_file import ElfFile
 from ..binary.symbol_table import SymbolTable
 from ..core.file_search import HOST, SearchPlaces
 from ..core.module_files import map_file, reason
+from ..dwarf.debug_info import DwarfFile
 from .debug_files import DebugFile, debug_status, open_debug_file
-from .line_tables import FORMAT, LineTable
+from .debug_reader import needs_own_reader
+from .line_tables import FORMAT, Line, LineTable
 
 DEFAULT_MAX_DEBUG_BYTES = 64 << 20
+IN_OTHER_FILES = "debug information that lies in other files, too"
 _MAGIC = b"UCCACHE\1"
 _HEAD = struct.Struct("<8sIIQQQ8x")
 _CHECKED = 12  # where the bytes begin that the checksum is of
@@ -47,12 +51,20 @@ _LOCAL_TYPES = frozenset((
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+class Lines(Protocol):
+    """What tells the functions at an address."""
+
+    def lookup(self, address: int) -> list[Line]:
+        """The functions at an address, innermost first; empty where there is none."""
+        ...
+
+
 @dataclass(slots=True)
 class FileSymbols:
-    """What names a file's addresses. `lines` is None where there is no debug information (or too
-    much of it: `limited` then says so); its addresses are relative to `load_address`."""
+    """What names a file's addresses. `lines` is None where there is no debug information (or it
+    was not converted: `limited` then says why); its addresses are relative to `load_address`."""
 
-    lines: LineTable | None
+    lines: Lines | None
     symbols: SymbolTable
     load_address: int
     source: str
@@ -63,17 +75,19 @@ def convert(
     elf: ElfFile, debug: DebugFile | None, max_debug_bytes: int = DEFAULT_MAX_DEBUG_BYTES
 ) -> FileSymbols:
     """Read a file's own or its separate debug information, and its symbol table."""
-    owner = debug.elf if debug is not None and not elf.debug_info_size else elf
+    owner = debug_owner(elf, debug)
     symbols = elf.symbols
     if debug is not None and elf.section(b".symtab") is None:
         symbols = max(debug.elf.symbols, symbols, key=len)
-    source = _source_name(elf, debug)
+    source = source_name(elf, debug)
     size = owner.debug_info_size
     if not size:
         return FileSymbols(None, symbols, 0, source)
     if size > max_debug_bytes:
         limited = f"{size >> 20} MiB of debug information, the limit is {max_debug_bytes >> 20}"
         return FileSymbols(None, symbols, 0, "symbol table", limited)
+    if needs_own_reader(DwarfFile(owner)):
+        return FileSymbols(None, symbols, 0, "symbol table", IN_OTHER_FILES)
     try:
         # symbolic would take a name from the symbol table (of several at one address any)
         # before the one in the debug information
@@ -85,7 +99,13 @@ def convert(
     return FileSymbols(lines, symbols, first, source)
 
 
-def _source_name(elf: ElfFile, debug: DebugFile | None) -> str:
+def debug_owner(elf: ElfFile, debug: DebugFile | None) -> ElfFile:
+    """The file that has the debug information, if any has."""
+    return debug.elf if debug is not None and not elf.debug_info_size else elf
+
+
+def source_name(elf: ElfFile, debug: DebugFile | None) -> str:
+    """Where names come from, for people."""
     if elf.debug_info_size:
         return "debug information in the file"
     if debug is not None:
@@ -208,7 +228,7 @@ def make(
 def pack(who: bytes, found: FileSymbols) -> bytes:
     """The container's bytes."""
     source = f"{found.source}\0{found.limited}".encode("utf-8", "backslashreplace")
-    lines = found.lines.to_bytes() if found.lines is not None else b""
+    lines = found.lines.to_bytes() if isinstance(found.lines, LineTable) else b""
     symbols = found.symbols.to_bytes()
     label = len(source).to_bytes(4, "little") + source + who
     body = b"".join(part + b"\0" * (-len(part) % 16) for part in (label, lines, symbols))

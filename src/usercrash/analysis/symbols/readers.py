@@ -1,0 +1,85 @@
+"""Which modules' DWARF is read by ourselves, and what for: names where no SymCache can be had,
+columns (which a SymCache does not keep), call sites."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from ...model.notes import NoteLog
+from ..binary.elf_file import SHF_COMPRESSED, ElfFile
+from ..core.file_search import HOST, SearchPlaces
+from ..core.modules import Module
+from ..dwarf.debug_info import DwarfFile
+from ..dwarf.functions import CallSite
+from .debug_files import DebugFile, open_debug_file
+from .debug_reader import DebugReader
+from .related_files import RelatedFiles
+from .symcache import FileSymbols, debug_owner, source_name
+
+# Columns come from line programs run anew for each crash: where they are not compressed, in files
+# of so many bytes of debug information, and no more bytes of programs in one analysis than this
+_MAX_FOR_COLUMNS = 4 << 20
+_COLUMN_BUDGET = 32 << 10
+
+
+@dataclass(slots=True)
+class Readers:
+    """The readers of one analysis, each made when it is first needed."""
+
+    notes: NoteLog
+    places: SearchPlaces = HOST
+    missing: list[tuple[str, bytes]] = field(default_factory=list)
+    _readers: dict[int, DebugReader | None] = field(default_factory=dict)
+    _budget: int = _COLUMN_BUDGET
+
+    def names(self, module: Module, elf: ElfFile, found: FileSymbols) -> FileSymbols:
+        """The symbols of a module with the lines that a reader gives, where `found` has none."""
+        debug = None
+        if not elf.debug_info_size:
+            debug = open_debug_file(elf, module.path, elf.build_id, NoteLog(), self.places)
+        reading = self._reading(module, elf, debug)
+        if reading is None:
+            return found
+        return replace(
+            found, lines=reading, load_address=0, limited="", source=source_name(elf, debug)
+        )
+
+    def column(self, module: Module, vaddr: int, line: int) -> int | None:
+        """The column at an address whose line is known, None where it would take too long."""
+        elf = module.elf
+        if elf is None or not 0 < elf.debug_info_size <= _MAX_FOR_COLUMNS:
+            return None
+        section = elf.section(b".debug_line")
+        if section is None or section.flags & SHF_COMPRESSED:
+            return None
+        reading = self._reading(module, elf, None)
+        if reading is None:
+            return None
+        found, column, cost = reading.row_at(vaddr, self._budget)
+        self._budget -= min(cost, self._budget)
+        return column or None if found == line else None
+
+    def call_sites(self, module: Module, vaddr: int) -> list[CallSite]:
+        """The calls in the function at a link-time address, as far as they are known."""
+        elf = module.elf
+        if elf is None:
+            return []
+        debug = None
+        if id(module) not in self._readers and not elf.debug_info_size:
+            debug = open_debug_file(elf, module.path, elf.build_id, NoteLog(), self.places)
+        reading = self._reading(module, elf, debug)
+        return reading.call_sites(vaddr) if reading is not None else []
+
+    def _reading(self, module: Module, elf: ElfFile, debug: DebugFile | None) -> DebugReader | None:
+        key = id(module)
+        if key not in self._readers:
+            owner = debug_owner(elf, debug)
+            self._readers[key] = None
+            if owner.debug_info_size:
+                file = DwarfFile(owner)
+                path = debug.path if debug is not None else module.path
+                related = RelatedFiles(
+                    file, module.path, path, self.notes, self.places, self.missing
+                )
+                self._readers[key] = DebugReader(file, related)
+        return self._readers[key]
