@@ -337,3 +337,12 @@ def test_damaged_library(damage: list[tuple[int, int]], data: st.DataObject) -> 
         table.row(pc)
     except FormatError:
         pass
+
+
+def test_offsets_beyond_what_an_index_can_be() -> None:
+    section = FrameSection(b"\0" * 64, 0)
+    for offset in (1 << 63, 1 << 64, 1 << 70):
+        with pytest.raises(FormatError):
+            section.fde(offset)
+        with pytest.raises(FormatError):
+            section.cie(offset)

@@ -13,7 +13,7 @@ from tests.support.build import need
 from tests.support.spawn import compile_c
 
 from usercrash.analysis.binary.elf_file import ElfFile
-from usercrash.analysis.binary.symbol_table import SymbolTable
+from usercrash.analysis.binary.symbol_table import SymbolTable, _sized
 from usercrash.errors import FormatError
 
 LIBC = Path("/usr/lib/x86_64-linux-gnu/libc.so.6")
@@ -183,3 +183,9 @@ def test_any_bytes(data: bytes) -> None:
     except FormatError:
         return
     _ask_everything(elf)
+
+
+def test_symbols_in_the_upper_half_of_the_addresses() -> None:
+    """Without a size: there is room up to the end of the address space."""
+    high = (1 << 64) - 16
+    assert _sized({high: (1, 0, 5), 0x1000: (1, 0, 9)}, 4096) == [(0x1000, 4096, 9), (high, 16, 5)]

@@ -221,7 +221,7 @@ def _sized(best: dict[int, tuple[int, int, int]], reach: int) -> list[tuple[int,
     rows: list[tuple[int, int, int]] = []
     end = 0  # of the functions so far
     starts = sorted(best)
-    for start, following in zip(starts, [*starts, 1 << 63][1:], strict=True):
+    for start, following in zip(starts, [*starts, 1 << 64][1:], strict=True):
         _, size, name = best[start]
         if size:
             end = max(end, start + size)

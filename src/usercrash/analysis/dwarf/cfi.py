@@ -233,7 +233,7 @@ class FrameSection:
             end = offset + 4 + length
             at = offset + 16
             skip = self.data[at]
-        except (struct.error, IndexError):
+        except (struct.error, IndexError, OverflowError):
             return None
         at += skip + 1
         if cie is None or begin == 0 or length > 0xFFFFFFF0 or skip > 0x7F:

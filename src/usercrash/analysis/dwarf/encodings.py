@@ -57,7 +57,7 @@ def fixed(data: Buffer, position: int, letter: str) -> int:
     """One number in `struct`'s format letter (with its byte order)."""
     try:
         value: int = struct.unpack_from(letter, data, position)[0]
-    except struct.error:
+    except (struct.error, OverflowError):
         raise FormatError("number cut short") from None
     return value
 
