@@ -15,6 +15,7 @@ from tests.support.build import need
 from tests.support.gcore import gcore_at_fault
 from tests.support.spawn import compile_c
 
+from usercrash.analysis.core import file_search
 from usercrash.analysis.core.file_search import Place, SearchPlaces, Spot, open_in_root
 from usercrash.analysis.core.modules import PathFiles
 from usercrash.analysis.symbols.symbolizer import Symbolizer
@@ -93,6 +94,20 @@ def test_no_descriptor_is_left_behind(tree: Path) -> None:
         except OSError:
             pass
     assert os.listdir("/proc/self/fd") == before
+
+
+def test_file_systems_that_a_process_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever touches these may hang: no file beside a module there is looked for."""
+    assert not file_search.of_a_user(b"/usr/bin")
+    mounts = ((b"/", b"ext4"), (b"/home/a b", b"fuse.sshfs"), (b"/home/a b/deep", b"tmpfs"))
+    monkeypatch.setattr(file_search, "_mounts", lambda: mounts)
+    assert file_search.of_a_user(b"/home/a b") and file_search.of_a_user(b"/home/a b/c/d")
+    assert not file_search.of_a_user(b"/home/a bc") and not file_search.of_a_user(b"/home")
+    assert not file_search.of_a_user(b"/home/a b/deep/c")
+    spots = SearchPlaces().debug_spots(b"/home/a b/program", None, b"program.debug")
+    assert {spot.path.startswith(b"/usr/lib/debug/") for spot in spots} == {True}
+    spots = SearchPlaces().debug_spots(b"/home/program", None, b"program.debug")
+    assert b"/home/.debug/program.debug" in [spot.path for spot in spots]
 
 
 # --- modules and debug files of a real crash ---

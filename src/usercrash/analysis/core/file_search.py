@@ -8,7 +8,9 @@ machine: links inside it lead to places inside it (as openat2(2) does with RESOL
 from __future__ import annotations
 
 import errno
+import functools
 import os
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from mmap import MAP_PRIVATE, PROT_READ, mmap
 DEBUG_ROOT = b"/usr/lib/debug"
 _MAX_LINKS = 40  # as path_resolution(7)
 _MAX_DEPTH = 256
+_OCTAL = re.compile(rb"\\([0-7]{3})")  # a blank, a tab … in mountinfo
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: a FIFO that was put in its place just now must not hang us
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -145,7 +148,8 @@ class SearchPlaces:
                 yield Spot(place, directory + b"/" + (link or b""))
         if name:
             yield self.host_spot(self.standard + short)
-        for below in _link_names(self.standard, directory) if directory else ():
+        beside = self.sysroot is not None or not of_a_user(directory)
+        for below in _link_names(self.standard, directory, beside) if directory else ():
             spot = below + b"/" + (link or b"")
             if spot != path:
                 yield self.host_spot(spot)
@@ -163,15 +167,44 @@ def _directory(path: bytes) -> bytes:
     return directory if usable else b""
 
 
-def _link_names(root: bytes, directory: bytes) -> Iterator[bytes]:
-    """Directories in which the file of a `.gnu_debuglink` may lie."""
+def _link_names(root: bytes, directory: bytes, beside: bool) -> Iterator[bytes]:
+    """Directories in which the file of a `.gnu_debuglink` may lie; `beside` the module, too."""
     yield root + directory
     if directory.startswith(b"/usr/"):  # packages name the directories before the /usr merge
         yield root + directory[4:]
     else:
         yield root + b"/usr" + directory
-    yield directory + b"/.debug"
-    yield directory
+    if beside:
+        yield directory + b"/.debug"
+        yield directory
+
+
+def of_a_user(path: bytes) -> bool:
+    """Whether a path of this machine lies on a file system that a process serves (FUSE), and
+    might hang whoever touches it."""
+    best = kind = b""
+    for point, mounted in _mounts():
+        if (path + b"/").startswith(point.rstrip(b"/") + b"/") and len(point) >= len(best):
+            best, kind = point, mounted
+    return kind.startswith(b"fuse")
+
+
+@functools.cache
+def _mounts() -> tuple[tuple[bytes, bytes], ...]:
+    """(mount point, type) of each line of /proc/self/mountinfo (proc(5)), read once."""
+    found = []
+    try:
+        with open("/proc/self/mountinfo", "rb") as file:
+            lines = file.read(8 << 20).split(b"\n")
+    except OSError:
+        return ()
+    for line in lines:
+        head, _, tail = line.partition(b" - ")
+        fields, kind = head.split(b" ", 5), tail.split(b" ", 1)
+        if len(fields) > 4:
+            point = _OCTAL.sub(lambda code: bytes((int(code[1], 8) & 255,)), fields[4])
+            found.append((point, kind[0]))
+    return tuple(found)
 
 
 def open_path(name: bytes) -> int:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable
 
 from ...model.notes import NoteLog
-from ..core.file_search import SearchPlaces
+from ..core.file_search import SearchPlaces, of_a_user
 from ..core.modules import Module
 from . import apk, rpm
 from .dpkg import Dpkg
@@ -14,9 +14,8 @@ from .package import Package, own_package
 
 MAX_MODULES = 1000
 _STAGE = "packages"
-# where no package puts files
-_ELSEWHERE = (b"/usr/local/", b"/home/", b"/root/", b"/tmp/", b"/var/tmp/", b"/run/", b"/srv/",
-              b"/proc/", b"/dev/", b"/mnt/", b"/media/")  # fmt: skip
+# where packages put what can be executed
+_PACKAGED = (b"/usr/", b"/lib/", b"/lib32/", b"/lib64/", b"/libx32/", b"/bin/", b"/sbin/", b"/opt/")
 
 
 def find_packages(
@@ -71,7 +70,9 @@ def _ask(paths: set[bytes], places: SearchPlaces, native: bool) -> dict[bytes, P
 def _in_its_place(module: Module, places: SearchPlaces) -> bool:
     """Whether the module's file is the one that its path leads to, and a package may own it."""
     path = module.path
-    if module.fd < 0 or path[:1] != b"/" or path.startswith(_ELSEWHERE) or b"\n" in path:
+    if module.fd < 0 or not path.startswith(_PACKAGED) or b"\n" in path or b"/../" in path:
+        return False
+    if path.startswith(b"/usr/local/") or (places.sysroot is None and of_a_user(path)):
         return False
     there = places.host_spot(path).status()
     return there is not None and os.path.samestat(there, os.fstat(module.fd))
