@@ -19,7 +19,7 @@ from .elf_files import ElfFiles
 from .facts import Facts, system_facts
 from .filesystems import FileSystems
 from .memory import Memory
-from .plan import plan
+from .plan import besides, plan
 from .procfs import MapTable, namespace_ids, read_record, reason
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ class _Capture:
 
     def _take_all(self, release_early: bool) -> None:
         if looked := self._try(self._look):
-            for stage in (self._take_memory, self._open_files, self._strings):
+            for stage in (self._take_memory, self._open_files, self._lost_files, self._strings):
                 self._try(stage)
             self._memory.close()
         if release_early:
@@ -207,6 +207,16 @@ class _Capture:
             )
         finally:
             files.close()
+
+    def _lost_files(self) -> None:
+        """Of modules whose files could not be opened: what unwinding needs, from memory."""
+        lost = [file for file in self._snapshot.files if file.fd < 0]
+        if not lost:
+            return
+        from .unwind_tables import MAX_BYTES, unwind_tables
+
+        ranges = besides(self.pieces, unwind_tables(self.maps, lost, self._memory.read))
+        self.pieces += take(self._memory, ranges, MAX_BYTES, self._deadline, self._target.notes)
 
     def _strings(self) -> None:
         self._facts.strings(self._memory)

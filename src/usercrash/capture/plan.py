@@ -13,7 +13,7 @@ from .link_map import loader_ranges
 from .procfs import MANY, PAGE, bisect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from ..elf.arch import Arch
     from ..model.maps import Mapping
@@ -70,6 +70,17 @@ def plan(
     ):
         chosen.add(address, size, reason)
     return chosen.ranges
+
+
+def besides(pieces: list[tuple[int, bytes]], ranges: Iterable[Range]) -> list[Range]:
+    """What of `ranges` is not among the pieces that were taken already."""
+    chosen = _Chosen(1 << 20, many=len(pieces) >= MANY)
+    for address, data in pieces:
+        chosen.add(address, len(data), "")
+    taken = len(chosen.ranges)
+    for address, size, reason in ranges:
+        chosen.add(address, size, reason)
+    return chosen.ranges[taken:]
 
 
 def _wanted(
