@@ -35,6 +35,11 @@ EXPLAINED = [
         "inlined everywhere, it has no symbol and no linkage name; symbolic does not look for "
         "the namespaces around a DWARF function",
     ),
+    Explained(
+        "worker/*-m32", "ours", "*", "",
+        "a thread that is just making another: glibc's call frame information of clone3 ends "
+        "before its system call, where gdb ends; we follow the code to its return",
+    ),
 ]  # fmt: skip
 
 
