@@ -28,6 +28,7 @@ _MAX_NAME = 16_384
 STT_NOTYPE, STT_FUNC, STT_GNU_IFUNC = 0, 2, 10
 _SHF_EXECINSTR = 4
 _EM_PPC64 = 21
+_EM_ARM = 40
 _MAGIC = b"UCSYM\0\0\1"
 _HEAD = struct.Struct("<8sQQ")  # magic, number of symbols, bytes of strings
 
@@ -165,6 +166,7 @@ def _functions(
     """(name, type, address, size) of the symbols that may be functions."""
     wide = elf.wide
     layout = struct.Struct(elf.order + ("IBBHQQ" if wide else "IIIBBH"))
+    thumb = 1 if elf.header.machine == _EM_ARM else 0  # bit 0 of a function's address: Thumb code
     usable = min(len(data) // layout.size, MAX_SYMBOLS) * layout.size
     described = _descriptors(elf)
     for row in layout.iter_unpack(data[:usable]):
@@ -175,7 +177,7 @@ def _functions(
         kind = info & 15
         if kind in (STT_FUNC, STT_GNU_IFUNC):
             if index and value:
-                yield name, kind, described.get(value, value), size
+                yield name, kind, described.get(value, value & ~thumb), size
         elif kind == STT_NOTYPE and index in code:
             yield name, kind, value, size
 

@@ -6,11 +6,13 @@ from collections.abc import Callable
 
 from ...errors import FormatError
 from ..binary.elf_file import ElfFile, Section
+from .arm_index import PT_ARM_EXIDX, ArmIndex
 from .cfi import FrameSection, Row
 from .encodings import Buffer
 from .frame_index import EhFrameHdr, FrameTable
 from .go_rows import GoRows
 
+_EM_ARM = 40
 _MAX_MEMORY = 16 << 20  # bytes of `.eh_frame` taken from captured memory
 _MAX_SECTION = 128 << 20  # bytes that a compressed section may grow to
 
@@ -47,6 +49,7 @@ class CallFrames:
         self._debug_file = debug_file
         self._go: GoRows | None = None
         self._tables: list[FrameTable] | None = None
+        self._arm_index: list[ArmIndex] | None = None
         self.problems: list[str] = []
 
     def row(self, pc: int) -> Row | None:
@@ -70,6 +73,40 @@ class CallFrames:
         except FormatError as error:
             self._problem(f"Go's function table: {error.message}")
             return None
+
+    def at_call(self, pc: int) -> Row | None:
+        """The rules of `.ARM.exidx` at a link-time pc, true where it calls; None where there are
+        none (or only broken ones)."""
+        try:
+            for index in self._index():
+                return index.row(pc)
+        except FormatError as error:
+            self._problem(f"exception index for {pc:#x}: {error.message}")
+        return None
+
+    def start_by_index(self, pc: int) -> int | None:
+        """Where the code begins whose entry in `.ARM.exidx` covers a link-time pc."""
+        return next((index.start(pc) for index in self._index()), None)
+
+    def _index(self) -> list[ArmIndex]:
+        if self._arm_index is None:
+            elf = self._elf or self._memory_elf
+            segment = None
+            if elf is not None and elf.header.machine == _EM_ARM:
+                segment = elf.segment(PT_ARM_EXIDX)
+            if elf is None or segment is None:
+                self._arm_index = []
+                return self._arm_index
+            table = self._at(segment.vaddr, min(segment.memsz, _MAX_MEMORY))
+            self._arm_index = [ArmIndex(table, segment.vaddr, self._at, elf.order)]
+        return self._arm_index
+
+    def _at(self, vaddr: int, size: int) -> bytes:
+        """Bytes at a link-time address, from the file or from memory."""
+        start = self._elf.offset_of(vaddr) if self._elf is not None else None
+        if self._elf is not None and start is not None:
+            return bytes(self._elf.view[start : start + size])
+        return self._read(vaddr + self._bias, size)
 
     def _first(self, tables: list[FrameTable], pc: int) -> Row | None:
         for table in tables:

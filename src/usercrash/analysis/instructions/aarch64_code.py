@@ -5,7 +5,7 @@ Instructions are little-endian whatever the data are."""
 
 from __future__ import annotations
 
-from .machine_code import CodeFacts, Prologue, SignalFrame, signed
+from .machine_code import CodeFacts, EntryFrame, Prologue, SignalFrame, signed
 
 _BLR, _BLR_SIGNED = 0xD63F0000, 0xD63F0800  # the latter: braa and its relatives
 
@@ -26,6 +26,51 @@ class _AArch64(CodeFacts):
     def prologue(self, before: bytes, at: bytes) -> Prologue | None:
         return None
 
+    def entry_frame(self, code: bytes) -> EntryFrame | None:
+        size, fp = 0, None
+        saved: dict[str, int] = {}
+        for at in range(0, len(code) - 3, 4):
+            word = self.instruction(code, at)
+            first, second, base = word & 31, word >> 10 & 31, word >> 5 & 31
+            if word & 0x7C000000 == 0x14000000 or word & 0xFE000000 == 0xD6000000:
+                break  # b, bl, br, blr, ret: the frame is made by then
+            if base != _SP:
+                continue
+            if word & 0xFF8003E0 == 0xD10003E0 and first == _SP:  # sub sp, sp, n (lsl 12)
+                size += (word >> 10 & 0xFFF) << (12 if word >> 22 & 1 else 0)
+            elif word & 0xFF8003E0 == 0x910003E0:  # add rd, sp, n
+                if first == _SP:
+                    break  # that undoes it
+                if first == 29:
+                    fp = (word >> 10 & 0xFFF) - size
+            elif word & 0xFE400000 == 0xA8000000:  # stp of two registers of 64 bits
+                step = 8 * signed(word >> 15, 7)
+                writes, after = word >> 23 & 1, not word >> 24 & 1
+                if writes:
+                    size -= step
+                place = -size if writes or after else step - size
+                _note(saved, first, place)
+                _note(saved, second, place + 8)
+            elif word & 0xFFE00C00 == 0xF8000C00:  # str rt, [sp, n]!
+                size -= signed(word >> 12, 9)
+                _note(saved, first, -size)
+            elif word & 0xFFC00000 == 0xF9000000:  # str rt, [sp, n]
+                _note(saved, first, 8 * (word >> 10 & 0xFFF) - size)
+        return EntryFrame(size, saved, fp)
+
+    def begins_frame(self, code: bytes) -> bool:
+        word = self.instruction(code, 0)
+        return word & 0xFFC07FFF == 0xA9807BFD  # stp x29, x30, [sp, -n]!
+
+
+_SP = 31
+_SAVED = frozenset(range(19, 31))
+
+
+def _note(saved: dict[str, int], register: int, place: int) -> None:
+    if register in _SAVED:  # the first place counts: later stores are the function's work
+        saved.setdefault(f"x{register}", place)
+
 
 # struct rt_sigframe: siginfo; ucontext: flags, link and stack before the signal mask of 128
 # bytes; then, aligned to 16, the sigcontext: fault_address, regs[31], sp, pc
@@ -39,6 +84,7 @@ _FACTS = _AArch64(
         ),
     ),
     sigcontext_first=True,
+    frame_record=(0, 8),
 )
 
 FACTS = {"aarch64": _FACTS, "aarch64_be": _FACTS}

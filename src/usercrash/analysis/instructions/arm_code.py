@@ -7,7 +7,8 @@ both are tried. Instructions are little-endian from ARMv6 on, whatever the data 
 
 from __future__ import annotations
 
-from .machine_code import CodeFacts, Prologue, SignalFrame, signed
+from .arm_frames import begins_frame, entry_frame
+from .machine_code import CodeFacts, EntryFrame, Prologue, SignalFrame, signed
 
 _MASK = (1 << 32) - 1
 
@@ -24,6 +25,12 @@ class _Arm(CodeFacts):
 
     def prologue(self, before: bytes, at: bytes) -> Prologue | None:
         return None
+
+    def entry_frame(self, code: bytes) -> EntryFrame | None:
+        return entry_frame(code)
+
+    def begins_frame(self, code: bytes) -> bool:
+        return begins_frame(code)
 
 
 def _arm_call(word: int, address: int) -> int | None:
@@ -75,6 +82,7 @@ def _codes(number: int) -> tuple[bytes, ...]:
         n + b"\x70\xa0\xe3\x00\x00\x00\xef",
         n + b"\x70\xa0\xe3" + n + b"\x00\x90\xef",
         n + b"\x27\x00\xdf",
+        b"\x4f\xf0" + n + b"\x07\x00\xdf",
     )
 
 
@@ -84,6 +92,7 @@ _FACTS = _Arm(
         SignalFrame(_codes(173), _layout(_INFO)),  # rt_sigreturn
     ),
     sigcontext_first=True,
+    frame_record=(0, 4),
 )
 
 FACTS = {"arm": _FACTS, "armeb": _FACTS}

@@ -46,6 +46,18 @@ class FrameMade:
 
 
 @dataclass(frozen=True, slots=True)
+class EntryFrame:
+    """What a function's first instructions did: `size` bytes of stack taken; `saved`: registers
+    and their places, as the (negative) distance from the stack pointer before; `fp`: the frame
+    pointer's, None where it was not set; `pointer` names it, where it is not the usual one."""
+
+    size: int
+    saved: dict[str, int]
+    fp: int | None = None
+    pointer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class CodeFacts:
     """`signal_frames`: by the code of their trampolines; `frame_makers`: how functions begin
     that use the frame pointer. `sigcontext_first`: the trampoline's own call frame information
@@ -55,6 +67,9 @@ class CodeFacts:
     frame_makers: tuple[bytes, ...] = ()
     sigcontext_first: bool = False
     order: Literal["little", "big"] = "little"
+    # Distances from the frame pointer to the caller's and to the return address, where calls leave
+    # that in a register.
+    frame_record: tuple[int, int] | None = None
 
     def signal_frames_of(self, code: bytes) -> list[SignalFrame]:
         """What the trampoline with this code may stand for, the likely one first; none for other
@@ -88,6 +103,14 @@ class CodeFacts:
     def prologue(self, before: bytes, at: bytes) -> Prologue | None:
         """What the code around an exact pc says of a frame that is just being made or undone."""
         raise NotImplementedError
+
+    def entry_frame(self, code: bytes) -> EntryFrame | None:
+        """What a function did that began with this code; None where that is not understood."""
+        return None
+
+    def begins_frame(self, code: bytes) -> bool:
+        """Whether the instruction at the begin of `code` is one that frames are begun with."""
+        return False
 
 
 # Architecture (Arch.name) and the module that has its facts.

@@ -3,11 +3,12 @@ arch/riscv/kernel/signal.c, <asm/sigcontext.h>, <asm/ucontext.h> (signal frames)
 
 from __future__ import annotations
 
-from .machine_code import CodeFacts, Prologue, SignalFrame, signed
+from .machine_code import CodeFacts, EntryFrame, Prologue, SignalFrame, signed
 
 
 class _RiscV(CodeFacts):
     __slots__ = ()
+    word = 8
 
     def call_target(self, before: bytes, address: int) -> int | None:
         word = self.instruction(before, len(before) - 4)
@@ -28,9 +29,88 @@ class _RiscV(CodeFacts):
     def prologue(self, before: bytes, at: bytes) -> Prologue | None:
         return None
 
+    def entry_frame(self, code: bytes) -> EntryFrame | None:
+        made = _Making(self.word)
+        at = 0
+        while at + 1 < len(code):
+            half = int.from_bytes(code[at : at + 2], "little")
+            if half & 3 != 3:
+                going = made.short(half)
+                at += 2
+            else:
+                going = made.long(self.instruction(code, at))
+                at += 4
+            if not going:
+                break
+        return EntryFrame(made.size, made.saved, made.fp)
+
+    def begins_frame(self, code: bytes) -> bool:
+        made = _Making(self.word)
+        half = int.from_bytes(code[:2], "little")
+        if half & 3 == 3:
+            made.long(self.instruction(code, 0))
+        else:
+            made.short(half)
+        return made.size > 0
+
+
+class _Making:
+    """A frame being made, instruction after instruction."""
+
+    def __init__(self, word: int) -> None:
+        self.word = word
+        self.size = 0
+        self.fp: int | None = None
+        self.saved: dict[str, int] = {}
+
+    def short(self, half: int) -> bool:
+        """Take in a compressed instruction; whether the frame may still be in the making."""
+        if half & 0xEF83 == 0x6101:  # c.addi16sp
+            step = (half >> 6 & 1) << 4 | (half >> 5 & 1) << 6 | (half >> 3 & 3) << 7
+            return self._sp(signed(step | (half >> 2 & 1) << 5 | (half >> 12 & 1) << 9, 10))
+        if half & 0xEF83 == 0x0101:  # c.addi sp
+            return self._sp(signed((half >> 12 & 1) << 5 | half >> 2 & 31, 6))
+        if half & 0xE003 == 0xE002 and self.word == 8:  # c.sdsp
+            self._store(half >> 2 & 31, (half >> 10 & 7) << 3 | (half >> 7 & 7) << 6)
+        elif half & 0xE003 == 0xC002 and self.word == 4:  # c.swsp
+            self._store(half >> 2 & 31, (half >> 9 & 15) << 2 | (half >> 7 & 3) << 6)
+        elif half & 0xE003 == 0x0000 and half >> 2 & 7 == 0 and half:  # c.addi4spn s0
+            step = (half >> 7 & 15) << 6 | (half >> 11 & 3) << 4
+            self.fp = (step | (half >> 5 & 1) << 3 | (half >> 6 & 1) << 2) - self.size
+        # c.j, c.jr, c.jalr, c.jal (c.addiw of 64 bits has its number): the frame is made by then
+        return half & 0xE003 != 0xA001 and half & 0xE07F != 0x8002
+
+    def long(self, word: int) -> bool:
+        """The same for an instruction of 32 bits."""
+        if word & 0x7F in (0x6F, 0x67):  # jal, jalr
+            return False
+        if word & 0xFFFFF == 0x10113:  # addi sp, sp
+            return self._sp(signed(word >> 20, 12))
+        if word & 0xFFFFF == 0x10413:  # addi s0, sp
+            self.fp = signed(word >> 20, 12) - self.size
+        elif word & 0xFF07F == (0x13023 if self.word == 8 else 0x12023):  # sd, sw to sp
+            self._store(word >> 20 & 31, signed(word >> 25, 7) << 5 | word >> 7 & 31)
+        return True
+
+    def _sp(self, step: int) -> bool:
+        if step < 0:
+            self.size -= step
+        return step < 0
+
+    def _store(self, register: int, place: int) -> None:
+        name = _NAMES.get(register)
+        if name is not None:
+            self.saved.setdefault(name, place - self.size)
+
+
+_NAMES = {
+    1: "ra", 8: "s0", 9: "s1", **{number: f"s{number - 16}" for number in range(18, 28)},
+}  # fmt: skip
+
 
 class _RiscV32(_RiscV):
     __slots__ = ()
+    word = 4
 
     def call_target(self, before: bytes, address: int) -> int | None:
         found = super().call_target(before, address)
@@ -65,6 +145,6 @@ def _frames(word: int) -> tuple[SignalFrame, ...]:
 
 
 FACTS = {
-    "riscv32": _RiscV32(signal_frames=_frames(4), sigcontext_first=True),
-    "riscv64": _RiscV(signal_frames=_frames(8), sigcontext_first=True),
+    "riscv32": _RiscV32(signal_frames=_frames(4), sigcontext_first=True, frame_record=(-8, -4)),
+    "riscv64": _RiscV(signal_frames=_frames(8), sigcontext_first=True, frame_record=(-16, -8)),
 }

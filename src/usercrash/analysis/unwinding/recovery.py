@@ -11,6 +11,7 @@ from ..core.modules import Module, ModuleTable
 from ..instructions.code_walk import ARCHES
 from ..instructions.machine_code import MAX_TRAMPOLINE, CodeFacts
 from .frames import END_OF_STACK, Memory
+from .link_recovery import LinkRecovery
 
 _SCAN_WORDS = 512  # how far up the stack the last resort looks
 _MAX_SCANS = 8  # how often in one stack
@@ -46,6 +47,11 @@ class Recovery:
         self.x86 = arch.machine in _X86
         self.walk = modules.code_walk if arch.name in ARCHES else None
         self.scans = 0
+        self.link: LinkRecovery | None = None
+        if facts is not None and facts.frame_record is not None:
+            self.link = LinkRecovery(
+                memory, modules, arch, facts, self._is_return_address, self._call_target
+            )
 
     def caller(
         self, registers: Registers, exact: bool, executable: bool
@@ -56,10 +62,12 @@ class Recovery:
         in executable memory.
         """
         pc, sp, fp = registers[self.pc] or 0, registers[self.sp] or 0, registers[self.fp]
-        if exact and not executable:
-            return self._after_bad_jump(registers, pc, sp)
         if not exact and self._is_entry(pc):
             return END_OF_STACK
+        if self.link is not None:
+            return self.link.caller(registers, exact, executable)
+        if exact and not executable:
+            return self._after_bad_jump(registers, pc, sp)
         if exact:
             found = self._unfinished(registers, pc, sp)
             if found is not None:

@@ -1,0 +1,228 @@
+"""Callers without call frame information where a call leaves its return address in a register.
+
+What is known: the link register while a function has not stored it; how the function's first
+instructions made its frame; the frame record at the frame pointer; on ARM the exception index. As
+everywhere in recovery, a return address counts only behind a call instruction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ...elf.arch import Arch
+from ..core.modules import Module, ModuleTable
+from ..dwarf import cfi
+from ..dwarf.cfi import Row
+from ..instructions.machine_code import CodeFacts, EntryFrame
+from .frames import END_OF_STACK, Memory
+
+_MAX_PROLOGUE = 128  # bytes of a function's code in which it makes its frame
+_MAX_FUNCTION = 1 << 16  # bytes between a function's begin (as a call to it says) and a pc in it
+_SEARCH = 4096  # bytes back from a pc in which its function's first instructions are looked for
+_MAX_CANDIDATES = 8
+_MAX_FRAME = 16 << 20  # bytes between a stack pointer and a frame pointer that is believed
+_EARLY_CODE = 64  # bytes that a function may have before it makes its frame
+_THREAD_PART = 16  # bytes
+_THREAD_STARTS = frozenset((b"clone", b"__clone", b"clone3", b"__clone3"))
+
+Registers = list[int | None]
+ReturnAddress = Callable[[int], bool]
+CallTarget = Callable[[int], int | None]
+
+
+class LinkRecovery:
+    """Finds callers for one stack. `is_return_address` and `call_target` are the evidence."""
+
+    def __init__(
+        self,
+        memory: Memory,
+        modules: ModuleTable,
+        arch: Arch,
+        facts: CodeFacts,
+        is_return_address: ReturnAddress,
+        call_target: CallTarget,
+    ) -> None:
+        self.memory = memory
+        self.modules = modules
+        self.arch = arch
+        self.facts = facts
+        self.is_return_address = is_return_address
+        self.call_target = call_target
+        self.numbers = arch.numbers
+        self.pc, self.sp, self.fp = arch.pc_slot, arch.numbers[arch.sp], arch.numbers[arch.fp]
+        self.link = arch.numbers[arch.link]
+
+    def caller(
+        self, registers: Registers, exact: bool, executable: bool
+    ) -> tuple[Registers, str] | str:
+        """The caller's registers and how they were found, or why the stack ends here."""
+        pc = registers[self.pc] or 0
+        if not executable:
+            return self._by_link(registers, 0) or f"pc {pc:#x} is not in executable memory"
+        at = pc if exact else pc - 1
+        module = self.modules.find(at)
+        if not exact and module is not None and self._starts_threads(module, at):
+            return END_OF_STACK
+        start = self._start(module, at)
+        row = None
+        if module is not None and module.frames is not None:
+            row = module.frames.at_call(at - module.bias)
+        if row is not None:
+            found = self._by_row(registers, row)
+            if found is not None:
+                return found, "cfi"
+        found = self._by_code(registers, start, at)
+        if found is not None:
+            return found, "call-recovery"
+        if exact:
+            by_link = self._by_link(registers, start or 0)
+            if by_link is not None:
+                return by_link
+        return self._by_record(registers, at) or self._no_way(module, pc)
+
+    def _no_way(self, module: Module | None, pc: int) -> str:
+        name = module.path.decode("utf-8", "backslashreplace") if module else "no module"
+        return f"no CFI for {pc:#x} in {name}"
+
+    # --- where the function begins ---
+
+    def _start(self, module: Module | None, at: int) -> int | None:
+        """Where the function around a pc begins, by symbols or by the exception index."""
+        if module is None:
+            return None
+        start = module.elf.symbols.start_of(at - module.bias) if module.elf is not None else None
+        if start is None and module.frames is not None:
+            start = module.frames.start_by_index(at - module.bias)
+        return None if start is None else start + module.bias
+
+    def _starts_threads(self, module: Module, at: int) -> bool:
+        """Whether this is the C library's code that a new thread begins in."""
+        if module.elf is None:
+            return False
+        at -= module.bias
+        # a new thread's part may lie behind the size that the symbol has
+        names = (module.elf.symbols.find(place) for place in (at, at - _THREAD_PART))
+        return any(named is not None and named[0] in _THREAD_STARTS for named in names)
+
+    # --- the ways ---
+
+    def _by_link(self, registers: Registers, start: int) -> tuple[Registers, str] | None:
+        """The return address still in its register; not one that a call out of the function
+        itself left there."""
+        value = registers[self.link]
+        if value is None or not self.is_return_address(value & self.arch.code_mask):
+            return None
+        value &= self.arch.code_mask
+        called = self.call_target(value)
+        if start and self._start(self.modules.find(value - 1), value - 1) == start != called:
+            return None
+        new = list(registers)
+        new[self.pc], new[self.link] = value, None
+        return new, "call-recovery"
+
+    def _by_row(self, registers: Registers, row: Row) -> Registers | None:
+        """The caller by the exception index, if a return address is where it says."""
+        base = registers[row.cfa_register]
+        if base is None:
+            return None
+        above = base + row.cfa_offset & self.arch.mask
+        saved = {
+            number: above + value
+            for number, (kind, value) in row.rules.items()
+            if kind == cfi.OFFSET and isinstance(value, int)
+        }
+        return self._restored(registers, above, saved)
+
+    def _by_code(self, registers: Registers, start: int | None, at: int) -> Registers | None:
+        """The caller by how the function around `at` made its frame. Where it is not known where
+        that begins, the nearest code before it counts that makes one."""
+        made = self._made(start, at)
+        if made is not None:
+            found = self._by_frame(registers, made, start)
+            if found is not None:
+                return found
+        if start is not None and made is not None and self._known_by_symbol(at):
+            return None
+        step = 4 if self.arch.code_mask & 1 else 2
+        at &= -step
+        code = self.memory.read(at - _SEARCH, _SEARCH)
+        candidates = 0
+        for back in range(step, len(code), step):
+            if not self.facts.begins_frame(code[len(code) - back :][:4]):
+                continue
+            made = self._made(at - back, at)
+            found = self._by_frame(registers, made, at - back) if made is not None else None
+            candidates += 1
+            if found is not None or candidates == _MAX_CANDIDATES:
+                return found
+        return None
+
+    def _known_by_symbol(self, at: int) -> bool:
+        module = self.modules.find(at)
+        if module is None or module.elf is None:
+            return False
+        return module.elf.symbols.start_of(at - module.bias) is not None
+
+    def _made(self, start: int | None, at: int) -> EntryFrame | None:
+        if start is None or not 0 < at - start < _MAX_FUNCTION:
+            return None
+        return self.facts.entry_frame(self.memory.read(start, min(at - start, _MAX_PROLOGUE)))
+
+    def _by_frame(
+        self, registers: Registers, made: EntryFrame, start: int | None
+    ) -> Registers | None:
+        """The caller by what the function's first instructions did."""
+        saved = {self.numbers[name]: distance for name, distance in made.saved.items()}
+        if self.link not in saved:
+            return None
+        base, distance = registers[self.sp], made.size
+        if made.fp is not None:
+            pointer = self.numbers[made.pointer] if made.pointer else self.fp
+            base, distance = registers[pointer], -made.fp
+        if base is None:
+            return None
+        above = base + distance & self.arch.mask
+        places = {number: above + value for number, value in saved.items()}
+        found = self._restored(registers, above, places)
+        called = self.call_target(found[self.pc] or 0) if found is not None else None
+        if called and start is not None and self._same(called, start):
+            # a call that led to another function of the same file
+            return found if 0 <= start - called <= _EARLY_CODE else None
+        return found
+
+    def _same(self, one: int, other: int) -> bool:
+        return self.modules.find(one) is self.modules.find(other)
+
+    def _by_record(self, registers: Registers, at: int) -> tuple[Registers, str] | None:
+        """By the frame record: where the frame pointer points, a saved one and a return address.
+        Only for a function that is seen to make one: else the record is a caller's."""
+        record, fp, sp = self.facts.frame_record, registers[self.fp], registers[self.sp]
+        if record is None or fp is None or sp is None or not sp <= fp < sp + _MAX_FRAME:
+            return None
+        saved = {self.fp: fp + record[0], self.link: fp + record[1]}
+        above = fp + max(0, max(record) + self.arch.word)
+        found = self._restored(registers, above, saved)
+        called = self.call_target(found[self.pc] or 0) if found is not None else None
+        made = self._made(called, at) if called else None
+        if found is None or made is None or made.fp is None:
+            return None
+        return found, "frame-pointer"
+
+    def _restored(
+        self, registers: Registers, above: int, saved: dict[int, int]
+    ) -> Registers | None:
+        """The caller's registers: saved ones from memory, its stack pointer `above`. None without
+        a return address."""
+        sp = registers[self.sp] or 0
+        if above < sp:
+            return None
+        new = list(registers)
+        for number, address in saved.items():
+            data = self.memory.read(address & self.arch.mask, self.arch.word)
+            whole = len(data) == self.arch.word
+            new[number] = int.from_bytes(data, self.arch.byte_order) if whole else None
+        target = new[self.link]
+        if target is None or not self.is_return_address(target & self.arch.code_mask):
+            return None
+        new[self.pc], new[self.sp], new[self.link] = target & self.arch.code_mask, above, None
+        return new
