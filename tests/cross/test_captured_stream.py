@@ -13,6 +13,7 @@ from tests.support.analysed import Analysed, analyse, their_groups
 from tests.support.cross import TARGETS, Crashed, compile_for, crash
 from tests.support.oracle import gdb_frames
 from usercrash.analysis.core.elf_notes import parse_auxv
+from usercrash.analysis.explain.handled import handled_signals
 from usercrash.capture.collect import _join, take
 from usercrash.capture.core_stream import Head, Stream
 from usercrash.capture.kernel_dump import KernelDump
@@ -148,7 +149,13 @@ def test_other_debuggers_find_the_stacks_of_the_whole_core(name: str, tmp_path: 
 def test_the_stack_that_a_handler_interrupted(tmp_path: Path) -> None:
     target = TARGETS["aarch64"]
     _, ours, _ = minicore(crash(target, compile_for(target, SOURCE, "-O1"), tmp_path), tmp_path)
-    names = ours.names(ours.stack())
+    stack = ours.stack()
+    names = ours.names(stack)
+    (handled,) = handled_signals(
+        stack.frames, range(len(stack.frames)), ours.image.arch, {}, ours.memory.read
+    )
+    assert (handled.info.number, handled.info.code) == (10, -6)  # SIGUSR1 by raise()
+    assert handled.registers["pc"] == stack.frames[handled.frame].pc
     assert names[:2] == ["fault", "handler"]
     assert names[names.index("raise") :][:3] == ["raise", "interrupted", "main"]
     assert "waits" in ours.names(ours.stack(1))

@@ -81,6 +81,7 @@ _FACTS = _AArch64(
         SignalFrame(
             (b"\x68\x11\x80\xd2\x01\x00\x00\xd4",),  # mov x8, 139 (rt_sigreturn); svc 0
             tuple((name, _CONTEXT + 8 + 8 * at) for at, name in enumerate(_REGISTERS)),
+            siginfo=0,
         ),
     ),
     sigcontext_first=True,

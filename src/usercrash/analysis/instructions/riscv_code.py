@@ -141,7 +141,7 @@ def _frames(word: int) -> tuple[SignalFrame, ...]:
     # to 16, the sigcontext
     context = 128 + (5 * word + 128 + 15 & ~15)
     layout = tuple((name, context + word * at) for at, name in enumerate(_REGISTERS))
-    return (SignalFrame(_CODES, layout),)
+    return (SignalFrame(_CODES, layout, siginfo=0),)
 
 
 FACTS = {
