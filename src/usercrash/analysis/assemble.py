@@ -23,7 +23,7 @@ from .explain.scene import Handled, Scene
 from .facts.open_files import open_files
 from .facts.proc_texts import AT_ENTRY, AT_EXECFN, AT_PHDR
 from .facts.process import Identity, build_event, build_process, build_system, thread_name
-from .facts.signals import SigInfo, decode_siginfo, to_report
+from .facts.signals import SigInfo, decode_siginfo, of_machine, to_report
 from .facts.texts import Texts, json_cost, safe
 from .instructions import disassembly
 from .packages import finder
@@ -372,11 +372,11 @@ def _signal_of(image: CoreImage) -> SigInfo | None:
     if event is not None and event.signal == 0:
         return None
     arch = image.arch
-    code_first = arch.name.startswith("mips")
-    info = decode_siginfo(image.siginfo, arch.long, arch.order, code_first)
+    info = decode_siginfo(image.siginfo, arch.long, arch.order, arch.code_first, arch.signals)
     if info is None:
         number = image.threads[0].signal or (event.signal if event else 0)
         info = SigInfo(number) if 1 <= number <= 64 else None
+    info = of_machine(info, arch) if info is not None else None
     if event is None and info is not None and info.number == SIGSTOP:
         return None  # gdb's gcore: the stop of its own attach
     return info

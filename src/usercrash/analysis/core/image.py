@@ -320,7 +320,8 @@ class CoreImage:
             self.siginfo = self.threads[0].siginfo
 
     def _dumps_core(self, siginfo: bytes) -> bool:
-        return int.from_bytes(siginfo[:4], self.arch.byte_order) in _CORE_SIGNALS
+        number = int.from_bytes(siginfo[:4], self.arch.byte_order)
+        return self.arch.signals.get(number, number) in _CORE_SIGNALS
 
     def _host_tids(self, tids: list[int]) -> dict[int, int]:
         """Own-namespace tid to host tid, from `NSpid:` of the captured status files."""

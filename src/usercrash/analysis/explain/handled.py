@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ...elf.arch import Arch
-from ..facts.signals import SigInfo, decode_siginfo
+from ..facts.signals import SigInfo, decode_siginfo, of_machine
 from ..instructions.machine_code import MAX_TRAMPOLINE, code_facts
 from ..unwinding.unwind import RawFrame
 from .scene import Handled
@@ -28,6 +28,7 @@ def handled_signals(
         if not frame.signal_frame or at + 1 >= len(frames):
             continue
         info = _info(frame, arch, read)
+        info = of_machine(info, arch) if info is not None else None
         values = frames[at + 1].registers(arch)
         if info is None or not values:
             continue  # not the layout that we know, or too deep: say nothing
@@ -46,7 +47,7 @@ def _info(frame: RawFrame, arch: Arch, read: Callable[[int, int], bytes]) -> Sig
     layout = layouts[0]
     if layout.siginfo >= 0:
         data = read(frame.sp + layout.siginfo, _SIGINFO_SIZE)
-        return decode_siginfo(data, arch.long, arch.order, arch.name.startswith("mips"))
+        return decode_siginfo(data, arch.long, arch.order, arch.code_first, arch.signals)
     number = 0
     if layout.number >= 0:
         number = int.from_bytes(read(frame.sp + layout.number, 4), arch.byte_order)

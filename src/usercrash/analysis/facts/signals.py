@@ -6,10 +6,12 @@ Names: the same header and arch/x86/include/uapi/asm/signal.h.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from struct import Struct
 
 from ... import report
+from ...elf.arch import Arch
 from .syscalls import syscall_name
 
 SIGQUIT, SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV = 3, 4, 5, 6, 7, 8, 11
@@ -67,6 +69,9 @@ _GENERAL_CODES = {
     -7: ("SI_DETHREAD", "execve ended the other threads"),
     -60: ("SI_ASYNCNL", "asynchronous name lookup completed"),
 }
+
+# <asm/siginfo.h> of MIPS: SI_ASYNCIO, SI_TIMER, SI_MESGQ
+_MIPS_CODES = {-2: -4, -3: -2, -4: -3}
 
 _CODES: dict[int, dict[int, tuple[str, str]]] = {
     SIGSEGV: {
@@ -136,7 +141,8 @@ class SigInfo:
 
     `address` is si_addr, None where it says nothing (on x86 with SI_KERNEL: a general
     protection fault names no address). `sender` is (si_pid, si_uid) as the process
-    saw them: in its own namespaces, pid 0 for a sender outside of them.
+    saw them: in its own namespaces, pid 0 for a sender outside of them. `own_number` is the
+    machine's, where `number` is what it means (0: the same).
     """
 
     number: int
@@ -146,6 +152,7 @@ class SigInfo:
     sender: tuple[int, int] | None = None
     system_call: int | None = None
     protection_key: int | None = None
+    own_number: int = 0
 
     @property
     def is_fault(self) -> bool:
@@ -153,12 +160,30 @@ class SigInfo:
         return self.code is not None and self.code > 0
 
 
+_SAME: Mapping[int, int] = {}
+
+
+def of_machine(info: SigInfo, arch: Arch) -> SigInfo | None:
+    """A signal as a machine numbers it, with the number that means the same everywhere; None for
+    one that nobody else has (SIGEMT)."""
+    number = arch.signals.get(info.number, info.number)
+    code = info.code
+    if arch.code_first and code is not None:
+        code = _MIPS_CODES.get(code, code)
+    return replace(info, number=number, code=code, own_number=info.number) if number else None
+
+
 def decode_siginfo(
-    data: bytes, word: int = 8, order: str = "<", code_first: bool = False
+    data: bytes,
+    word: int = 8,
+    order: str = "<",
+    code_first: bool = False,
+    signals: Mapping[int, int] = _SAME,
 ) -> SigInfo | None:
     """The siginfo of an NT_SIGINFO descriptor or a signal frame; None if it is cut short
     or names no signal. `word` is the size of a pointer in bytes, `order` that of bytes ("<",
-    ">"); with `code_first` si_code stands before si_errno."""
+    ">"); with `code_first` si_code stands before si_errno; `signals` are the machine's own
+    numbers (Arch.signals), which the result keeps."""
     fields = 16 if word == 8 else 12
     if len(data) < fields + 24:
         return None
@@ -167,16 +192,17 @@ def decode_siginfo(
         errno, code = code, errno
     if not 1 <= number <= 64:
         return None
+    kind = signals.get(number, number)
     pointer = Struct(order + ("Q" if word == 8 else "I"))
     address = sender = system_call = key = None
     if code in _WITH_SENDER:
         sender = Struct(order + "iI").unpack_from(data, fields)  # si_pid, si_uid
-    elif code > 0 and number == SIGSYS:
+    elif code > 0 and kind == SIGSYS:
         address = pointer.unpack_from(data, fields)[0]
         system_call = Struct(order + "i").unpack_from(data, fields + word)[0]
-    elif code > 0 and code != SI_KERNEL and number in _WITH_ADDRESS:
+    elif code > 0 and code != SI_KERNEL and kind in _WITH_ADDRESS:
         address = pointer.unpack_from(data, fields)[0]
-        if number == SIGSEGV and code == SEGV_PKUERR:
+        if kind == SIGSEGV and code == SEGV_PKUERR:
             key = Struct(order + "I").unpack_from(data, fields + 2 * word)[0]
     return SigInfo(number, code, errno, address, sender, system_call, key)
 
@@ -226,8 +252,10 @@ def to_report(info: SigInfo, machine_name: str, sender_comm: str = "") -> report
         name = syscall_name(machine_name, info.system_call)
         call = report.SystemCall(number=info.system_call, name=name)
     words = [signal_words(info.number), code_words(info.number, info.code)]
+    if info.code == SI_KERNEL and machine_name not in ("x86_64", "x32", "i386"):
+        words[1] = _GENERAL_CODES[SI_KERNEL][1]
     return report.Signal(
-        number=info.number,
+        number=info.own_number or info.number,
         name=signal_name(info.number),
         code=info.code,
         code_name=code_name(info.number, info.code),

@@ -82,8 +82,8 @@ class CodeFacts:
         return None
 
     def begins_before(self, code: bytes) -> int | None:
-        """Where in the code the function begins that the end lies in: the offset of the last
-        instruction that makes a frame. None if there is none."""
+        """Where in the code the function may begin that the end lies in: the offset of the last
+        instruction that makes a frame, or of what is behind a return. None if there is none."""
         return None
 
     def instruction(self, code: bytes, at: int) -> int:

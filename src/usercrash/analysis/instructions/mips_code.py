@@ -14,6 +14,7 @@ _KEPT = frozenset((*(f"s{number}" for number in range(9)), "gp", "ra"))
 _ADD_SP = (0x27BD0000, 0x67BD0000)  # addiu, daddiu sp, sp, …
 _SP_LESS_REGISTER = tuple(0x03A0E800 | number << 16 | function for number in range(32)
                           for function in (0x23, 0x2F))  # fmt: skip  # subu, dsubu sp, sp, …
+_JR_RA = 0x03E00008
 _FP_IS_SP = (0x03A0F025, 0x03A0F021, 0x03A0F02D)  # move s8, sp: or, addu, daddu
 
 
@@ -65,6 +66,8 @@ class _Mips(CodeFacts):
             word = self.instruction(code, at)
             if word & 0xFFFF0000 in _ADD_SP and signed(word, 16) < 0:
                 return at
+            if word == _JR_RA and at + 8 < len(code):
+                return at + 8  # behind the delay slot of the function before
         return None
 
     def prologue(self, before: bytes, at: bytes) -> Prologue | None:

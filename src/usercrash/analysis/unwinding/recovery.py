@@ -144,7 +144,7 @@ class Recovery:
         return address in a register."""
         if self.facts is None or not self.arch.link:
             return None
-        start = self._function(pc if exact else pc - 1)
+        known = start = self._function(pc if exact else pc - 1)
         if start is None:
             before = self.memory.read(pc - _MAX_BACK & -4, _MAX_BACK)
             at = self.facts.begins_before(before) if len(before) == _MAX_BACK else None
@@ -165,6 +165,8 @@ class Recovery:
         target = new[link] if self.arch.link in made.saved or exact else None
         if target is None or not self._is_return_address(target & self.arch.code_mask):
             return None
+        if known is None and not made.size and self._call_target(target) != start:
+            return None  # (there may be a frame that was made farther up)
         new[self.pc], new[self.sp], new[link] = target & self.arch.code_mask, cfa, None
         return new
 

@@ -32,16 +32,18 @@ class Arch:
     the distance from the stack pointer to the stack, `cfa_is_sp` whether a frame's CFA
     is its caller's stack pointer. `flags` (value, mask) of the ELF header tell ABIs of one machine
     apart. `float_registers`: where NT_FPREGSET has 64-bit registers, and their names, where
-    compilers keep others' values in them.
+    compilers keep others' values in them. `signals`: the machine's own signal numbers and
+    those of <asm-generic/signal.h> that they stand for; `code_first`: siginfo_t has si_code before
+    si_errno.
     """
 
     __slots__ = (
-        "_gregset", "_place", "_place_order", "callee_saved", "cfa_is_sp", "code_mask",
-        "dwarf_registers", "elf_class", "flags", "float_registers", "fp", "link", "long", "machine",
-        "mask", "name",
-        "numbers", "order", "pc", "pc_slot", "pointer_registers", "prstatus_offset",
-        "prstatus_registers", "prstatus_signal", "prstatus_size", "prstatus_tid", "red_zone",
-        "return_column", "return_distance", "slots", "sp", "stack_bias", "word",
+        "_gregset", "_place", "_place_order", "callee_saved", "cfa_is_sp", "code_first",
+        "code_mask", "dwarf_registers", "elf_class", "flags", "float_registers", "fp", "link",
+        "long", "machine", "mask", "name", "numbers", "order", "pc", "pc_slot",
+        "pointer_registers", "prstatus_offset", "prstatus_registers", "prstatus_signal",
+        "prstatus_size", "prstatus_tid", "red_zone", "return_column", "return_distance",
+        "signals", "slots", "sp", "stack_bias", "word",
     )  # fmt: skip
 
     def __init__(
@@ -69,6 +71,8 @@ class Arch:
         cfa_is_sp: bool = True,
         flags: tuple[int, int] = (0, 0),
         float_registers: tuple[int, tuple[str, ...]] = (0, ()),
+        signals: dict[int, int] | None = None,
+        code_first: bool = False,
     ) -> None:
         self.name = name
         self.machine = machine
@@ -104,6 +108,8 @@ class Arch:
         self.cfa_is_sp = cfa_is_sp
         self.flags = flags
         self.float_registers = float_registers
+        self.signals = signals or {}
+        self.code_first = code_first
 
     def parse_prstatus(self, desc: bytes) -> tuple[int, int, dict[str, int]]:
         """(signal, tid, registers) of an NT_PRSTATUS descriptor; ValueError if cut short."""

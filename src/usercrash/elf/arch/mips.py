@@ -18,6 +18,11 @@ _OTHERS = ("lo", "hi", "pc", "badvaddr", "status", "cause")
 _SAVED = (*(f"s{number}" for number in range(8)), "gp", "s8")
 
 
+# arch/mips/include/uapi/asm/signal.h. (SIGEMT, 7, is nobody else's.)
+_SIGNALS = {7: 0, 10: 7, 12: 31, 16: 10, 17: 12, 18: 17, 19: 30, 20: 28, 21: 23, 22: 29, 23: 19,
+            24: 20, 25: 18, 26: 21, 27: 22, 28: 26, 29: 27, 30: 24, 31: 25}  # fmt: skip
+
+
 def _arch(name: str, order: str, general: tuple[str, ...], elf_class: int, abi2: int) -> Arch:
     # o32 begins with the six words that its system calls have on the stack
     before = () if general is _NEW else 6 * ("",)
@@ -38,6 +43,8 @@ def _arch(name: str, order: str, general: tuple[str, ...], elf_class: int, abi2:
         callee_saved=_SAVED,
         pointer_registers=(*general[1:], "pc"),
         code_mask=-2,
+        signals=_SIGNALS,
+        code_first=True,
         flags=(abi2, _EF_MIPS_ABI2 if elf_class == 1 else 0),
     )
 

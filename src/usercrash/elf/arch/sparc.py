@@ -12,6 +12,11 @@ from . import Arch
 _GENERAL = tuple(f"{letter}{number}" for letter in "goli" for number in range(8))
 
 
+# arch/sparc/include/uapi/asm/signal.h. (SIGEMT, 7, is nobody else's; 29 is SIGLOST or SIGPWR.)
+_SIGNALS = {7: 0, 10: 7, 12: 31, 16: 23, 17: 19, 18: 20, 19: 18, 20: 17, 23: 29, 29: 30, 30: 10,
+            31: 12}  # fmt: skip
+
+
 def _arch(name: str, machine: int, elf_class: int, others: tuple[str, ...]) -> Arch:
     names = tuple({"o6": "sp", "i6": "fp"}.get(name, name) for name in _GENERAL)
     return Arch(
@@ -29,6 +34,7 @@ def _arch(name: str, machine: int, elf_class: int, others: tuple[str, ...]) -> A
         callee_saved=(*names[14:15], *names[16:]),
         pointer_registers=(*names[1:], "pc"),
         code_mask=-4,
+        signals=_SIGNALS,
         return_distance=8,
         stack_bias=2047 if elf_class == 2 else 0,
     )
