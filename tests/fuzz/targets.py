@@ -24,9 +24,11 @@ from usercrash.analysis.core.module_files import FileProviders
 from usercrash.analysis.core.modules import Module, ModuleMemory, ModuleTable, load_modules
 from usercrash.analysis.dwarf.call_frames import CallFrames
 from usercrash.analysis.dwarf.cfi import FrameSection
+from usercrash.analysis.dwarf.debug_info import DwarfFile
 from usercrash.analysis.dwarf.expression import MissingValue, evaluate
 from usercrash.analysis.dwarf.frame_index import EhFrameHdr, FrameTable
 from usercrash.analysis.dwarf.go_rows import GoRows
+from usercrash.analysis.symbols.debug_reader import DebugReader
 from usercrash.analysis.unwinding.unwind import UnwindLimits, unwind
 from usercrash.elf.arch.x86_64 import ARCH
 from usercrash.errors import FormatError
@@ -114,6 +116,35 @@ def _elf(data: bytes, random: Random) -> None:
 def _symbol_cache(data: bytes, random: Random) -> None:
     table = SymbolTable.from_bytes(data)
     table.find(random.randrange(1 << 14))
+
+
+# --- names and lines ---
+
+
+@cache
+def _debug_sections() -> tuple[tuple[int, int], ...]:
+    """(offset, size) of the DWARF in the first program."""
+    sections = ElfFile(programs()[0]).sections
+    return tuple((one.offset, one.size) for one in sections if one.name.startswith(b".debug_"))
+
+
+def _damaged_dwarf(random: Random) -> bytes:
+    """The first program with damage only in its debug information, at its old size."""
+    data = programs()[0]
+    for _ in range(random.choice((1, 1, 2))):
+        at, size = random.choice(_debug_sections())
+        part = mutated([data[at : at + size]], random)[:size]
+        data = data[:at] + part + bytes(size - len(part)) + data[at + size :]
+    return data
+
+
+def _dwarf(data: bytes, random: Random) -> None:
+    reader = DebugReader(DwarfFile(ElfFile(data)))
+    starts = ElfFile(programs()[0]).symbols._starts
+    for address in (*random.sample(list(starts), 2), random.randrange(1 << 14)):
+        reader.lookup(address)
+        reader.call_sites(address)
+        reader.row_at(address, 1 << 20)
 
 
 # --- call frames and expressions ---
@@ -277,6 +308,7 @@ TARGETS: dict[str, Target] = {
         3, lambda random: mutated([ElfFile(programs()[0]).symbols.to_bytes()], random, 24),
         _symbol_cache,
     ),
+    "DWARF": Target(8, _damaged_dwarf, _dwarf),
     "eh_frame": Target(20, lambda random: mutated(frame_sections()[0], random), _frames),
     "debug_frame": Target(10, lambda random: mutated(frame_sections()[1], random), _debug_frames),
     "eh_frame_hdr": Target(8, lambda random: mutated(frame_sections()[2], random), _headers),

@@ -15,7 +15,9 @@ from tests.support.build import need
 
 from usercrash.analysis.binary.elf_file import ElfFile
 from usercrash.analysis.dwarf import cfi
+from usercrash.analysis.dwarf.call_frames import CallFrames
 from usercrash.analysis.dwarf.cfi import FrameSection, Row
+from usercrash.analysis.dwarf.expression import evaluate
 from usercrash.analysis.dwarf.frame_index import EhFrameHdr, FrameTable
 from usercrash.elf.arch.x86_64 import ARCH
 from usercrash.errors import FormatError
@@ -346,3 +348,89 @@ def test_offsets_beyond_what_an_index_can_be() -> None:
             section.fde(offset)
         with pytest.raises(FormatError):
             section.cie(offset)
+
+
+# --- what only some machines and tools write ---
+
+
+def _row_for(program: bytes, machine: int) -> Row:
+    made = _frames(program)
+    row = FrameTable(FrameSection(bytes(made.data), 0, machine=machine)).row(0x1050)
+    assert row is not None
+    return row
+
+
+def test_register_windows_and_signed_return_addresses_share_a_number() -> None:
+    sparc = _row_for(b"\x2d", 43).rules
+    assert sparc[8] == (cfi.REGISTER, 24) and sparc[15] == (cfi.REGISTER, 31)
+    assert sparc[16] == (cfi.OFFSET, 0) and sparc[31] == (cfi.OFFSET, 120)
+    for program in (b"\x2d\x83\x02", b"\x2c\x83\x02"):
+        assert _row_for(program, 183).rules == {16: (cfi.OFFSET, -8), 3: (cfi.OFFSET, -16)}
+
+
+def test_address_spaces() -> None:
+    row = _row(b"\x30\x06\x10\x00")
+    assert (row.cfa_register, row.cfa_offset) == (6, 16)
+    row = _row(b"\x31\x06\x7e\x00")
+    assert (row.cfa_register, row.cfa_offset) == (6, 16)
+    with pytest.raises(FormatError, match="address space"):
+        _row(b"\x30\x06\x10\x05")
+
+
+def test_instructions_end_with_their_entry() -> None:
+    """Operands are not taken from the entry behind."""
+    with pytest.raises(FormatError):
+        _row(b"\x00\x00\x0c")  # def_cfa without operands, as the last byte
+
+
+@pytest.mark.parametrize(("address", "letter"), [(2, "H"), (4, "I"), (8, "Q")])
+@pytest.mark.parametrize("segment", [0, 4])
+def test_debug_frame_with_segments_and_small_addresses(
+    address: int, letter: str, segment: int
+) -> None:
+    head = b"\xff\xff\xff\xff\x04\0" + bytes((address, segment)) + b"\x01\x78\x10"
+    cie = _entry(head + CIE_PROGRAM)
+    moved = b"\x01" + struct.pack("<" + letter, 0x1040) + b"\x83\x02"  # set_loc
+    place = bytes(segment) + struct.pack("<2" + letter, 0x1000, 0x100)
+    table = FrameTable(FrameSection(cie + _entry(bytes(4) + place + moved), 0, debug_frame=True))
+    before, behind = table.row(0x103F), table.row(0x1040)
+    assert before is not None and behind is not None
+    assert 3 not in before.rules and behind.rules[3] == (cfi.OFFSET, -16)
+
+
+def test_arm_compiler_augmentation() -> None:
+    cie = _entry(b"\xff\xff\xff\xff\x03armcc+\0\x01\x78\x10" + CIE_PROGRAM)
+    fde = _entry(struct.pack("<IQQ", 0, 0x1000, 0x100) + b"\x83\x02")
+    assert FrameTable(FrameSection(cie + fde, 0, debug_frame=True)).row(0x1001) is not None
+
+
+@pytest.mark.parametrize("flags", [(), ("-fcf-protection=full", "-Wl,-z,ibtplt")])
+def test_stubs_of_the_procedure_linkage_table(flags: tuple[str, ...], tmp_path: Path) -> None:
+    """The linker describes all of `.plt` by one expression: after the push one word more."""
+    source = tmp_path / "plt.c"
+    source.write_text(
+        "#include <stdio.h>\nint main(int c, char **v) { return puts(v[c]) + putchar(c); }\n"
+    )
+    program = tmp_path / "plt"
+    command = [need("gcc", "gcc"), "-O1", "-Wl,-z,lazy", "-o", str(program), str(source), *flags]
+    subprocess.run(command, check=True)
+    elf = ElfFile(program.read_bytes())
+    frames = CallFrames(elf, None, 0, lambda address, size: b"")
+    registers: list[int | None] = [None] * 17
+    registers[7] = 0x1000
+    plt = elf.section(b".plt")
+    assert plt is not None
+    code = bytes(elf.contents(plt))
+    for entry in range(16, plt.size, 16):
+        pushed = code.index(b"\x68", entry) + 5 - entry
+        for at in range(16):
+            registers[16] = plt.address + entry + at
+            row = frames.row(plt.address + entry + at)
+            assert row is not None and row.cfa_expression is not None
+            value = evaluate(row.cfa_expression, registers, lambda address, size: b"")
+            assert value == (0x1010 if at >= pushed else 0x1008), (entry, at)
+    behind = elf.section(b".plt.sec")
+    assert (behind is not None) == bool(flags)
+    if behind is not None:
+        row = frames.row(behind.address + 4)
+        assert row is not None and (row.cfa_register, row.cfa_offset) == (7, 8)

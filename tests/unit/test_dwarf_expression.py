@@ -75,6 +75,9 @@ def _read(address: int, size: int) -> bytes:
         (b"\x31\x2f\x01\x00\x96\x96", 1),  # skip, nop
         (b"\x08\x10\x06", 0x1716151413121110),  # deref
         (b"\x08\x10\x94\x02", 0x1110),  # deref_size
+        (b"\x31\x9f", 1),  # stack_value at the end says nothing new
+        (b"\x31\xf0", 1),  # GNU_uninit
+        (b"\xf1\x03\x78\x56\x34\x12", 0x12345678),  # GNU_encoded_addr, udata4
     ],
 )
 def test_operations(code: bytes, value: int) -> None:
@@ -122,3 +125,17 @@ def test_any_bytes(code: bytes) -> None:
     except (FormatError, MissingValue):
         pass
     assert time.process_time() - started < 5
+
+
+@pytest.mark.parametrize(
+    "op", [0x18, 0x91, 0x93, 0x97, 0x98, 0x9B, 0x9C, 0xA0, 0xA1, 0xA3, 0xA8, 0xF3]
+)
+def test_operations_of_other_expressions_are_refused(op: int) -> None:
+    with pytest.raises(FormatError, match="makes no sense in a frame"):
+        evaluate(b"\x31\x31" + bytes((op, 0, 0)), REGISTERS, _read)
+
+
+@pytest.mark.parametrize("code", [b"\x31\x9f\x31", b"\xf1\x1b\0\0\0\0", b"\xff"])
+def test_misplaced_and_unknown_operations_are_refused(code: bytes) -> None:
+    with pytest.raises(FormatError):
+        evaluate(code, REGISTERS, _read)
