@@ -25,6 +25,9 @@ need musl-gcc musl-tools
 need clang++ clang
 need llvm-dwp llvm
 need dwz dwz
+need gnatmake gnat
+need gfortran gfortran
+need gdc gdc
 need ld.lld lld
 need patchelf patchelf
 need go golang-go

@@ -138,8 +138,11 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """A place in the source; `column` (from 1) where debug information tells it."""
+
     file: str
     line: int
+    column: int | None = None
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True):

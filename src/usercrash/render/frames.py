@@ -60,7 +60,9 @@ def source_forms(frame: Frame) -> list[str]:
     path = clean(frame.source.file)
     parts = path.rsplit("/", 2)
     forms = [path, "/".join(parts[-2:]), parts[-1]]
-    return [f"{form}:{frame.source.line}" for form in dict.fromkeys(forms)]
+    line, column = frame.source.line, frame.source.column
+    place = f"{line}:{column}" if column else f"{line}"
+    return [f"{form}:{place}" for form in dict.fromkeys(forms)]
 
 
 def short_functions(name: str) -> list[str]:

@@ -188,7 +188,9 @@ class StackNamer:
     ) -> report.Frame:  # fmt: skip
         source = None
         if location.file and location.line and 0 < location.line < 1 << 32:
-            source = report.Source(file=safe(location.file, 1024), line=location.line)
+            column = location.column if 0 < (location.column or 0) < 1 << 32 else None
+            file = safe(location.file, 1024)
+            source = report.Source(file=file, line=location.line, column=column)
         return report.Frame(
             index=index,
             pc=f"{frame.pc:#x}",

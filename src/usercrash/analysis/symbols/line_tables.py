@@ -30,6 +30,13 @@ LANGUAGES = {
     0x09: "pascal", 0x13: "d", 0x16: "go", 0x1C: "rust", 0x1E: "swift",
 }  # fmt: skip
 
+# symbolic knows no Ada and no Fortran: their compilers take files by their endings
+_BY_ENDING = {
+    ".adb": "ada", ".ads": "ada", ".ada": "ada",
+    **dict.fromkeys((".f", ".for", ".ftn", ".f77", ".f90", ".f95", ".f03", ".f08"), "fortran"),
+}  # fmt: skip
+_KNOWN = frozenset(LANGUAGES.values())
+
 _lib: Any = _lowlevel.lib
 _ffi: Any = _lowlevel.ffi
 _call: Any = rustcall  # clears and checks symbolic's error, and raises it
@@ -113,7 +120,13 @@ class LineTable:
     @staticmethod
     def _line(item: Any) -> Line:
         file = decode_str(item.full_path, free=True)
-        return Line(decode_str(item.symbol), int(item.sym_addr), file, int(item.line))
+        language = decode_str(item.lang)
+        if language not in _KNOWN:
+            language = _BY_ENDING.get(file[file.rfind(".") :].lower(), "")
+        return Line(
+            decode_str(item.symbol), int(item.sym_addr), file, int(item.line), 0,
+            language,
+        )  # fmt: skip
 
 
 def _one_line(error: Exception) -> str:

@@ -225,7 +225,7 @@ def _locations_of(lines: list[Line]) -> Iterator[Location]:
     last = len(lines) - 1
     for index, line in enumerate(lines):
         yield Location(
-            demangle(line.name) if line.name else None,
+            demangle(line.name, line.language) if line.name else None,
             line.name or None,
             None,
             line.file or None,
