@@ -149,7 +149,10 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     """One function of a stack, innermost first. Inlined functions are frames of their own
     (`inline` true) that share pc and trust with the real frame that follows them.
 
-    `trust`: context, cfi, frame-pointer, call-recovery or scan.
+    `trust`: context, cfi, frame-pointer, call-recovery or scan; or tail-call for a function that
+    ended with a jump into the frame before it: it is no more on the stack (no sp), debug
+    information shows that it was there. `by_tail_call`: such functions stood between this frame and
+    its caller, and it cannot be told which.
     """
 
     index: int
@@ -165,6 +168,7 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     trust: str
     signal_frame: bool = False
     sp: Hex | None = None
+    by_tail_call: bool = False
 
 
 class Fold(msgspec.Struct, frozen=True, kw_only=True):
@@ -178,8 +182,9 @@ class Fold(msgspec.Struct, frozen=True, kw_only=True):
 
 class Thread(msgspec.Struct, frozen=True, kw_only=True):
     """`frames` may be fewer than `frames_total` (what the size budget allowed: the innermost
-    and the outermost ones; `index` tells the gap). `tid` is the id in the initial namespace
-    where we know it. `stack_end` says why the stack ends where it does."""
+    and the outermost ones, and of a long cycle the first rounds; `index` tells the gap). `tid`
+    is the id in the initial namespace where we know it. `stack_end` says why the stack ends
+    where it does."""
 
     tid: int
     name: str

@@ -77,6 +77,9 @@ def _our_groups(frames: Sequence[Frame]) -> list[_Group]:
     names: list[str] = []
     expected = omitted = 0
     for frame in frames:
+        if frame.trust == "tail-call":
+            expected = frame.index + 1
+            continue
         names.append(plain_name(frame.function))
         omitted += frame.index - expected
         expected = frame.index + 1

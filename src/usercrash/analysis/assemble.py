@@ -33,6 +33,7 @@ from .report_parts import lists
 from .report_parts.memory import code, memory_blocks, stack_words
 from .report_parts.stacks import Named, StackNamer
 from .symbols.symbolizer import Symbolizer
+from .symbols.tail_calls import TailCalls
 from .unwinding.unwind import UnwindLimits, unwind
 
 SIGABRT, SIGSTOP = 6, 19
@@ -101,7 +102,10 @@ class _Assembly:
         self.notes = image.notes
         self.texts = Texts(self.notes)
         self.memory = ModuleMemory(image, modules)
-        self.namer = StackNamer(modules, symbolizer, self.texts, limits.frame_bytes)
+        self.namer = StackNamer(
+            modules, symbolizer, self.texts, limits.frame_bytes,
+            TailCalls(modules, symbolizer, self.memory.read, self.arch),
+        )  # fmt: skip
         self.complete = True
         self.crashing = image.threads[0]
         self.info = _signal_of(image)

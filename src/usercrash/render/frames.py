@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ..report import Fold, Frame, HandledSignal, Report, Thread
 from .layout import DIM, DOUBT, FUNCTION, PLACE, Paper, Span, clean, columns
 
-TRUSTED = ("context", "cfi")
+TRUSTED = ("context", "cfi", "tail-call")
 END_OF_STACK = "end of stack"
 _NUMBER_WIDTH = 4  # "#12 "
 _MODULE_COLUMNS = 24
@@ -35,6 +35,7 @@ def _tails(frame: Frame) -> list[str]:
     if not frame.function:
         name = ""  # it stands in the place of the function
     start = ["inlined"] if frame.inline else []
+    start += ["tail call"] if frame.trust == "tail-call" and not frame.inline else []
     forms = []
     for words in ([*start, name, clean(short_id(frame.build_id))], [*start, name]):
         text = ", ".join(word for word in words if word)
@@ -112,6 +113,7 @@ def frame_line(paper: Paper, frame: Frame, handled: Sequence[HandledSignal] = ()
         paper.line(Span(number, DIM), Span(signal_words(frame, handled), DIM), indent=_NUMBER_WIDTH)
         return
     doubt = f" [{frame.trust}]" if frame.trust not in TRUSTED else ""
+    doubt += " [by a tail call]" if frame.by_tail_call else ""
     names, sources = short_functions(function_words(frame)), source_forms(frame)
     # Where even the shortest forms leave no room, the build-id goes before a name is cut.
     for tail in _tails(frame):
@@ -247,6 +249,10 @@ def full_stack_lines(paper: Paper, thread: Thread, handled: Sequence[HandledSign
         module = clean(row.module or "no module")
         offset = f"+{row.module_offset}" if row.module and row.module_offset else ""
         facts = f"      pc {row.pc}, sp {row.sp or '?'}, {row.trust}"
+        if row.trust == "tail-call":
+            facts = f"      pc {row.pc}, no more on the stack: it ended with a jump"
+        if row.by_tail_call:
+            facts += ", reached by a tail call of functions that are not known"
         paper.line(Span(facts, DIM))
         paper.fixed_then("      ", module + offset, 6, DIM)
     if thread.stack_end:

@@ -100,6 +100,10 @@ class CodeFacts:
         """Whether there is a direct jump to `target` in the code at `address`: a tail call."""
         return False
 
+    def jump_target(self, before: bytes, address: int) -> int | None:
+        """If the bytes before `address` end with a direct jump: its target. None otherwise."""
+        return None
+
     def prologue(self, before: bytes, at: bytes) -> Prologue | None:
         """What the code around an exact pc says of a frame that is just being made or undone."""
         raise NotImplementedError

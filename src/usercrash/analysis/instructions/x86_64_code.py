@@ -19,6 +19,11 @@ class _X86_64(CodeFacts):
                     return 0
         return None
 
+    def jump_target(self, before: bytes, address: int) -> int | None:
+        if len(before) >= 5 and before[-5] == 0xE9:
+            return address + int.from_bytes(before[-4:], "little", signed=True) & (1 << 64) - 1
+        return None
+
     def may_jump(self, code: bytes, address: int, target: int) -> bool:
         for at in range(1, len(code) - 3):
             jump = code[at - 1] == 0xE9  # jmp rel32, jcc rel32

@@ -9,7 +9,8 @@ from ... import report
 from ..core.modules import Module, ModuleTable
 from ..facts.texts import Texts, json_cost, safe
 from ..symbols.symbolizer import Location, Symbolizer
-from ..unwinding.unwind import RawFrame, Stack
+from ..symbols.tail_calls import NOTHING, Skipped, TailCalls
+from ..unwinding.unwind import RawFrame, Stack, Trust
 
 MAX_PERIOD = 64  # frames in one cycle of a recursion
 _MIN_TIMES = 3
@@ -97,12 +98,13 @@ def _kept(stack: Stack, cycles: list[Cycle], first: int, last: int) -> list[tupl
 
 
 def _without_rounds(cycles: list[Cycle], total: int) -> Iterator[tuple[int, int]]:
-    """The stretches of a stack between the further rounds of its cycles."""
+    """The stretches of a stack between the further rounds of its cycles; each cycle's last
+    round stays, as what stands behind it may belong to it."""
     at = 0
     for cycle in cycles:
-        rounds = max(1, min(cycle.times, _CYCLE_FRAMES // cycle.length))
+        rounds = max(1, min(cycle.times - 1, _CYCLE_FRAMES // cycle.length))
         yield at, cycle.start + cycle.length * rounds
-        at = cycle.start + cycle.length * cycle.times
+        at = cycle.start + cycle.length * (cycle.times - 1)
     yield at, total
 
 
@@ -122,9 +124,15 @@ class StackNamer:
     """Names the frames of all threads of one crash; each address once."""
 
     def __init__(
-        self, modules: ModuleTable, symbolizer: Symbolizer, texts: Texts, budget: int
+        self,
+        modules: ModuleTable,
+        symbolizer: Symbolizer,
+        texts: Texts,
+        budget: int,
+        tail_calls: TailCalls | None = None,
     ) -> None:
         """`budget`: bytes of JSON and text that all frames together may take."""
+        self._tail_calls = tail_calls
         self._modules = modules
         self._symbolizer = symbolizer
         self._texts = texts
@@ -140,16 +148,47 @@ class StackNamer:
         cycles = _through_the_middle(find_cycles(pcs), pcs, stack)
         kept = _kept(stack, cycles, first, last)
         named = {at: self.locate(frame) for at, frame in kept}
-        places = _Indexes(stack, pcs, {f.pc: len(named[at][1]) for at, f in kept})
+        skipped = {at: self._skipped(stack, at, frame) for at, frame in kept}
+        behind = {at: self._tail_frames(one) for at, one in skipped.items()}
+        jumped = {
+            (frame.pc, callers[0].pc): sum(len(self.locate(one)[1]) for one in behind[at])
+            for at, frame in kept
+            if behind[at] and (callers := _callers(stack, at))
+        }
+        counts = {frame.pc: len(named[at][1]) for at, frame in kept}
+        places = _Indexes(stack, pcs, counts, jumped)
         result = Named([], places.total, [], [], [])
         for at, frame in kept:
-            if not self._add(result, frame, *named[at], places.of(at)):
+            index = places.of(at)
+            if not self._add(result, frame, *named[at], index, skipped[at].unknown):
                 self.cut += 1
+                continue
+            index += len(named[at][1])
+            for one in behind[at]:
+                if not self._add(result, one, *self.locate(one), index):
+                    break
+                index += len(self.locate(one)[1])
         for cycle in cycles:
             begin = places.of(cycle.start)
             length = places.of(cycle.start + cycle.length) - begin
-            result.folds.append(report.Fold(start=begin, length=length, times=cycle.times))
+            times = cycle.times
+            if jumped and _ends_otherwise(stack, cycle, jumped):
+                times -= 1
+            result.folds.append(report.Fold(start=begin, length=length, times=times))
         return result
+
+    def _skipped(self, stack: Stack, at: int, frame: RawFrame) -> Skipped:
+        """What tail calls took off the stack between a frame and its caller."""
+        callers = _callers(stack, at)
+        if self._tail_calls is None or not callers:
+            return NOTHING
+        caller = callers[0]
+        if frame.signal_frame or caller.signal_frame or caller.exact:
+            return NOTHING
+        return self._tail_calls.between(frame.lookup_pc, caller.pc)
+
+    def _tail_frames(self, skipped: Skipped) -> list[RawFrame]:
+        return [RawFrame(pc, pc - 1, 0, 0, Trust.TAIL_CALL, False, ()) for pc in skipped.pcs]
 
     def locate(self, frame: RawFrame) -> tuple[Module | None, list[Location]]:
         """The module of a frame and its functions, innermost first."""
@@ -163,13 +202,17 @@ class StackNamer:
 
     def _add(
         self, result: Named, frame: RawFrame, module: Module | None, locations: list[Location],
-        index: int,
+        index: int, unknown: bool = False,
     ) -> bool:  # fmt: skip
+        """Adds the functions of a frame; False where the budget is used up."""
         path, build_id = self._module(module)
         rows = []
         cost = 0
         for number, location in enumerate(locations):
-            row = self._frame(frame, module, path, build_id, location, index + number)
+            row = self._frame(
+                frame, module, path, build_id, location, index + number,
+                unknown and number == len(locations) - 1,
+            )  # fmt: skip
             cost += _FRAME_COST + json_cost(path) + json_cost(row.function or "")
             cost += json_cost(row.linkage_name or "")
             cost += json_cost(row.source.file) if row.source else 0
@@ -178,13 +221,14 @@ class StackNamer:
             return False
         self.budget -= cost
         result.frames += rows
-        result.raw.append(frame)
-        result.indexes.append(index + len(rows) - 1)
+        if frame.trust != Trust.TAIL_CALL:
+            result.raw.append(frame)
+            result.indexes.append(index + len(rows) - 1)
         return True
 
     def _frame(
         self, frame: RawFrame, module: Module | None, path: str, build_id: str | None,
-        location: Location, index: int,
+        location: Location, index: int, unknown: bool,
     ) -> report.Frame:  # fmt: skip
         source = None
         if location.file and location.line and 0 < location.line < 1 << 32:
@@ -204,7 +248,8 @@ class StackNamer:
             inline=location.inline,
             trust=str(frame.trust),
             signal_frame=frame.signal_frame,
-            sp=f"{frame.sp:#x}",
+            sp=f"{frame.sp:#x}" if frame.trust != Trust.TAIL_CALL else None,
+            by_tail_call=unknown,
         )
 
     def _module(self, module: Module | None) -> tuple[str, str | None]:
@@ -234,17 +279,40 @@ class StackNamer:
         return f"{base}+{address - module.bias:#x}"
 
 
+def _ends_otherwise(stack: Stack, cycle: Cycle, jumped: dict[tuple[int, int], int]) -> bool:
+    """Whether other tail calls led into the last round of a cycle than into those before."""
+    inner = stack.frames[cycle.start + cycle.length - 1].pc, stack.frames[cycle.start].pc
+    outer = _callers(stack, cycle.start + cycle.length * cycle.times - 1)
+    return inner in jumped or (bool(outer) and (inner[0], outer[0].pc) in jumped)
+
+
+def _callers(stack: Stack, at: int) -> list[RawFrame]:
+    """The frame behind the one with this number, if it was kept."""
+    if at + 1 < len(stack.frames):
+        return stack.frames[at + 1 : at + 2]
+    first = stack.total - len(stack.tail)
+    return stack.tail[at + 1 - first : at + 2 - first] if stack.tail and at + 1 >= first else []
+
+
 class _Indexes:
     """Raw frame numbers to report indexes, where inlined functions count, too. Frames whose
     functions were not looked up count as one."""
 
-    def __init__(self, stack: Stack, pcs: Sequence[int], counts: dict[int, int]) -> None:
+    def __init__(
+        self,
+        stack: Stack,
+        pcs: Sequence[int],
+        counts: dict[int, int],
+        jumped: dict[tuple[int, int], int],
+    ) -> None:
+        """`counts`: functions of a frame by its pc; `jumped`: those that tail calls took off the
+        stack between two pcs."""
         self._total = stack.total
         self._extra = [0]
         extra = 0
-        if any(count > 1 for count in counts.values()):
-            for pc in pcs:
-                extra += counts.get(pc, 1) - 1
+        if jumped or any(count > 1 for count in counts.values()):
+            for pair in zip(pcs, [*pcs[1:], 0], strict=True):
+                extra += counts.get(pair[0], 1) - 1 + jumped.get(pair, 0)
                 self._extra.append(extra)
         self._tail: list[int] = []
         for frame in stack.tail:

@@ -30,6 +30,7 @@ class Trust(StrEnum):
     FRAME_POINTER = "frame-pointer"
     CALL_RECOVERY = "call-recovery"
     SCAN = "scan"
+    TAIL_CALL = "tail-call"  # not found on the stack: debug information proves that it was there
 
 
 @dataclass(frozen=True, slots=True)
