@@ -21,7 +21,8 @@ from usercrash.report import Report, to_json
 _OURS = re.compile(
     r"\s|$|=+$|-+$|#\d+( |$)|Crash of |State of |Stacks of |Stack of thread |Report |"
     r"\d+ threads with the same stack|Thread|[0-9a-f]+-[0-9a-f]+|--->( |$)|note: |"
-    r"(Why|Signal|Program|Command|Unit|When|User|Note)( |$)|Cause$|Registers of |Code around |"
+    r"(Why|Warning|Signal|Program|Command|Unit|When|User|Note)( |$)|Cause$|"
+    r"Registers of |Code around |"
     r"Kernel log, |Journal, |Memory near |Stack memory|Other threads|Kernel stacks|"
     r"Process$|Arguments$|Limits \(|"
     r"Environment$|Auxiliary vector|Open files|Modules|Memory map|Notes: |"

@@ -120,9 +120,9 @@ def _user(process: Process) -> str:
 def _warnings(paper: Paper, report: Report) -> None:
     if not report.complete:
         paper.field("Note", Span("this report is incomplete; the notes at its end say why", BAD))
-    for module in report.modules:
-        if module.forced:
-            paper.field("Warning", Span(f"{clean(module.path)}: {NOT_THE_SAME}", BAD))
+    forced = next((module for module in report.modules if module.forced), None)
+    if forced is not None:
+        paper.field("Warning", Span(f"{clean(forced.path)}: {NOT_THE_SAME}", BAD))
 
 
 def _stack(paper: Paper, report: Report) -> None:
