@@ -94,15 +94,22 @@ _AS_GDB = {10: 10, 12: 12}
 _BEHIND = {"status": 32, "lo": 33, "hi": 34, "badvaddr": 35, "cause": 36, "pc": 37}
 
 
-def _mips(name: str, triple: str, elf_class: int, order: str) -> Target:
-    arch = arch_of(8, elf_class, order)
+def _mips(
+    name: str, triple: str, elf_class: int, order: str, flags: int = 0,
+    compiler: tuple[str, ...] = (),
+) -> Target:  # fmt: skip
+    arch = arch_of(8, elf_class, order, flags)
     assert arch is not None
     numbers = {arch.dwarf_registers[number]: number for number in range(32)} | _BEHIND
-    return Target(name, triple, name, 8, elf_class, order, numbers=numbers, signals=_AS_GDB)
+    return Target(
+        name, triple, name, 8, elf_class, order, flags, compiler,
+        numbers=numbers, signals=_AS_GDB,
+    )  # fmt: skip
 
 
 MIPS = _mips("mips", "mips-linux-gnu", 1, ">")
 MIPS64EL = _mips("mips64el", "mips64el-linux-gnuabi64", 2, "<")
+MIPSN32EL = _mips("mipsn32el", "mips64el-linux-gnuabi64", 1, "<", 0x20, ("-mabi=n32",))
 
 
 def _sparc() -> Target:
@@ -121,7 +128,7 @@ SPARC64 = _sparc()
 TARGETS = {
     target.name: target
     for target in (
-        AARCH64, ARM, RISCV64, PPC64LE, PPC64, PPC, S390X, MIPS, MIPS64EL, SPARC64, M68K,
+        AARCH64, ARM, RISCV64, PPC64LE, PPC64, PPC, S390X, MIPS, MIPS64EL, MIPSN32EL, SPARC64, M68K,
     )
 }  # fmt: skip
 
