@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import struct
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.support.analysed import Analysed, analyse, their_groups
+from tests.support.commands import program
 from tests.support.cross import AARCH64, ARM, TARGETS, Crashed, Target, compile_for, crash
 from tests.support.oracle import gdb_frames
 from usercrash.analysis.binary.elf_file import ElfFile
+from usercrash.analysis.core.image import CoreImage
 from usercrash.analysis.unwinding.unwind import Trust
+from usercrash.elf.headers import EHDR64, NT_PRSTATUS, PHDR64, encode_note
+from usercrash.model.snapshot import ElfNote
 
 SOURCE = Path("crash.c")
 BARE = ("-fno-asynchronous-unwind-tables", "-fno-unwind-tables", "-g0")
@@ -160,3 +165,29 @@ def test_signatures_in_the_core(tmp_path: Path) -> None:
     for pc in plain[1:]:
         data = data.replace(struct.pack("<Q", pc), struct.pack("<Q", pc | 0x2A << 48))
     assert [frame.pc for frame in analyse(data).stack().frames] == plain
+
+
+def test_signature_bits_that_the_core_names() -> None:
+    """With addresses of 39 bits signatures are longer (NT_ARM_PAC_MASK)."""
+    arch = AARCH64.arch
+    status = encode_note(ElfNote(b"CORE", NT_PRSTATUS, bytes(arch.prstatus_size)))
+    mask = struct.pack("<2Q", 0x007FFF8000000000, 0x007FFF8000000000)
+    notes = status + encode_note(ElfNote(b"LINUX", 0x406, mask))
+    head = EHDR64.pack(b"\x7fELF\2\1\1" + bytes(9), 4, 183, 1, 0, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+    core = head + PHDR64.pack(4, 0, 120, 0, 0, len(notes), 0, 4) + notes
+    assert CoreImage.open(core).arch.code_mask == 0xFF80007FFFFFFFFF
+    assert arch.code_mask == 0xFF80FFFFFFFFFFFF
+
+
+def test_report(target: Target, tmp_path: Path) -> None:
+    """What people read: names, the cause, the handled signal, and nothing of another machine."""
+    done = crash(target, compile_for(target, SOURCE, "-O0"), tmp_path, "siginfo")
+    text = subprocess.run(
+        [*program("cli"), "analyze", str(done.core)],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert "null pointer plus 0x10: access to 0x10" in text
+    assert "#0  leaf" in text
+    assert "in_info_signal" in text
+    assert "SIGUSR1" in text
+    assert not {"rsp", "rax", "non-canonical"} & set(text.replace("=", " ").split())

@@ -164,6 +164,7 @@ def compile_for(target: Target, source: Path | str, *flags: str, strip: bool = F
     if program.exists():
         return program
     part = Path(tempfile.mkdtemp(dir=_cache_dir()))
+    part.chmod(0o755)
     (part / "program.c").write_text(text)
     command = [
         need(f"{target.triple}-gcc", target.package), *target.compiler, "-g", *flags,
@@ -201,7 +202,9 @@ def crash(target: Target, program: Path, place: Path, *arguments: str) -> Crashe
                 signal, thread = remote.run(signal)
             machine_signal = target.signals.get(signal, _FATAL[signal])
             core = place / "core"
-            core.write_bytes(_Core(target, remote, process.pid, log, base).make(
+            # where crash.c reads from, or calls
+            fault = 64 if "jump" in arguments else 16
+            core.write_bytes(_Core(target, remote, process.pid, log, base, fault).make(
                 program, machine_signal, thread))  # fmt: skip
         finally:
             remote.close()
@@ -214,12 +217,15 @@ def crash(target: Target, program: Path, place: Path, *arguments: str) -> Crashe
 class _Core:
     """A core being made of a stopped program."""
 
-    def __init__(self, target: Target, remote: Remote, pid: int, log: Path, base: int) -> None:
+    def __init__(
+        self, target: Target, remote: Remote, pid: int, log: Path, base: int, fault: int
+    ) -> None:
         self.target = target
         self.arch = target.arch
         self.remote = remote
         self.pid = pid
         self.base = base
+        self.fault = fault
         self.ranges = _guest_ranges(log)
         self.rows = sorted(_mapped_files(pid, base, self.ranges))
         self.letter = "Q" if self.arch.long == 8 else "I"
@@ -245,10 +251,13 @@ class _Core:
         code = (0, 1 if signal != 6 else -6)
         head = code[::-1] if self.target.machine == 8 else code
         info = struct.pack(f"{order}iii", signal, *head).ljust(128, b"\0")
+        more = b""
         if signal == 6:
-            fields = 16 if self.arch.long == 8 else 12
-            sender = struct.pack(f"{order}iI", self.pid, os.geteuid())
-            info = info[:fields] + sender + info[fields + 8 :]
+            more = struct.pack(f"{order}iI", self.pid, os.geteuid())
+        elif signal == 11:
+            more = self.fault.to_bytes(self.arch.long, self.arch.byte_order)
+        fields = 16 if self.arch.long == 8 else 12
+        info = info[:fields] + more + info[fields + len(more) :]
         auxv = self.remote.document("auxv:read:")
         return [
             statuses[0],

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from bisect import bisect_right
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 from mmap import mmap
 
@@ -54,6 +55,9 @@ MAX_SEGMENTS = 1 << 20
 MAX_THREADS = 100_000
 AT_ENTRY, AT_RANDOM, AT_EXECFN, AT_SYSINFO_EHDR, AT_PHDR = 9, 25, 31, 33, 3
 _STAGE = "core"
+_EM_AARCH64 = 183
+_NT_ARM_PAC_MASK = 0x406  # <linux/elf.h>
+_ALWAYS_ADDRESS = (1 << 36) - 1  # the smallest address space that the kernel gives
 _CORE_SIGNALS = frozenset((3, 4, 5, 6, 7, 8, 11, 24, 25, 31))  # those that dump core by default
 UNKNOWN_PERMISSIONS = b"???p"  # a mapping that only NT_FILE names
 
@@ -248,6 +252,8 @@ class CoreImage:
                     self._take_thread(note.desc, threads)
                 elif note.owner == b"CORE" and note.type == NT_FPREGSET and threads:
                     threads[-1][2].update(self.arch.parse_floats(note.desc))
+                elif note.owner == b"LINUX" and note.type == _NT_ARM_PAC_MASK:
+                    self._take_signature_bits(note.desc)
                 elif note.owner == b"LINUX" and note.type == NT_386_TLS and threads:
                     registers = threads[-1][2]
                     base = thread_pointer(note.desc, registers.get("gs", 0))
@@ -297,6 +303,16 @@ class CoreImage:
             self.notes.extend(minicore.decode_soft_notes(note.desc))
         elif note.type == minicore.NT_FILES:
             self.files = minicore.decode_files(note.desc)
+
+    def _take_signature_bits(self, desc: bytes) -> None:
+        """struct user_pac_mask (arch/arm64/include/uapi/asm/ptrace.h): the bits of data pointers
+        and of return addresses that are a signature."""
+        if self.machine != _EM_AARCH64 or len(desc) < 16:
+            return
+        bits = int.from_bytes(desc[8:16], self.arch.byte_order)
+        if bits and not bits & _ALWAYS_ADDRESS:
+            self.arch = copy(self.arch)
+            self.arch.code_mask = self.arch.mask & ~bits
 
     def _order_threads(
         self, threads: list[tuple[int, int, dict[str, int]]], siginfos: dict[int, bytes]

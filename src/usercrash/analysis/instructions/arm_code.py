@@ -89,7 +89,7 @@ def _codes(number: int) -> tuple[bytes, ...]:
 _FACTS = _Arm(
     signal_frames=(
         SignalFrame(_codes(119), _layout(0)),  # sigreturn
-        SignalFrame(_codes(173), _layout(_INFO)),  # rt_sigreturn
+        SignalFrame(_codes(173), _layout(_INFO), siginfo=0),  # rt_sigreturn
     ),
     sigcontext_first=True,
     frame_record=(0, 4),

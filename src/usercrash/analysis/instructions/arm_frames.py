@@ -36,6 +36,7 @@ class _Making:
 
 def entry_frame(code: bytes) -> EntryFrame | None:
     """What the function did that began with this code, Thumb or ARM; None if it is neither's."""
+    tried = []
     for step in (_thumb, _arm):
         made = _Making()
         at = 0
@@ -43,7 +44,8 @@ def entry_frame(code: bytes) -> EntryFrame | None:
             at += step(made, code, at)
         if "lr" in made.saved:
             return made.result()
-    return None
+        tried.append(made)
+    return next((made.result() for made in tried if made.saved), None)
 
 
 def begins_frame(code: bytes) -> bool:

@@ -58,7 +58,7 @@ class LinkRecovery:
         """The caller's registers and how they were found, or why the stack ends here."""
         pc = registers[self.pc] or 0
         if not executable:
-            return self._by_link(registers, 0) or f"pc {pc:#x} is not in executable memory"
+            return self._by_link(registers, 0, None) or f"pc {pc:#x} is not in executable memory"
         at = pc if exact else pc - 1
         module = self.modules.find(at)
         if not exact and module is not None and self._starts_threads(module, at):
@@ -75,7 +75,7 @@ class LinkRecovery:
         if found is not None:
             return found, "call-recovery"
         if exact:
-            by_link = self._by_link(registers, start or 0)
+            by_link = self._by_link(registers, start or 0, self._made(start, at))
             if by_link is not None:
                 return by_link
         return self._by_record(registers, at) or self._no_way(module, pc)
@@ -106,9 +106,11 @@ class LinkRecovery:
 
     # --- the ways ---
 
-    def _by_link(self, registers: Registers, start: int) -> tuple[Registers, str] | None:
+    def _by_link(
+        self, registers: Registers, start: int, made: EntryFrame | None
+    ) -> tuple[Registers, str] | None:
         """The return address still in its register; not one that a call out of the function
-        itself left there."""
+        itself left there. `made`: what the function stored of the other registers."""
         value = registers[self.link]
         if value is None or not self.is_return_address(value & self.arch.code_mask):
             return None
@@ -116,9 +118,29 @@ class LinkRecovery:
         called = self.call_target(value)
         if start and self._start(self.modules.find(value - 1), value - 1) == start != called:
             return None
+        if made is not None and self.arch.link not in made.saved:
+            found = self._stored(registers, made, value)
+            if found is not None:
+                return found, "call-recovery"
         new = list(registers)
         new[self.pc], new[self.link] = value, None
         return new, "call-recovery"
+
+    def _stored(self, registers: Registers, made: EntryFrame, target: int) -> Registers | None:
+        """The caller at `target` of a function that calls none, but made a frame."""
+        above = self._above(registers, made)
+        if above is None:
+            return None
+        places = {self.numbers[name]: above + value for name, value in made.saved.items()}
+        return self._restored(registers, above, places, target)
+
+    def _above(self, registers: Registers, made: EntryFrame) -> int | None:
+        """The stack pointer before the function made its frame."""
+        base, distance = registers[self.sp], made.size
+        if made.fp is not None:
+            pointer = self.numbers[made.pointer] if made.pointer else self.fp
+            base, distance = registers[pointer], -made.fp
+        return None if base is None else base + distance & self.arch.mask
 
     def _by_row(self, registers: Registers, row: Row) -> Registers | None:
         """The caller by the exception index, if a return address is where it says."""
@@ -175,13 +197,9 @@ class LinkRecovery:
         saved = {self.numbers[name]: distance for name, distance in made.saved.items()}
         if self.link not in saved:
             return None
-        base, distance = registers[self.sp], made.size
-        if made.fp is not None:
-            pointer = self.numbers[made.pointer] if made.pointer else self.fp
-            base, distance = registers[pointer], -made.fp
-        if base is None:
+        above = self._above(registers, made)
+        if above is None:
             return None
-        above = base + distance & self.arch.mask
         places = {number: above + value for number, value in saved.items()}
         found = self._restored(registers, above, places)
         called = self.call_target(found[self.pc] or 0) if found is not None else None
@@ -209,10 +227,10 @@ class LinkRecovery:
         return found, "frame-pointer"
 
     def _restored(
-        self, registers: Registers, above: int, saved: dict[int, int]
+        self, registers: Registers, above: int, saved: dict[int, int], target: int | None = None
     ) -> Registers | None:
         """The caller's registers: saved ones from memory, its stack pointer `above`. None without
-        a return address."""
+        a return address (which is `target` where that is given)."""
         sp = registers[self.sp] or 0
         if above < sp:
             return None
@@ -221,7 +239,7 @@ class LinkRecovery:
             data = self.memory.read(address & self.arch.mask, self.arch.word)
             whole = len(data) == self.arch.word
             new[number] = int.from_bytes(data, self.arch.byte_order) if whole else None
-        target = new[self.link]
+        target = new[self.link] if target is None else target
         if target is None or not self.is_return_address(target & self.arch.code_mask):
             return None
         new[self.pc], new[self.sp], new[self.link] = target & self.arch.code_mask, above, None
