@@ -36,6 +36,11 @@ EXPLAINED = [
         "the namespaces around a DWARF function",
     ),
     Explained(
+        "inlined/*", "scope", "shop::serve::<lambda>::operator*", "operator*",
+        "gcc gives a lambda's function no linkage name: gdb shows the bare one of its entry, we "
+        "the one of the symbol at its begin",
+    ),
+    Explained(
         "worker/*-m32", "ours", "*", "",
         "a thread that is just making another: glibc's call frame information of clone3 ends "
         "before its system call, where gdb ends; we follow the code to its return",
