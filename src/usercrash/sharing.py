@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -13,6 +15,7 @@ from .analysis.sandbox import SandboxLimits, Send, run_isolated
 from .config import Config
 
 _MAX_NAMES = 64
+_PART_SECONDS = 3600.0  # what is left of somebody who was killed while it published
 
 
 def sandbox_limits(config: Config) -> SandboxLimits:
@@ -41,10 +44,43 @@ def share_symcaches(
             status = os.fstat(files[index])
             if symcache.shareable(status, owner, fd=files[index]):
                 _make_symcache(files[index], status, limits, config.paths.cache, places)
+        if wanted:
+            shrink_cache(config.paths.cache, config.symbols.symcache_mb << 20)
     except OSError:
         return  # no room or no right: the next crash makes its own again
     finally:
         os.umask(old)
+
+
+def shrink_cache(directory: str, limit: int) -> None:
+    """Remove the SymCaches that were used the longest time ago until `limit` bytes are left, and
+    parts that nobody finished. OSError if the directory cannot be read.
+
+    Any number of processes may do this at once, and use what is removed: it stays theirs as long as
+    they have it mapped. (Use is seen by the time of access, which relatime brings up once a day.)
+    """
+    now, total = time.time(), 0
+    found: list[tuple[float, int, str]] = []
+    for entry in os.scandir(directory):
+        part = entry.name.endswith(".part")
+        if not part and not entry.name.endswith(".symbols"):
+            continue
+        with suppress(FileNotFoundError):  # (another process was here)
+            status = entry.stat(follow_symlinks=False)
+            if not stat.S_ISREG(status.st_mode):
+                continue
+            if part and status.st_mtime + _PART_SECONDS < now:
+                os.unlink(entry.path)
+            elif not part:
+                total += status.st_size
+                used = max(status.st_atime, status.st_mtime)
+                found.append((used, status.st_size, entry.path))
+    for _, size, path in sorted(found):
+        if total <= limit:
+            break
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+        total -= size
 
 
 def share_by_path(names: bytes, config: Config, places: SearchPlaces = HOST) -> None:

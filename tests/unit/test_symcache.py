@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from usercrash.analysis.symbols import symcache
 from usercrash.analysis.symbols.symbolizer import Symbolizer
 from usercrash.errors import FormatError
 from usercrash.model.notes import NoteLog
+from usercrash.sharing import shrink_cache
 
 SOURCE = """
 __attribute__((noinline)) int fault(int *p) { return *p; }
@@ -168,6 +170,46 @@ def test_publish_is_whole_or_not_at_all(tmp_path: Path) -> None:
     assert os.listdir(cache) == []
     with pytest.raises(OSError):
         symcache.publish(str(tmp_path / "nowhere"), status, who, container)
+
+
+def test_the_cache_stays_within_its_size(tmp_path: Path) -> None:
+    for number in range(6):
+        path = tmp_path / f"{number}.symbols"
+        path.write_bytes(bytes(100))
+        os.utime(path, (1_000_000 + (number + 3) % 6, 1_000_000))  # 3 is the oldest
+    for name, age in (("old.symbols.1.2.part", 7200.0), ("new.symbols.1.3.part", 60.0)):
+        (tmp_path / name).write_bytes(bytes(900))
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    (tmp_path / "debuginfod").mkdir()
+    (tmp_path / "something").write_bytes(bytes(900))
+    shrink_cache(str(tmp_path), 350)
+    left = sorted(os.listdir(tmp_path))
+    assert left == [
+        "0.symbols", "1.symbols", "2.symbols", "debuginfod", "new.symbols.1.3.part", "something",
+    ]  # fmt: skip
+
+
+def test_several_processes_publish_and_shrink_at_once(tmp_path: Path) -> None:
+    program = compile_c(tmp_path, "program", SOURCE)
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    with open(program, "rb") as file:
+        status = os.fstat(file.fileno())
+        who, container = symcache.make(file.fileno())
+    children = []
+    for _ in range(4):
+        child = os.fork()
+        if not child:
+            try:
+                for _ in range(50):
+                    symcache.publish(str(cache), status, who, container)
+                    shrink_cache(str(cache), 0)
+                os._exit(0)
+            finally:
+                os._exit(1)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4
+    assert os.listdir(cache) == []
 
 
 def test_what_may_be_shared(tmp_path: Path) -> None:
