@@ -22,6 +22,7 @@ from usercrash.analysis.binary.symbol_table import SymbolTable
 from usercrash.analysis.core.image import CoreImage
 from usercrash.analysis.core.module_files import FileProviders
 from usercrash.analysis.core.modules import Module, ModuleMemory, ModuleTable, load_modules
+from usercrash.analysis.dwarf.arm_index import ArmIndex
 from usercrash.analysis.dwarf.call_frames import CallFrames
 from usercrash.analysis.dwarf.cfi import FrameSection
 from usercrash.analysis.dwarf.debug_info import DwarfFile
@@ -220,6 +221,40 @@ def _operations(random: Random) -> bytes:
     return out
 
 
+# --- ARM's exception index ---
+
+
+def _index_entries(random: Random) -> bytes:
+    """Entries in order, with inline instructions or offsets, and words for them to lead to."""
+    out = b""
+    for number in range(random.randrange(1, 24)):
+        start = 0x1000 + 64 * number - 0x8000 - 8 * number & 0x7FFFFFFF
+        kind = random.random()
+        if kind < 0.4:
+            content = 0x80 << 24 | random.randrange(1 << 24)
+        elif kind < 0.8:
+            content = random.randrange(400)
+        else:
+            content = random.choice((1, random.randrange(1 << 32)))
+        out += struct.pack("<II", start, content)
+    words = bytes((random.choice((0x80, 0x81, 0, 0xFF)),)) + random.randbytes(300)
+    return mutated([out + words[::-1] * 2], random) if random.random() < 0.5 else out + words
+
+
+def _arm(data: bytes, random: Random) -> None:
+    def read(address: int, size: int) -> bytes:
+        at = address - 0x8000
+        return data[at : at + size] if 0 <= at < len(data) else b""
+
+    index = ArmIndex(data, 0x8000, read, random.choice("<<>"))
+    for pc in (0x1000, *(0x1000 + random.randrange(1 << 11) for _ in range(6))):
+        index.start(pc)
+        try:
+            index.row(pc)
+        except FormatError:
+            continue
+
+
 # --- cores and stacks ---
 
 
@@ -316,5 +351,6 @@ TARGETS: dict[str, Target] = {
     "expression": Target(15, _operations, _evaluate),
     "core": Target(7, lambda random: mutated(cores(), random, 2000), _core),
     "walk": Target(4, lambda random: mutated(programs()[:2], random, 64 + 56 * 13), _walk),
+    "ARM index": Target(8, _index_entries, _arm),
     "gopclntab": Target(8, lambda random: mutated(go_tables(), random), _go),
 }  # fmt: skip

@@ -25,8 +25,9 @@ class CallFrames:
     file that `debug_file` finds when it is first needed. `problems` says what was broken,
     and `note` is told.
 
-    Where both cover a pc, `.eh_frame` is taken: compilers write the two from the same directives
-    (they differ in no row of the C library), and it needs no index.
+    Where both cover a pc, `.eh_frame` is taken: assemblers write the two from the same directives,
+    and it needs no index. Go's function table comes behind both, but where it says that
+    stacks begin.
 
     Addresses asked for are link-time ones; `read` reads the process's memory at run-time
     addresses, `bias` between the two.
