@@ -47,7 +47,13 @@ class Bench:
         parent = os.getpid()
 
         def complete(
-            config: Config, store: Store, log: EventLog, crash: Crash, *, analyse: bool
+            config: Config,
+            store: Store,
+            log: EventLog,
+            crash: Crash,
+            *,
+            analyse: bool,
+            say: Callable[[str], None],
         ) -> str:
             while not self.gate.exists() and os.getppid() == parent:
                 time.sleep(0.002)
