@@ -322,6 +322,7 @@ class Installation:
 
 
 def _is(report: Report, exe: Path) -> bool:
-    """Whether the report may be of this program: crashes of others come here too, and a report
-    that failed may not know whose it is."""
-    return Path(report.process.exe).name == exe.name or not report.process.exe
+    """Whether the report is of this program: crashes of others come here too, and of a process
+    that was killed in the meantime there is little to know."""
+    who = report.process
+    return Path(who.exe).name == exe.name if who.exe else who.comm == exe.name[:15]
