@@ -123,12 +123,24 @@ def _sparc() -> Target:
     )
 
 
-SPARC64 = _sparc()
+def _sparc32() -> Target:
+    arch = arch_of(18, 1, ">")
+    assert arch is not None
+    numbers = {name: number for number, name in arch.dwarf_registers.items() if number < 32}
+    numbers |= {"y": 64, "psr": 65, "wim": 66, "tbr": 67, "pc": 68, "npc": 69}
+    return Target(
+        "sparc", "sparc64-linux-gnu", "sparc32plus", 18, 1, ">", compiler=("-m32",),
+        numbers=numbers, signals=_AS_GDB,
+    )  # fmt: skip
+
+
+SPARC64, SPARC = _sparc(), _sparc32()
 
 TARGETS = {
     target.name: target
     for target in (
-        AARCH64, ARM, RISCV64, PPC64LE, PPC64, PPC, S390X, MIPS, MIPS64EL, MIPSN32EL, SPARC64, M68K,
+        AARCH64, ARM, RISCV64, PPC64LE, PPC64, PPC, S390X, MIPS, MIPS64EL, MIPSN32EL,
+        SPARC64, SPARC, M68K,
     )
 }  # fmt: skip
 

@@ -81,6 +81,10 @@ class CodeFacts:
         told."""
         return None
 
+    def returned(self, before: bytes) -> bool:
+        """Whether the instruction in front has undone the frame and jumps only after the next."""
+        return False
+
     def begins_before(self, code: bytes) -> int | None:
         """Where in the code the function may begin that the end lies in: the offset of the last
         instruction that makes a frame, or of what is behind a return. None if there is none."""

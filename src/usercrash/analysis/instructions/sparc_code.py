@@ -15,6 +15,9 @@ class _Sparc(CodeFacts):
             return address - 8 + 4 * signed(word, 30)
         return 0 if word & 0xFFF80000 == 0x9FC00000 else None  # jmpl …, %o7
 
+    def returned(self, before: bytes) -> bool:
+        return self.instruction(before, 0) & 0xC1F80000 == 0x81C80000  # return
+
     def prologue(self, before: bytes, at: bytes) -> Prologue | None:
         return None
 
@@ -37,7 +40,8 @@ def _registers(bias: int, word: int, base: int, others: int) -> tuple[tuple[str,
     first = 4 if others == 1 else 0
     window = ((name, bias + word * at) for at, name in enumerate(_LOCALS_INS))
     rest = ((name, bias + base + word * (first + at)) for at, name in enumerate(_GLOBALS_OUTS))
-    return (*window, *rest, ("pc", bias + base + word * others))
+    pc = bias + base + word * others
+    return (*window, *rest, ("pc", pc), ("npc", pc + word))
 
 
 FACTS = {

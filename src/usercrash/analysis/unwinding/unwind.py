@@ -214,7 +214,9 @@ class _Walk:
         row = self._row(lookup) if type(step) is tuple else step
         cfa, signal = 0, False
         layouts = self._signal_frames(pc, row if isinstance(row, Row) else None)
-        if isinstance(row, Row) and not layouts:
+        if exact and self._returning(pc):
+            pass
+        elif isinstance(row, Row) and not layouts:
             signal = row.signal_frame
             cfa = self._apply(row)
         elif layouts:
@@ -228,6 +230,17 @@ class _Walk:
         self._keep([RawFrame(pc, lookup, sp, cfa, trust, signal, values, exact)])
         if not self.end:
             self._progress(cfa, sp, signal)
+
+    def _returning(self, pc: int) -> bool:
+        """Whether the thread stands behind an instruction that has given the caller its registers
+        back and jumps there after this one (SPARC); if so, go to the caller."""
+        behind = self.arch.delayed
+        if not behind or self.facts is None or not self.facts.returned(self.memory.read(pc - 4, 4)):
+            return False
+        self.registers = list(self.registers)
+        self.registers[self.pc] = self.registers[self.numbers[behind]]
+        self.trust = Trust.CALL_RECOVERY
+        return True
 
     def _ended(self, pc: int) -> bool:
         """Whether the walk is over before this frame; sets `end`."""

@@ -34,13 +34,14 @@ class Arch:
     apart. `float_registers`: where NT_FPREGSET has 64-bit registers, and their names, where
     compilers keep others' values in them. `signals`: the machine's own signal numbers and
     those of <asm-generic/signal.h> that they stand for; `code_first`: siginfo_t has si_code before
-    si_errno.
+    si_errno. `delayed`: the register with the address that follows the pc, where jumps happen
+    one instruction late and a dump says so.
     """
 
     __slots__ = (
         "_gregset", "_place", "_place_order", "callee_saved", "cfa_is_sp", "code_first",
-        "code_mask", "dwarf_registers", "elf_class", "flags", "float_registers", "fp", "link",
-        "long", "machine", "mask", "name", "numbers", "order", "pc", "pc_slot",
+        "code_mask", "delayed", "dwarf_registers", "elf_class", "flags", "float_registers", "fp",
+        "link", "long", "machine", "mask", "name", "numbers", "order", "pc", "pc_slot",
         "pointer_registers", "prstatus_offset", "prstatus_registers", "prstatus_signal",
         "prstatus_size", "prstatus_tid", "red_zone", "return_column", "return_distance",
         "signals", "slots", "sp", "stack_bias", "word",
@@ -73,6 +74,7 @@ class Arch:
         float_registers: tuple[int, tuple[str, ...]] = (0, ()),
         signals: dict[int, int] | None = None,
         code_first: bool = False,
+        delayed: str = "",
     ) -> None:
         self.name = name
         self.machine = machine
@@ -110,6 +112,7 @@ class Arch:
         self.float_registers = float_registers
         self.signals = signals or {}
         self.code_first = code_first
+        self.delayed = delayed
 
     def parse_prstatus(self, desc: bytes) -> tuple[int, int, dict[str, int]]:
         """(signal, tid, registers) of an NT_PRSTATUS descriptor; ValueError if cut short."""

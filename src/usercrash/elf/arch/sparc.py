@@ -29,7 +29,8 @@ def _arch(name: str, machine: int, elf_class: int, others: tuple[str, ...]) -> A
         sp="sp",
         fp="fp",
         link="o7",
-        dwarf_registers=dict(enumerate(names)),
+        dwarf_registers={**dict(enumerate(names)), 80: "npc"},  # (a number of no register)
+        delayed="npc",
         return_column=15,
         callee_saved=(*names[14:15], *names[16:]),
         pointer_registers=(*names[1:], "pc"),
