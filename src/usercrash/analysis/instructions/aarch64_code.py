@@ -60,7 +60,8 @@ class _AArch64(CodeFacts):
 
     def begins_frame(self, code: bytes) -> bool:
         word = self.instruction(code, 0)
-        return word & 0xFFC07FFF == 0xA9807BFD  # stp x29, x30, [sp, -n]!
+        # stp x29, x30, [sp, -n]!; str x30, [sp, -n]!
+        return word & 0xFFC07FFF == 0xA9807BFD or word & 0xFFF00FFF == 0xF8100FFE
 
 
 _SP = 31

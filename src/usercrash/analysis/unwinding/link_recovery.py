@@ -18,7 +18,8 @@ from .frames import END_OF_STACK, Memory
 
 _MAX_PROLOGUE = 128  # bytes of a function's code in which it makes its frame
 _MAX_FUNCTION = 1 << 16  # bytes between a function's begin (as a call to it says) and a pc in it
-_SEARCH = 4096  # bytes back from a pc in which its function's first instructions are looked for
+# Bytes back from a pc in which its function's first instructions are looked for.
+_SEARCH = (4096, 2048, 1024, 512, 256, 128)
 _MAX_CANDIDATES = 8
 _MAX_FRAME = 16 << 20  # bytes between a stack pointer and a frame pointer that is believed
 _EARLY_CODE = 64  # bytes that a function may have before it makes its frame
@@ -51,6 +52,7 @@ class LinkRecovery:
         self.numbers = arch.numbers
         self.pc, self.sp, self.fp = arch.pc_slot, arch.numbers[arch.sp], arch.numbers[arch.fp]
         self.link = arch.numbers[arch.link]
+        self._known: dict[int, list[tuple[int, EntryFrame]]] = {}
 
     def caller(
         self, registers: Registers, exact: bool, executable: bool
@@ -71,7 +73,11 @@ class LinkRecovery:
             found = self._by_row(registers, row)
             if found is not None:
                 return found, "cfi"
-        found = self._by_code(registers, start, at)
+        if exact:
+            just_called = self._just_called(registers, at)
+            if just_called is not None:
+                return just_called
+        found = self._by_code(registers, start, at, exact)
         if found is not None:
             return found, "call-recovery"
         if exact:
@@ -155,7 +161,22 @@ class LinkRecovery:
         }
         return self._restored(registers, above, saved)
 
-    def _by_code(self, registers: Registers, start: int | None, at: int) -> Registers | None:
+    def _just_called(self, registers: Registers, at: int) -> tuple[Registers, str] | None:
+        """By the link register, if the call that set it entered the code before the pc and
+        nothing has made a frame for it since."""
+        called = self.call_target((registers[self.link] or 0) & self.arch.code_mask)
+        if not called or not 0 <= at - called < _MAX_FUNCTION:
+            return None
+        made = self._made(called, at)
+        if made is not None and self.arch.link in made.saved:
+            return None
+        if any(called < place for place, _ in self._makers(at)):
+            return None
+        return self._by_link(registers, called, made)
+
+    def _by_code(
+        self, registers: Registers, start: int | None, at: int, exact: bool
+    ) -> Registers | None:
         """The caller by how the function around `at` made its frame. Where it is not known where
         that begins, the nearest code before it counts that makes one."""
         made = self._made(start, at)
@@ -163,21 +184,38 @@ class LinkRecovery:
             found = self._by_frame(registers, made, start)
             if found is not None:
                 return found
-        if start is not None and made is not None and self._known_by_symbol(at):
+        if self._known_by_symbol(at):
             return None
-        step = 4 if self.arch.code_mask & 1 else 2
-        at &= -step
-        code = self.memory.read(at - _SEARCH, _SEARCH)
-        candidates = 0
-        for back in range(step, len(code), step):
-            if not self.facts.begins_frame(code[len(code) - back :][:4]):
-                continue
-            made = self._made(at - back, at)
-            found = self._by_frame(registers, made, at - back) if made is not None else None
-            candidates += 1
-            if found is not None or candidates == _MAX_CANDIDATES:
+        for place, made in self._makers(at):
+            found = self._by_frame(registers, made, place)
+            # (where the thread stood there may be a function without a frame)
+            if found is not None and (not exact or self.call_target(found[self.pc] or 0) == place):
                 return found
         return None
+
+    def _makers(self, at: int) -> list[tuple[int, EntryFrame]]:
+        """The nearest places before a pc where frames are made, and how."""
+        known = self._known.get(at)
+        if known is not None:
+            return known
+        step = 4 if self.arch.code_mask & 1 else 2
+        end = at & -step
+        code = b""
+        for size in _SEARCH:  # before the code there may be nothing
+            code = self.memory.read(end - size, size)
+            if len(code) == size:
+                break
+        found: list[tuple[int, EntryFrame]] = []
+        for back in range(step, len(code), step):
+            begin = len(code) - back
+            if self.facts.begins_frame(code[begin : begin + 4]):
+                made = self._made(end - back, end)
+                if made is not None:
+                    found.append((end - back, made))
+                if len(found) == _MAX_CANDIDATES:
+                    break
+        self._known[at] = found
+        return found
 
     def _known_by_symbol(self, at: int) -> bool:
         module = self.modules.find(at)
