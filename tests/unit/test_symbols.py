@@ -197,12 +197,66 @@ def test_without_native_libraries(tmp_path: Path) -> None:
     assert len(notes) == 1 and "MiB of debug information" in notes[0].why
 
 
-@pytest.mark.parametrize("flags", [["-gz"], ["-gdwarf-4"], ["-gdwarf-3", "-gstrict-dwarf"]])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["-gz"],
+        ["-gdwarf-4"],
+        ["-gdwarf-3", "-gstrict-dwarf"],
+        ["-flto"],
+        ["-gsplit-dwarf"],
+        ["-gsplit-dwarf", "-gdwarf-4"],
+        ["-gsplit-dwarf", "-gz"],
+        ["-gdwarf64"],
+    ],
+    ids=" ".join,
+)
 def test_forms_of_debug_information(tmp_path: Path, flags: list[str]) -> None:
     locations, _ = _first(_symbolizer(analyse(_crash(tmp_path, "-O2", *flags)[0])))
     assert [(row.function, row.line) for row in locations] == [
         ("innermost", 2), ("inlined", 6), ("outer", 9),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["zlib", "zlib-gnu", "zstd"])
+def test_compressed_debug_information(tmp_path: Path, kind: str) -> None:
+    core, program = _crash(tmp_path, "-O2")
+    _objcopy(f"--compress-debug-sections={kind}", program)
+    locations, _ = _first(_symbolizer(analyse(core)))
+    assert [(row.function, row.line) for row in locations] == [
+        ("innermost", 2), ("inlined", 6), ("outer", 9),
+    ]  # fmt: skip
+
+
+def test_debug_information_that_dwz_shares(tmp_path: Path) -> None:
+    core, program = _crash(tmp_path, "-O2", "-gdwarf-4")
+    other = tmp_path / "other"
+    other.write_bytes(program.read_bytes())
+    command = [need("dwz", "dwz"), "-m", str(tmp_path / "common.debug"), str(program), str(other)]
+    subprocess.run(command, check=True)
+    ours = _symbolizer(analyse(core))
+    assert [(row.function, row.line) for row in _first(ours)[0]] == [
+        ("innermost", 2), ("inlined", 6), ("outer", 9),
+    ]  # fmt: skip
+    (tmp_path / "common.debug").unlink()
+    ours = _symbolizer(analyse(core))
+    assert [row.line for row in _first(ours)[0]] == [2, 6, 9]
+    assert _first(ours)[0][-1].function == "outer"
+    assert [kind for kind, _ in ours.symbolizer.missing] == ["debuginfo"]
+
+
+def test_columns(tmp_path: Path) -> None:
+    """Those of the line program, as llvm-symbolizer tells them."""
+    core, program = _crash(tmp_path, "-O2")
+    ours = _symbolizer(analyse(core))
+    frame = ours.stack().frames[0]
+    column = ours.locations(frame)[0].column
+    command = [need("llvm-symbolizer", "llvm"), f"--obj={program}"]
+    module = ours.modules.find(frame.pc)
+    assert module is not None
+    address = f"{frame.pc - module.bias:#x}"
+    done = subprocess.run([*command, address], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[1].rpartition(":")[2] == str(column)
 
 
 def test_where_there_is_no_module() -> None:

@@ -136,7 +136,8 @@ class Symbolizer:
         locations = list(_locations_of(lines))
         if len(lines[0].file) and not locations[0].column and lines[0].line:
             column = self._readers.column(module, vaddr, lines[0].line)
-            locations[0] = replace(locations[0], column=column)
+            if column is not None:
+                locations[0] = replace(locations[0], column=column)
         if named is not None and (named[1] == start or not lines[-1].name):
             linkage = named[0].decode("utf-8", "backslashreplace")
             locations[-1] = _with_symbol(locations[-1], linkage, self._demangle(linkage))
@@ -242,4 +243,6 @@ def _with_symbol(location: Location, linkage: str, readable: str) -> Location:
     label = bool(location.file and location.file.endswith(_ASSEMBLER))
     if whole or label or location.function is None:
         return replace(location, function=readable, linkage_name=linkage)
+    if location.linkage_name == linkage:
+        return location
     return replace(location, linkage_name=linkage)
