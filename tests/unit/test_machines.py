@@ -10,6 +10,7 @@ import pytest
 
 from usercrash.analysis.core.image import CoreImage
 from usercrash.analysis.core.modules import ModuleMemory, load_modules
+from usercrash.analysis.core.places import pattern_words
 from usercrash.analysis.facts.signals import SigInfo, decode_siginfo, of_machine, to_report
 from usercrash.analysis.instructions.machine_code import code_facts
 from usercrash.analysis.unwinding.unwind import Stack, unwind
@@ -157,6 +158,14 @@ def test_signal_frames(name: str) -> None:
 def _floats(arch: Arch, values: dict[str, int]) -> dict[str, int]:
     names = arch.float_registers[1]
     return {name: value for name, value in values.items() if name in names}
+
+
+def test_text_in_both_byte_orders() -> None:
+    text = int.from_bytes(b"overflow", "big")
+    assert pattern_words(text, 8, ">") == 'the text "overflow"'
+    assert pattern_words(text, 8, "<") == 'the text "wolfrevo"'
+    assert pattern_words(int.from_bytes(b"AAAA", "big"), 4, ">") == 'the text "AAAA"'
+    assert pattern_words(0x10001AB4, 8, ">") == ""
 
 
 def test_signals_of_mips_and_sparc() -> None:

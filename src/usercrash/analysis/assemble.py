@@ -364,7 +364,7 @@ class _Assembly:
         return None
 
     def _stack_memory(self) -> list[report.StackWord]:
-        sp = self.crashing.registers.get(self.arch.sp, 0)
+        sp = self.crashing.registers.get(self.arch.sp, 0) + self.arch.stack_bias
         return stack_words(
             self.image.read, self.arch, sp, self.places, self.stack.frames, self.namer.code_name
         )

@@ -163,10 +163,14 @@ def _plain(name: bytes) -> str:
     return _HIDDEN.sub(lambda m: b"\\x%02x" % m.group()[0], name[-80:]).decode("ascii")
 
 
-def looks_like_text(address: int, word: int = 8) -> str:
+def looks_like_text(address: int, word: int = 8, order: str = "<") -> str:
     """The ASCII text that the bytes of an "address" of `word` bytes are, if they are text: what an
     overwritten pointer often holds. Empty otherwise."""
     data = address.to_bytes(8, "little").rstrip(b"\0")
+    if order == ">":
+        data = (address & (1 << 8 * word) - 1).to_bytes(word, "big").rstrip(b"\0")
+        if data[:1] == b"\0":
+            return ""
     if word == 4:
         # All four of them, and not as programs of 32 bits are loaded at (0x565…).
         is_text = len(data) == 4 and data.isalnum() and data[3] not in b"VW"
@@ -191,10 +195,10 @@ _FILLERS = {
 }
 
 
-def pattern_words(value: int, word: int = 8) -> str:
+def pattern_words(value: int, word: int = 8, order: str = "<") -> str:
     """What a pointer's value of `word` bytes gives away: text that overwrote it, a known filler;
-    or empty."""
-    text = looks_like_text(value, word)
+    or empty. `order` is that of bytes ("<", ">")."""
+    text = looks_like_text(value, word, order)
     if text:
         return f'the text "{text}"'
     if value in _PATTERNS:

@@ -80,7 +80,7 @@ def _jump(scene: Scene, info: SigInfo) -> Cause | None:
         what = "a null function pointer" if pc == 0 else f"address {pc:#x}, close to null"
         text = f"call through {what}" if pc == 0 else f"jump to {what}"
         return cause("jump-to-null", text + origin, reason="null-call")
-    pattern = pattern_words(pc, scene.arch.long)
+    pattern = pattern_words(pc, scene.arch.long, scene.arch.order)
     where = scene.places.where(pc)
     return cause(
         "jump-to-bad-address",
@@ -99,7 +99,10 @@ def _origin(scene: Scene) -> str:
 
 
 def _overwritten(scene: Scene) -> str:
-    """A jump by `ret` leaves its target just below the stack pointer."""
+    """A jump by `ret` leaves its target just below the stack pointer, where return addresses are
+    on the stack."""
+    if scene.arch.link:
+        return ""
     below = scene.word(scene.sp - scene.arch.word)
     if below == scene.pc and len(scene.frames) < 2:
         return "It stands just below the stack pointer: a return address was overwritten."
@@ -112,11 +115,8 @@ def _overwritten(scene: Scene) -> str:
 def _without_address(scene: Scene, info: SigInfo, instruction: Decoded | None) -> Cause:
     kind = "bus-error" if info.number == SIGBUS else "bad-address"
     if instruction is None:
-        return cause(
-            kind,
-            "protection fault without an address: mostly a non-canonical pointer",
-            certainty="possible",
-        )
+        words = "mostly a non-canonical pointer" if scene.x86 else "the kernel does not name it"
+        return cause(kind, f"protection fault without an address: {words}", certainty="possible")
     target = _bad_target(scene, instruction)
     if target is not None:
         return target
@@ -189,7 +189,7 @@ def _bad_target(scene: Scene, instruction: Decoded) -> Cause | None:
         return None
     if target is None or scene.places.is_canonical(target):
         return None
-    pattern = pattern_words(target, scene.arch.long)
+    pattern = pattern_words(target, scene.arch.long, scene.arch.order)
     return cause(
         "jump-to-bad-address",
         f"{words} {target:#x}, an impossible (non-canonical) address",
@@ -234,7 +234,7 @@ def _bad_address(scene: Scene, info: SigInfo, address: int, access: Access | Non
     did = _did(access) if access else "access"
     place = scene.places.find(address)
     where = scene.places.where(address)
-    pattern = pattern_words(address, scene.arch.long)
+    pattern = pattern_words(address, scene.arch.long, scene.arch.order)
     details = [f"The address is {pattern}." if pattern else "", _operand_words(scene, access)]
     reason, certainty = "not-mapped", "certain"
     if info.code == SEGV_PKUERR:
@@ -281,7 +281,7 @@ def _operand_words(scene: Scene, access: Access | None) -> str:
         value = scene.registers.get(name)
         if value is None or name in ("fs", "gs"):
             continue
-        pattern = pattern_words(value, scene.arch.word)
+        pattern = pattern_words(value, scene.arch.word, scene.arch.order)
         parts.append(f"{name} is {value:#x}" + (f", {pattern}" if pattern else ""))
     return f"The address is [{access.text}]: {'; '.join(parts)}." if parts else ""
 
