@@ -32,6 +32,7 @@ from .packages.package import Package
 from .report_parts import lists
 from .report_parts.memory import code, memory_blocks, stack_words
 from .report_parts.stacks import Named, StackNamer
+from .symbols.perf_map import read_perf_map
 from .symbols.symbolizer import Symbolizer
 from .symbols.tail_calls import TailCalls
 from .unwinding.unwind import UnwindLimits, unwind
@@ -105,6 +106,7 @@ class _Assembly:
         self.namer = StackNamer(
             modules, symbolizer, self.texts, limits.frame_bytes,
             TailCalls(modules, symbolizer, self.memory.read, self.arch),
+            lambda: read_perf_map(image.event, image.facts),
         )  # fmt: skip
         self.complete = True
         self.crashing = image.threads[0]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ... import report
 from ..core.modules import Module, ModuleTable
 from ..facts.texts import Texts, json_cost, safe
-from ..symbols.symbolizer import Location, Symbolizer
+from ..symbols.perf_map import PerfMap
+from ..symbols.symbolizer import UNKNOWN, Location, Symbolizer
 from ..symbols.tail_calls import NOTHING, Skipped, TailCalls
 from ..unwinding.unwind import RawFrame, Stack, Trust
 
@@ -130,8 +131,12 @@ class StackNamer:
         texts: Texts,
         budget: int,
         tail_calls: TailCalls | None = None,
+        perf_map: Callable[[], PerfMap] = PerfMap,
     ) -> None:
-        """`budget`: bytes of JSON and text that all frames together may take."""
+        """`budget`: bytes of JSON and text that all frames together may take. `perf_map` is asked
+        for once, if there is code outside of all modules."""
+        self._read_perf_map = perf_map
+        self._perf_map: PerfMap | None = None
         self._tail_calls = tail_calls
         self._modules = modules
         self._symbolizer = symbolizer
@@ -196,9 +201,21 @@ class StackNamer:
         found = self._found.get(key)
         if found is None:
             module = self._modules.find(frame.lookup_pc)
-            locations = self._symbolizer.symbolize(module, frame.lookup_pc, frame.pc)
+            if module is None:
+                locations = self._made_at_run_time(frame)
+            else:
+                locations = self._symbolizer.symbolize(module, frame.lookup_pc, frame.pc)
             found = self._found[key] = (module, locations)
         return found
+
+    def _made_at_run_time(self, frame: RawFrame) -> list[Location]:
+        """The function at a pc outside of all files, where its compiler has left a name."""
+        if self._perf_map is None:
+            self._perf_map = self._read_perf_map()
+        named = self._perf_map.find(frame.lookup_pc)
+        if named is None or not self._modules.executable(frame.lookup_pc):
+            return [UNKNOWN]
+        return [Location(named[0], None, frame.pc - named[1], None, None)]
 
     def _add(
         self, result: Named, frame: RawFrame, module: Module | None, locations: list[Location],
