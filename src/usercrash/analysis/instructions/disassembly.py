@@ -15,12 +15,24 @@ from ...elf.arch import Arch
 
 MAX_INSTRUCTION = 15  # bytes, x86
 X86 = ("x86_64", "x32", "i386")  # architectures whose instructions are understood, by Arch.name
-# By Arch.name: capstone's architecture and mode. What stands here and not in X86 is only listed.
+# By Arch.name: capstone's architecture and modes. What stands here and not in X86 is only listed.
+_BIG = "CS_MODE_BIG_ENDIAN"
 _ENGINES = {
     "x86_64": ("CS_ARCH_X86", "CS_MODE_64"),
     "x32": ("CS_ARCH_X86", "CS_MODE_64"),
     "i386": ("CS_ARCH_X86", "CS_MODE_32"),
     "aarch64": ("CS_ARCH_ARM64", "CS_MODE_ARM"),
+    "riscv64": ("CS_ARCH_RISCV", "CS_MODE_RISCV64", "CS_MODE_RISCVC"),
+    "ppc64le": ("CS_ARCH_PPC", "CS_MODE_64"),
+    "ppc64": ("CS_ARCH_PPC", "CS_MODE_64", _BIG),
+    "ppc": ("CS_ARCH_PPC", "CS_MODE_32", _BIG),
+    "s390x": ("CS_ARCH_SYSZ", _BIG),
+    "mips": ("CS_ARCH_MIPS", "CS_MODE_MIPS32", _BIG),
+    "mipsel": ("CS_ARCH_MIPS", "CS_MODE_MIPS32"),
+    "mips64": ("CS_ARCH_MIPS", "CS_MODE_MIPS64", _BIG),
+    "mips64el": ("CS_ARCH_MIPS", "CS_MODE_MIPS64"),
+    "sparc": ("CS_ARCH_SPARC", _BIG),
+    "sparc64": ("CS_ARCH_SPARC", "CS_MODE_V9", _BIG),
 }
 _WORDS = ("r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15")
 
@@ -68,7 +80,8 @@ def _engine(name: str, detail: bool) -> Any:
         import capstone
     except (ImportError, OSError):
         return None
-    engine = capstone.Cs(*(getattr(capstone, constant) for constant in _ENGINES[name]))
+    kind, *modes = (getattr(capstone, constant) for constant in _ENGINES[name])
+    engine = capstone.Cs(kind, sum(modes))
     engine.detail = detail
     return engine
 
