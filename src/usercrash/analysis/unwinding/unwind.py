@@ -133,7 +133,7 @@ class _Walk:
         """Walk as long as frames are callers with fast steps already cached, their words lie in one
         piece of memory, and nothing is odd. Leaves everything else to `_slow`."""
         rows, registers, pc_slot, sp = self.modules.rows, self.registers, self.pc, self.sp
-        code_mask = self.arch.code_mask
+        code_mask, executable = self.arch.code_mask, self.modules.executable
         if self.exact:
             return
         found = self.memory.window(registers[sp] or 0)
@@ -150,6 +150,8 @@ class _Walk:
         while len(frames) < limit:
             pc = registers[pc_slot] & code_mask  # type: ignore[operator]
             step = rows.get(pc - 1)
+            if step is None and pc - 1 not in rows and executable(pc - 1):
+                step = self._step(pc - 1)
             if type(step) is not tuple:
                 break
             register, offset, low, unpack, targets = step
