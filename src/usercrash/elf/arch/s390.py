@@ -30,7 +30,15 @@ def _arch(name: str, elf_class: int) -> Arch:
         machine=22,
         elf_class=elf_class,
         order=">",
-        prstatus_registers=("pswm", "pswa", *_GENERAL, *access, "orig_r2"),
+        # (a psw is aligned to 8 bytes, so the smaller elf_gregset_t and what follows it are, too)
+        prstatus_registers=(
+            "pswm",
+            "pswa",
+            *_GENERAL,
+            *access,
+            "orig_r2",
+            *(("", "") if elf_class == 1 else ()),
+        ),
         float_registers=(8, _FLOATS) if elf_class == 2 else (0, ()),
         pc="pswa",
         sp="r15",
