@@ -267,7 +267,10 @@ class _Walk:
         module = self.modules.find(lookup)
         if module is None or module.frames is None:
             return None
-        return module.frames.row(lookup - module.bias)
+        row = module.frames.row(lookup - module.bias)
+        if row is None and not self.exact:  # (no instruction of ARM begins at such an odd place)
+            row = module.frames.at_call(lookup - module.bias)
+        return row
 
     def _apply(self, row: Row) -> int:
         """Go to the caller by a row; gives the CFA (0 if it is not known) and sets `end` where
