@@ -45,12 +45,9 @@ class LineProgram:
         if not 0 <= index < len(self.files):
             return b""
         name, directory = self.files[index]
-        if self.version < 5:
-            inside = self.directories[directory - 1] if directory else b""
-            known = 0 <= directory <= len(self.directories)
-        else:
-            known = 0 <= directory < len(self.directories)
-            inside = self.directories[directory] if known else b""
+        place = directory if self.version >= 5 else directory - 1
+        known = place < len(self.directories)
+        inside = self.directories[place] if known and place >= 0 else b""
         return join(self.compiled_in, join(inside, name)) if known else name
 
     def finish(self) -> None:
