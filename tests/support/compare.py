@@ -185,7 +185,12 @@ def _symbols(module: str) -> dict[str, frozenset[int]]:
 def follows(frames: Sequence[Frame], expected: Sequence[str]) -> bool:
     """Whether the functions are the expected ones from frame 0; `?` is any one frame, `...` any
     number of them (implied at the end), `*` inside a name any text."""
-    names = [plain_name(frame.function) for frame in frames]
+    return names_follow([frame.function for frame in frames], expected)
+
+
+def names_follow(functions: Sequence[str | None], expected: Sequence[str]) -> bool:
+    """The same of function names."""
+    names = [plain_name(name) for name in functions]
 
     def match(at: int, want: int) -> bool:
         if want == len(expected):
