@@ -35,6 +35,7 @@ from .peers import CoreFile, Minicoredumper
 from .results import Results, decode, encode
 from .systemd import SystemdCoredump
 from .table import show
+from .unwinding import measure_stacks
 
 BURST = 1000
 TOOLS = ("gdb", "eu-stack")
@@ -66,6 +67,7 @@ def _arguments() -> argparse.Namespace:
         "--burst", type=int, default=BURST, metavar="N",
         help=f"crashes of a burst, 0 for none (default: {BURST})",
     )  # fmt: skip
+    parser.add_argument("--stacks", action="store_true", help="only how fast stacks are walked")
     parser.add_argument("--quick", action="store_true", help="as --runs 2 --max-mb 500 --burst 100")
     arguments = parser.parse_args()
     if arguments.quick:
@@ -124,19 +126,30 @@ def _run(arguments: argparse.Namespace, say: Say) -> Results:
             results.idle = measure_idle(burst, say)
             tools = [tool for tool in TOOLS if shutil.which(tool)]
             results.live = measure_live(exe, SMALLEST, arguments.runs, tools, say)
+            results.stacks = measure_stacks(say)
+    results.minutes = (time.monotonic() - begin) / 60
+    return results
+
+
+def _run_stacks(arguments: argparse.Namespace, say: Say) -> Results:
+    begin = time.monotonic()
+    results = Results(date=datetime.now(UTC).strftime("%Y-%m-%d"), load=os.getloadavg()[0])
+    results.machine = machine(Path(tempfile.gettempdir()))
+    results.stacks = measure_stacks(say)
     results.minutes = (time.monotonic() - begin) / 60
     return results
 
 
 def _measure(arguments: argparse.Namespace) -> Results:
-    if not sysctl.writable():
+    run = _run_stacks if arguments.stacks else _run
+    if not arguments.stacks and not sysctl.writable():
         raise UnavailableError("needs root and a writable /proc/sys/kernel/core_pattern")
     progress = Console(stderr=True)
     if not progress.is_terminal:
-        return _run(arguments, lambda text: None)
+        return run(arguments, lambda text: None)
     # Seldom drawn: what is measured needs the processors.
     with progress.status("", refresh_per_second=1) as status:
-        return _run(arguments, status.update)
+        return run(arguments, status.update)
 
 
 def main() -> int:

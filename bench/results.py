@@ -10,7 +10,7 @@ import msgspec
 
 from usercrash.errors import UsercrashError
 
-VERSION = 3
+VERSION = 4
 FLOOR = "no dump"
 SOCKET, PIPE, COLD = "usercrash, socket", "usercrash, pipe", "usercrash, no workers"
 MINICOREDUMPER = "minicoredumper"
@@ -92,6 +92,19 @@ class Live(msgspec.Struct):
     total: list[float] = []
 
 
+class Stacks(msgspec.Struct):
+    """Stacks of one core. Milliseconds of our walk over all of its threads, the first time
+    (`first`) and with its rows known (`again`), and of whole programs (`whole`, by tool);
+    microseconds for the names of one frame (`naming`)."""
+
+    what: str
+    frames: int = 0
+    first: list[float] = []
+    again: list[float] = []
+    naming: list[float] = []
+    whole: dict[str, list[float]] = {}
+
+
 class Results(msgspec.Struct):
     """All of it. `load` is the machine's load average before, `minutes` what the run took."""
 
@@ -105,6 +118,7 @@ class Results(msgspec.Struct):
     bursts: list[Burst] = []
     idle: list[Idle] = []
     live: list[Live] = []
+    stacks: list[Stacks] = []
     absent: list[str] = []
 
     def loads(self) -> list[Load]:
@@ -135,6 +149,11 @@ def decode(data: bytes) -> Results:
 def middle(values: Sequence[float]) -> float | None:
     """The median; None of nothing."""
     return median(values) if values else None
+
+
+def per_second(count: int, milliseconds: float | None) -> float | None:
+    """How many a second; None where no time is known."""
+    return count / milliseconds * 1e3 if milliseconds else None
 
 
 def percentile(values: Sequence[float], percent: float) -> float | None:

@@ -18,9 +18,11 @@ from .results import (
     Results,
     middle,
     over_floor,
+    per_second,
     percentile,
 )
 from .targets import targets
+from .unwinding import PATIENCE
 from .words import NONE, number, ratio, size
 
 
@@ -42,6 +44,8 @@ def grids(results: Results) -> list[Grid]:
         found.append(_idle(results))
     if results.live:
         found.append(_live(results))
+    if results.stacks:
+        found += [_walks(results), _whole(results)]
     return found
 
 
@@ -102,6 +106,33 @@ def _live(results: Results) -> Grid:
              ratio(middle(one.total), total)]
         )  # fmt: skip
     return grid
+
+
+def _walks(results: Results) -> Grid:
+    head = ("our walk", "frames", "first ms", "frames a s", "again ms", "frames a s", "name µs")
+    grid = Grid("stacks of a core, walked", head)
+    for one in results.stacks:
+        first, again = middle(one.first), middle(one.again)
+        grid.rows.append(
+            [one.what, f"{one.frames:,}", number(first), number(per_second(one.frames, first)),
+             number(again), number(per_second(one.frames, again)), number(middle(one.naming))]
+        )  # fmt: skip
+    return grid
+
+
+def _whole(results: Results) -> Grid:
+    tools = list(dict.fromkeys(tool for one in results.stacks for tool in one.whole))
+    grid = Grid("the same, from start to end of each program, ms", ("", *tools))
+    for one in results.stacks:
+        cells = [_at_most(middle(one.whole.get(tool, []))) for tool in tools]
+        grid.rows.append([one.what, *cells])
+    return grid
+
+
+def _at_most(milliseconds: float | None) -> str:
+    """A time; of a program that had not come to its end by then, that it is longer."""
+    longer = milliseconds is not None and milliseconds >= PATIENCE * 1e3
+    return f"> {number(PATIENCE * 1e3)}" if longer else number(milliseconds)
 
 
 def reached(results: Results) -> Grid:

@@ -11,8 +11,10 @@ from .results import (
     SOCKET,
     Load,
     Results,
+    Stacks,
     middle,
     over_floor,
+    per_second,
     spread,
 )
 from .words import NONE, number, size
@@ -46,7 +48,27 @@ def targets(results: Results) -> list[Target]:
             for one in results.live
             if one.tool == "debugger"
         ),
+        *(target for one in results.stacks for target in _stacks(one)),
     ]
+
+
+def _stacks(one: Stacks) -> list[Target]:
+    first, again, naming = middle(one.first), middle(one.again), middle(one.naming)
+    if one.what == "distinct functions":
+        return [
+            _least("distinct functions, first walk", 40_000, per_second(one.frames, first)),
+            _most("name and line of a frame", 100.0, naming, "µs"),
+        ]
+    found = [_most(f"{one.frames:,} frames, {one.what}", 500.0, first)]
+    if one.what == "recursion":
+        found.append(_least("rows repeat", 400_000, per_second(one.frames, again)))
+    return found
+
+
+def _least(what: str, limit: float, value: float | None) -> Target:
+    reached = None if value is None else value >= limit
+    measured = NONE if value is None else f"{number(value)} a second"
+    return Target(what, f"≥ {limit:,.0f} a second", measured, reached)
 
 
 def _most(what: str, limit: float, value: float | None, unit: str = "ms") -> Target:

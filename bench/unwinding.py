@@ -1,32 +1,54 @@
-"""How fast stacks are walked: over distinct functions, recursion, many threads.
+"""How fast stacks are walked and named: over distinct functions, a recursion, many threads.
 
-`python -m bench.unwinding` builds three programs that crash, takes their cores with gdb, and
-prints frames a second, the best of three runs, beside gdb's own backtrace where asked (`--gdb`).
+Three programs crash; the kernel writes their cores. Measured are our walk alone, and all programs
+from their start to their end, names and lines included.
 """
 
 from __future__ import annotations
 
-import argparse
+import contextlib
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 from tests.support.analysed import Analysed, analyse
-from tests.support.gcore import gcore_at_fault
+from tests.support.corpus_run import die
+from tests.support.kernel import COMMAND, SOURCES, file_cores
 
+from usercrash.analysis.symbols import symcache
 from usercrash.analysis.unwinding.unwind import UnwindLimits
 
+from .results import Stacks
+
+RUNS = 5
+PATIENCE = 30.0  # seconds for a whole program
+NAMED = 5_000  # frames whose names are looked up
 FUNCTIONS = 40_000
 DEPTH = 100_000
 THREADS = 1_000
 LIMITS = UnwindLimits(frames=200_000, seconds=30)
 
+_DISTINCT_NAME = "distinct functions"
 _RECURSION = """
 __attribute__((noinline)) int down(int n) { volatile int k = n;
     if (!n) __builtin_trap(); return down(n - 1) + k; }
 int main(int c, char **v) { (void)v; return down(%d + c); }
+"""
+_DRGN = """
+import os, sys
+os.environ["DRGN_DISABLE_PLUGINS"] = "*"
+import drgn
+program = drgn.Program()
+program.set_core_dump(sys.argv[1])
+program.load_debug_info(default=True)
+for thread in program.threads():
+    print(thread.stack_trace())
 """
 _MANY = """
 #include <pthread.h>
@@ -57,7 +79,8 @@ def _core(place: Path, name: str, source: str) -> Path:
     file.write_text(source)
     program = place / name
     subprocess.run(["gcc", "-O1", "-pthread", "-w", "-o", program, file], check=True)
-    return gcore_at_fault([bytes(program)], place / f"{name}.core")
+    with file_cores(place):
+        return die(program, place)
 
 
 def _walk(seen: Analysed) -> tuple[int, float]:
@@ -67,58 +90,92 @@ def _walk(seen: Analysed) -> tuple[int, float]:
     return frames, time.perf_counter() - begin
 
 
-def _gdb(core: Path, program: Path) -> float:
-    command = ["gdb", "-batch", "-nx", "-ex", "thread apply all backtrace"]
-    command += [str(program), str(core)]
-    begin = time.perf_counter()
-    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
-    return time.perf_counter() - begin
+def measure_stacks(say: Callable[[str], None]) -> list[Stacks]:
+    """All three; each walk and each whole program RUNS times."""
+    found = []
+    with tempfile.TemporaryDirectory(prefix="ucb-") as name:
+        place = Path(name)
+        for what, source in programs().items():
+            say(f"stacks: {what}")
+            core = _core(place, what.replace(" ", "_"), source)
+            one = Stacks(what)
+            for _ in range(RUNS):
+                seen = analyse(core)
+                one.frames, seconds = _walk(seen)
+                one.first.append(seconds * 1e3)
+                one.again.append(_walk(seen)[1] * 1e3)
+            for tool, command in _commands(core, place / what.replace(" ", "_")).items():
+                say(f"stacks: {what}, {tool}")
+                one.whole[tool] = _whole(command)
+            if what == _DISTINCT_NAME:
+                one.naming = _naming(core, place / "cache")
+            found.append(one)
+    return found
 
 
-def measure(place: Path, name: str, source: str, with_gdb: bool = False) -> dict[str, float]:
-    """Frames, seconds of the first walk and of one whose rows are known (the best of three), and
-    gdb's seconds if wanted."""
-    core = _core(place, name, source)
-    cold, warm, frames = float("inf"), float("inf"), 0
-    for _ in range(3):
-        seen = analyse(core)
-        frames, seconds = _walk(seen)
-        cold = min(cold, seconds)
-        warm = min(warm, _walk(seen)[1])
-    row = {"frames": float(frames), "cold": cold, "warm": warm}
-    if with_gdb:
-        row["gdb"] = _gdb(core, place / name)
-    return row
+def _naming(core: Path, cache: Path) -> list[float]:
+    """Microseconds for the names and lines of one frame from a SymCache, run by run."""
+    cache.mkdir(exist_ok=True)
+    times = []
+    for number in range(RUNS + 1):
+        seen = analyse(core, cache=cache)
+        if number == 0:
+            for module in seen.modules:
+                if module.fd >= 0:
+                    status = os.fstat(module.fd)
+                    symcache.publish(str(cache), status, *symcache.make(module.fd))
+            continue
+        frames = seen.stack(0, LIMITS).frames[:NAMED]
+        begin = time.perf_counter()
+        for frame in frames:
+            seen.locations(frame)
+        times.append((time.perf_counter() - begin) / max(1, len(frames)) * 1e6)
+    return times
+
+
+def _commands(core: Path, program: Path) -> dict[str, list[str]]:
+    """Each tool that is here, with its command for all stacks of a core."""
+    ours = [sys.executable, "-c", COMMAND, "analyze", str(core), "--exe", str(program)]
+    found = {"usercrash": ours}
+    if shutil.which("gdb"):
+        quiet = ["-batch", "-nx", "-ex", "set debuginfod enabled off"]
+        bt = ["-ex", "thread apply all backtrace"]
+        found["gdb"] = ["gdb", *quiet, *bt, str(program), str(core)]
+    if shutil.which("eu-stack"):
+        found["eu-stack"] = [
+            "eu-stack",
+            "-n",
+            "0",
+            "-s",
+            "-i",
+            f"--core={core}",
+            "-e",
+            str(program),
+        ]
+    if find_spec("drgn"):
+        found["drgn"] = [sys.executable, "-c", _DRGN, str(core)]
+    return found
+
+
+def _whole(command: list[str]) -> list[float]:
+    """Milliseconds of some runs; of one that is not done in PATIENCE, as long as that."""
+    times: list[float] = []
+    while len(times) < 3 and sum(times) < 10_000:
+        begin = time.perf_counter()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            subprocess.run(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL, check=False, timeout=PATIENCE,
+                env={**os.environ, "PYTHONPATH": str(SOURCES)},
+            )  # fmt: skip
+        times.append((time.perf_counter() - begin) * 1e3)
+    return times
 
 
 def programs() -> dict[str, str]:
     """What is measured: the name of each and its source."""
     return {
-        "distinct functions": _distinct(FUNCTIONS),
+        _DISTINCT_NAME: _distinct(FUNCTIONS),
         "recursion": _RECURSION % DEPTH,
         "threads": _MANY % (THREADS, THREADS),
     }
-
-
-def main() -> None:
-    """Print one line for each program."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--gdb", action="store_true")
-    parser.add_argument("--only", default="")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as place:
-        for name, source in programs().items():
-            if options.only not in name:
-                continue
-            row = measure(Path(place), name.replace(" ", "_"), source, options.gdb)
-            frames = row["frames"]
-            line = f"{name:20} {frames:8.0f} frames  cold {row['cold'] * 1000:7.1f} ms"
-            line += f" ({frames / row['cold']:9.0f}/s)  warm {row['warm'] * 1000:7.1f} ms"
-            line += f" ({frames / row['warm']:9.0f}/s)"
-            if "gdb" in row:
-                line += f"  gdb {row['gdb'] * 1000:7.0f} ms"
-            sys.stdout.write(line + "\n")
-
-
-if __name__ == "__main__":
-    main()
