@@ -31,6 +31,9 @@ _OUTERMOST = frozenset((
     b"runtime.goexit.abi0", b"runtime.rt0_go.abi0", b"runtime.clone.abi0",
 ))  # fmt: skip
 
+# runtime/signal_*.go, preparePanic and pushCall
+_INJECTED = frozenset((b"runtime.sigpanic", b"runtime.asyncPreempt", b"runtime.asyncPreempt.abi0"))
+
 
 @dataclass(frozen=True, slots=True)
 class GoFunction:
@@ -45,6 +48,11 @@ class GoFunction:
     def outermost(self) -> bool:
         """Whether nothing called it: stacks of goroutines and threads begin there."""
         return self.name in _OUTERMOST
+
+    @property
+    def injected(self) -> bool:
+        """Whether the runtime makes it look called by the code that a signal interrupted."""
+        return self.name in _INJECTED
 
 
 class GoTable:

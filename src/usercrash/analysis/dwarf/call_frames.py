@@ -63,6 +63,8 @@ class CallFrames:
             self._debug_file = None
             self._tables += more
             row = self._first(more, pc)
+        if row is not None and self._go is not None and self._go.injected(pc):
+            row.injected = True
         return row
 
     def _by_go(self, pc: int, outermost: bool) -> Row | None:

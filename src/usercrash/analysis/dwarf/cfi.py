@@ -49,6 +49,7 @@ class Row:
     rules: dict[int, Rule]
     return_column: int
     signal_frame: bool
+    injected: bool = False  # its caller did not call it: it goes on where the return address says
 
 
 @dataclass(slots=True)

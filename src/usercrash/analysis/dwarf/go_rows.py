@@ -32,6 +32,11 @@ class GoRows:
         sp, _, column, _ = _X86.get(self._machine, (31, 29, 30, 8))
         return Row(sp, 0, None, {column: (UNDEFINED, 0)}, column, False)
 
+    def injected(self, pc: int) -> bool:
+        """Whether the caller of the function at `pc` goes on where its return address says."""
+        function = self._table.find(pc)
+        return function is not None and function.injected
+
     def row(self, pc: int) -> Row | None:
         """The rules at a link-time pc, None where the table has none."""
         function = self._table.find(pc)

@@ -53,7 +53,7 @@ def compile_row(row: Row, arch: Arch) -> _FastStep | Row:
     known = arch.dwarf_registers
     if not arch.cfa_is_sp or arch.return_distance:
         return row
-    if row.cfa_expression is not None or row.signal_frame or row.cfa_register not in known:
+    if row.injected or row.cfa_expression is not None or row.signal_frame or row.cfa_register not in known:
         return row
     if row.return_column != arch.return_column:
         return row
@@ -112,6 +112,7 @@ class _Walk:
         self.total = 0
         self.end = ""
         self.exact = True
+        self.injected = False  # the last frame was made to look like a call where there is none
         self.trust = Trust.CONTEXT
         self.last_cfa = 0
         self.switches: set[tuple[int, int]] = set()
@@ -134,7 +135,7 @@ class _Walk:
         piece of memory, and nothing is odd. Leaves everything else to `_slow`."""
         rows, registers, pc_slot, sp = self.modules.rows, self.registers, self.pc, self.sp
         code_mask, executable = self.arch.code_mask, self.modules.executable
-        if self.exact:
+        if self.exact or self.injected:
             return
         found = self.memory.window(registers[sp] or 0)
         if found is None:
@@ -210,8 +211,9 @@ class _Walk:
             return
         exact, trust = self.exact, self.trust
         values = tuple(registers) if len(self.frames) < self.limits.registers else ()
-        lookup = pc if exact else pc - 1
-        executable = self.modules.executable(pc if exact else lookup)
+        lookup = pc if exact or self.injected else pc - 1
+        self.injected = False
+        executable = self.modules.executable(lookup)
         step = self._step(lookup) if executable else None
         row = self._row(lookup) if type(step) is tuple else step
         cfa, signal = 0, False
@@ -219,7 +221,7 @@ class _Walk:
         if exact and self._returning(pc):
             pass
         elif isinstance(row, Row) and not layouts:
-            signal = row.signal_frame
+            signal, self.injected = row.signal_frame, row.injected
             cfa = self._apply(row)
         elif layouts:
             signal = True
