@@ -18,7 +18,7 @@ from .corpus import Recipe
 from .oracle import OracleFrame, eu_stack_frames, gdb_frames
 
 SECONDS = 60
-EQUAL, BETTER, WORSE = "equal", "better", "worse"
+EQUAL, BETTER, WORSE, DIFFERS = "equal", "better", "worse", "differs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def _word(recipe: Recipe, thread: Thread, theirs: Sequence[str | None], *, diffe
     other = chain_holds(recipe, theirs)
     if mine != other:
         return BETTER if mine else WORSE
-    return WORSE if not mine else "differs" if differs else EQUAL
+    return WORSE if not mine else DIFFERS if differs else EQUAL
 
 
 def matches(recipe: Recipe, pattern: str) -> bool:

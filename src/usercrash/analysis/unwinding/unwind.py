@@ -53,7 +53,12 @@ def compile_row(row: Row, arch: Arch) -> _FastStep | Row:
     known = arch.dwarf_registers
     if not arch.cfa_is_sp or arch.return_distance:
         return row
-    if row.injected or row.cfa_expression is not None or row.signal_frame or row.cfa_register not in known:
+    if (
+        row.injected
+        or row.cfa_expression is not None
+        or row.signal_frame
+        or row.cfa_register not in known
+    ):
         return row
     if row.return_column != arch.return_column:
         return row
