@@ -30,7 +30,7 @@ from .crashes import LOADS, SMALLEST, build_harness, measure
 from .idle import measure_idle
 from .live import measure_live
 from .machine import machine, versions
-from .packages import fetch_peers
+from .packages import fetch_drgn, fetch_peers
 from .peers import CoreFile, Minicoredumper
 from .results import Results, decode, encode
 from .systemd import SystemdCoredump
@@ -59,7 +59,7 @@ def _arguments() -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument(
         "--fetch-peers", action="store_true",
-        help="fetch the peers' packages with apt-get and unpack them into a temporary directory",
+        help="fetch the peers, with apt-get and pip, into a temporary directory",
     )  # fmt: skip
     parser.add_argument("--only", metavar="TEXT", help="only collectors with TEXT in their names")
     parser.add_argument("--max-mb", type=int, default=1 << 20, metavar="N", help="no larger loads")
@@ -126,7 +126,8 @@ def _run(arguments: argparse.Namespace, say: Say) -> Results:
             results.idle = measure_idle(burst, say)
             tools = [tool for tool in TOOLS if shutil.which(tool)]
             results.live = measure_live(exe, SMALLEST, arguments.runs, tools, say)
-            results.stacks = measure_stacks(say)
+            drgn = fetch_drgn(place) if arguments.fetch_peers else None
+            results.stacks = measure_stacks(say, drgn)
     results.minutes = (time.monotonic() - begin) / 60
     return results
 
@@ -135,7 +136,9 @@ def _run_stacks(arguments: argparse.Namespace, say: Say) -> Results:
     begin = time.monotonic()
     results = Results(date=datetime.now(UTC).strftime("%Y-%m-%d"), load=os.getloadavg()[0])
     results.machine = machine(Path(tempfile.gettempdir()))
-    results.stacks = measure_stacks(say)
+    with tempfile.TemporaryDirectory(prefix="ucb-") as place:
+        drgn = fetch_drgn(Path(place)) if arguments.fetch_peers else None
+        results.stacks = measure_stacks(say, drgn)
     results.minutes = (time.monotonic() - begin) / 60
     return results
 

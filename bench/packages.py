@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,6 +40,17 @@ def fetch_peers(place: Path) -> Path:
     for archive in archives:
         subprocess.run(["dpkg", "-x", str(archive), str(root)], check=True)
     return root
+
+
+def fetch_drgn(place: Path) -> Path | None:
+    """Where pip put that library, which Debian does not have; None if it could not."""
+    target = place / "drgn"
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", target,
+         "drgn"],
+        capture_output=True, check=False, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    return target if done.returncode == 0 else None
 
 
 def bytes_on_disk(path: Path) -> int:

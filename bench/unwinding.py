@@ -90,8 +90,8 @@ def _walk(seen: Analysed) -> tuple[int, float]:
     return frames, time.perf_counter() - begin
 
 
-def measure_stacks(say: Callable[[str], None]) -> list[Stacks]:
-    """All three; each walk and each whole program RUNS times."""
+def measure_stacks(say: Callable[[str], None], drgn: Path | None = None) -> list[Stacks]:
+    """All three; each walk RUNS times. `drgn` is where that library lies, if not among ours."""
     found = []
     with tempfile.TemporaryDirectory(prefix="ucb-") as name:
         place = Path(name)
@@ -104,9 +104,10 @@ def measure_stacks(say: Callable[[str], None]) -> list[Stacks]:
                 one.frames, seconds = _walk(seen)
                 one.first.append(seconds * 1e3)
                 one.again.append(_walk(seen)[1] * 1e3)
-            for tool, command in _commands(core, place / what.replace(" ", "_")).items():
+            program = place / what.replace(" ", "_")
+            for tool, command in _commands(core, program, drgn).items():
                 say(f"stacks: {what}, {tool}")
-                one.whole[tool] = _whole(command)
+                one.whole[tool] = _whole(command, drgn if tool == "drgn" else None)
             if what == _DISTINCT_NAME:
                 one.naming = _naming(core, place / "cache")
             found.append(one)
@@ -133,7 +134,7 @@ def _naming(core: Path, cache: Path) -> list[float]:
     return times
 
 
-def _commands(core: Path, program: Path) -> dict[str, list[str]]:
+def _commands(core: Path, program: Path, drgn: Path | None) -> dict[str, list[str]]:
     """Each tool that is here, with its command for all stacks of a core."""
     ours = [sys.executable, "-c", COMMAND, "analyze", str(core), "--exe", str(program)]
     found = {"usercrash": ours}
@@ -152,21 +153,22 @@ def _commands(core: Path, program: Path) -> dict[str, list[str]]:
             "-e",
             str(program),
         ]
-    if find_spec("drgn"):
+    if drgn is not None or find_spec("drgn"):
         found["drgn"] = [sys.executable, "-c", _DRGN, str(core)]
     return found
 
 
-def _whole(command: list[str]) -> list[float]:
+def _whole(command: list[str], library: Path | None) -> list[float]:
     """Milliseconds of some runs; of one that is not done in PATIENCE, as long as that."""
     times: list[float] = []
+    path = f"{SOURCES}:{library}" if library else str(SOURCES)
     while len(times) < 3 and sum(times) < 10_000:
         begin = time.perf_counter()
         with contextlib.suppress(subprocess.TimeoutExpired):
             subprocess.run(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL, check=False, timeout=PATIENCE,
-                env={**os.environ, "PYTHONPATH": str(SOURCES)},
+                env={**os.environ, "PYTHONPATH": path},
             )  # fmt: skip
         times.append((time.perf_counter() - begin) * 1e3)
     return times

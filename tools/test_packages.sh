@@ -22,6 +22,7 @@ need objcopy binutils
 need unshare util-linux
 need groff groff-base
 need musl-gcc musl-tools
+need rustc rustc
 need clang++ clang
 need llvm-dwp llvm
 need dwz dwz
