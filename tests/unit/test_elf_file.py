@@ -189,3 +189,17 @@ def test_symbols_in_the_upper_half_of_the_addresses() -> None:
     """Without a size: there is room up to the end of the address space."""
     high = (1 << 64) - 16
     assert _sized({high: (1, 0, 5), 0x1000: (1, 0, 9)}, 4096) == [(0x1000, 4096, 9), (high, 16, 5)]
+
+
+def test_sections_that_share_a_huge_name() -> None:
+    count, size = 5_000, 1 << 22
+    head = b"\x7fELF" + bytes((2, 1, 1)) + bytes(9)
+    head += struct.pack("<HHIQQQIHHHHHH", 3, 62, 1, 0, 0, 64, 0, 64, 56, 0, 64, count, 1)
+    rows = [struct.pack("<IIQQQQIIQQ", n, 1, 0, 0, 0, 0, 0, 0, 0, 0) for n in range(count)]
+    rows[1] = struct.pack("<IIQQQQIIQQ", 1, 3, 0, 0, 64 + 64 * count, size, 0, 0, 0, 0)
+    names = b"a" * (size - 10) + b"\0.text\0aa\0"
+    rows[2] = struct.pack("<IIQQQQIIQQ", size - 9, 1, 0, 0, 0, 0, 0, 0, 0, 0)
+    sections = ElfFile(head + b"".join(rows) + names).sections
+    assert len(sections) == count
+    assert sections[2].name == b".text"
+    assert sum(len(section.name) for section in sections) < 1 << 20

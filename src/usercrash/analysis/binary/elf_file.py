@@ -34,6 +34,7 @@ from .symbol_table import SymbolTable
 MAX_SECTIONS = 200_000
 MAX_PROGRAM_HEADERS = 1_000
 MAX_NOTE_BYTES = 1 << 20
+_MAX_NAME = 256  # of a section; one with a longer name is nameless
 MAX_INFLATED = 256 << 20  # what one compressed section may grow to
 
 SHT_SYMTAB, SHT_NOTE, SHT_NOBITS, SHT_DYNSYM = 2, 7, 8, 11
@@ -121,7 +122,8 @@ class ElfFile:
             names = bytes(self.view[offset : offset + min(size, 1 << 24)])
         result = []
         for name, kind, flags, address, offset, size, link, _info, _align, entry in rows:
-            end = names.find(b"\0", name)
+            # bounded: all sections may share the end of one huge name
+            end = names.find(b"\0", name, name + _MAX_NAME)
             text = names[name : end if end >= 0 else name]
             result.append(Section(text, kind, flags, address, offset, size, link, entry))
         return result
