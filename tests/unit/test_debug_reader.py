@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.support.build import need
 
 from usercrash.analysis.binary.elf_file import ElfFile
+from usercrash.analysis.core import file_search
 from usercrash.analysis.dwarf.debug_info import DwarfFile
 from usercrash.analysis.symbols.debug_reader import DebugReader, needs_own_reader
 from usercrash.analysis.symbols.line_tables import Line, LineTable
@@ -154,6 +155,18 @@ def test_a_split_file_that_is_missing_or_of_another_build(tmp_path: Path) -> Non
     reader, notes, _ = _reader(program)
     assert reader.lookup(behind) == found
     assert [note.why.startswith("not found") for note in notes] == [True]
+
+
+def test_split_files_on_a_file_system_of_a_process_are_not_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = _program(tmp_path / "split", "g++", "-gsplit-dwarf")
+    mounts = ((b"/", b"ext4"), (bytes(program.parent), b"fuse.sshfs"))
+    monkeypatch.setattr(file_search, "_mounts", lambda: mounts)
+    reader, notes, _ = _reader(program)
+    for address in _addresses(program):
+        assert all(not row.name for row in reader.lookup(address))
+    assert any("file system of a process" in note.why for note in notes)
 
 
 @pytest.mark.parametrize("version", ["4", "5"])

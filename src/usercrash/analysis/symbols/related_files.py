@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from ...errors import FormatError
 from ...model.notes import NoteLog
 from ..binary.elf_file import ElfFile
-from ..core.file_search import HOST, SearchPlaces, Spot
+from ..core.file_search import HOST, SearchPlaces, Spot, of_a_user
 from ..core.module_files import map_file, reason
 from ..dwarf.abbreviations import string_end
 from ..dwarf.debug_info import DwarfFile, Unit, join
@@ -135,6 +135,9 @@ class RelatedFiles:
     # --- files ---
 
     def _open(self, spot: Spot) -> ElfFile | None:
+        if not spot.place.name and of_a_user(spot.path):  # the program's file names it
+            self._note(_text(spot.name), "not opened: it lies on a file system of a process")
+            return None
         try:
             fd = spot.open()
         except FileNotFoundError:
