@@ -202,3 +202,14 @@ def test_nobody_is_left_where_it_is_given_up() -> None:
 
     give_up(interrupt)
     assert children() == []
+
+
+def test_a_report_takes_no_cores_place(cores: Path, tmp_path: Path) -> None:
+    place = tmp_path / "both"
+    place.mkdir()
+    content = (cores / "core.1").read_bytes()
+    for name in ("a", "a.txt"):
+        (place / name).write_bytes(content)
+    assert usercrash("--output", place, place).returncode == 0
+    assert (place / "a.txt").read_bytes() == (place / "a").read_bytes() == content
+    assert {"a.2.txt", "a.txt.txt"} <= {one.name for one in place.iterdir()}

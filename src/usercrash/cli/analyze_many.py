@@ -110,6 +110,10 @@ def _looks_like_core(path: str) -> bool:
     return head[:4] == b"\x7fELF" and _ET_CORE in head[16:18]  # in either byte order
 
 
+def _files_of(place: str) -> set[str]:
+    return {os.path.realpath(place + suffix) for suffix in (".txt", ".json")}
+
+
 def _make_names(cores: list[str], output: str) -> list[str]:
     """The path of each report, without its suffix, in a directory that is made."""
     try:
@@ -117,11 +121,12 @@ def _make_names(cores: list[str], output: str) -> list[str]:
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot make directory {output!r}: {reason(error)}") from error
     used: set[str] = set()
+    theirs = {os.path.realpath(core) for core in cores}  # a core may be called `x.txt`
     places = []
     for core in cores:
         base = name = os.path.basename(core).removesuffix(".zst")[:200]
         count = 1
-        while name in used:
+        while name in used or not theirs.isdisjoint(_files_of(os.path.join(output, name))):
             count += 1
             name = f"{base}.{count}"
         used.add(name)
