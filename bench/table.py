@@ -149,6 +149,8 @@ def remarks(results: Results) -> list[str]:
     words = []
     if any(one.collector == MINICOREDUMPER and one.hold for one in results.crashes):
         words.append(f"{MINICOREDUMPER} keeps a core and makes no report")
+    if any("drgn" in one.whole for one in results.stacks):
+        words.append("drgn ends each stack at 1,024 frames")
     words += [
         f"{one.name}: with core_pipe_limit {one.pipe_limit:,} instead of its own"
         for one in results.bursts
