@@ -20,7 +20,7 @@ text { font: 13px system-ui, sans-serif; fill: #1a1a1a }
   text { fill: #e8e8e8 } .grid { stroke: #3c3c3c } .axis { stroke: #9a9a9a } .back { fill: #161616 }
 }
 """
-_COLOURS = ("#7a7a7a", "#0b7fd4", "#3ba55d", "#d98200", "#c0392b", "#8e5bd0", "#2aa5a0")
+_COLOURS = ("#7a7a7a", "#0b7fd4", "#3ba55d", "#d98200", "#c0392b", "#8e5bd0", "#2aa5a0", "#b5739d")
 _MARKS = ("circle", "square", "diamond", "triangle")
 
 Point = tuple[float, float]
@@ -37,7 +37,7 @@ def hold_over_memory(results: Results) -> str:
         there = [(load, results.of(load)) for load in loads]
         values = [(load, middle(row[name].hold)) for load, row in there if name in row]
         points = [(float(load.megabytes), value) for load, value in values if value]
-        if points:
+        if len(points) > 1:  # a line
             lines[name] = points
     return _draw(lines, [float(load.megabytes) for load in loads], threads, results.machine)
 
@@ -63,7 +63,7 @@ def _draw(lines: dict[str, list[Point]], sizes: Sequence[float], threads: int, m
         f'<rect class="back" width="{WIDTH}" height="{HEIGHT}"/>',
         _text(LEFT, 24, "How long a crashing process is held, by its memory", "title"),
         *_axes(place, sizes, low, high),
-        _text(LEFT, HEIGHT - 12, f"memory; {threads} threads; {machine}"),
+        _text(LEFT, HEIGHT - 12, f"memory; {threads} threads; {machine.partition(', files')[0]}"),
     ]
     parts += _curves(lines, place)
     return "\n".join([*parts, "</svg>"]) + "\n"
