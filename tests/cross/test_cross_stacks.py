@@ -76,7 +76,8 @@ def test_signal_handler(target: Target, tmp_path: Path, how: str) -> None:
     at = names.index("raise")
     assert names[at + 1 : at + 3] == [f"in_{prefix}signal", "main"]
     assert stack.end == "end of stack"
-    if target.name == "riscv64":  # at the others' signal frames gdb 13 goes round in circles
+    # gdb 13 comes to no end on this aarch64 core (why is not known); on arm it was not asked.
+    if target.name == "riscv64":
         ours_as_gdbs(ours, done)
 
 
