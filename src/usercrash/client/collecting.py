@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from ..model.snapshot import Snapshot
     from .link import ServerLink
 
-# The server gives up a capture after 10 s ([server] capture_seconds, as shipped); a second earlier
-# we give up what hangs and deliver the rest. Alone, everything after the release has to be done in
-# ALONE_SECONDS.
-HELD_SECONDS = 9
+# The server gives up a capture after [server] capture_seconds, which a cold client does not know;
+# a tenth earlier we give up what hangs and deliver the rest. Alone, everything after the release
+# has to be done in ALONE_SECONDS.
+HELD_SECONDS, HELD_PART = 9.0, 0.9
 ALONE_SECONDS = 120
 
 
@@ -54,17 +54,19 @@ def capture(
     let_go: Callable[[], None],
     started: int,
     limits: Limits | None = None,
+    seconds: float = HELD_SECONDS,
 ) -> Collected:
     """The snapshot of the process that the kernel dumps into `stream_fd`.
 
     Takes over both descriptors. `let_go` ends the hold, whoever else has the stream open; it is
     called as soon as that can be, and in any case. `started` is time.monotonic_ns() of when the
     hold began. Without `limits` those of the server apply if it has answered by then, else the
-    default. Never raises for what the process is or does: that is in the notes.
+    default; after `seconds` what hangs is given up. Never raises for what the process is or does:
+    that is in the notes.
     """
     snapshot = None
     released = 0
-    watch(HELD_SECONDS)
+    watch(seconds)
     try:
         target = KernelDump.open(stream_fd, event, pidfd, notes, let_go=let_go)
         try:
@@ -84,7 +86,7 @@ def capture(
     return Collected(event, notes, snapshot, (released or time.monotonic_ns()) - started)
 
 
-def watch(seconds: int) -> None:
+def watch(seconds: float) -> None:
     """Raise TimeoutError in the main thread after `seconds`, and again each second, because
     it ends only the one call that hangs; 0 ends the watch."""
     _signal.signal(_signal.SIGALRM, _timed_out)

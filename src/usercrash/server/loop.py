@@ -32,7 +32,7 @@ from .tally import Tally
 from .workers import Workers
 
 RECOVERY_SECONDS = 0.25
-STOP_SECONDS = 12.0  # a little more than a capture may take
+STOP_SECONDS = 2.0  # beside what a capture may take
 
 
 class Server:
@@ -146,7 +146,7 @@ class Server:
         self._entrance.close()
         if self._workers is not None:
             self._workers.stop()
-        deadline = time.monotonic() + STOP_SECONDS
+        deadline = time.monotonic() + self._config.server.capture_seconds + STOP_SECONDS
         while self._workers or self._reception.collecting:
             if time.monotonic() > deadline:
                 say("some crashes were still being collected when the time to stop was over")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 from ..capture.collect import Limits
 from ..capture.procfs import read_at
-from ..client.collecting import ALONE_SECONDS, Collected, capture, complain, watch
+from ..client.collecting import ALONE_SECONDS, HELD_PART, Collected, capture, complain, watch
 from ..client.link import ServerLink
 from ..config import Config
 from ..errors import FormatError
@@ -142,7 +142,10 @@ class Work:
         if not waits:
             notes.add("capture", "all of it", "this kernel does not wait until it is taken")
         stream = os.dup(conn.fileno())
-        return capture(stream, peer.pidfd, event, notes, link, let_go, started, limits)
+        # (What the handshake took is gone.)
+        gone = (time.monotonic_ns() - started) / 1e9
+        seconds = max(0.1, self._config.server.capture_seconds * HELD_PART - gone)
+        return capture(stream, peer.pidfd, event, notes, link, let_go, started, limits, seconds)
 
     def _finish(self, link: ServerLink, found: Collected, *, busy: bool) -> None:
         """The process is gone on its way. From here on only the report waits."""
