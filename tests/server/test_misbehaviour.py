@@ -75,7 +75,8 @@ def closed(place: Installation, count: int = 1) -> list[dict[str, object]]:
         lines = [line for line in place.events() if line["what"] == "closed"]
         return lines if len(lines) >= count else None
 
-    return until(look)
+    # Jobs run niced: beside busy processes each has a tenth of a processor only.
+    return until(look, 30.0 + count)
 
 
 def text_of(place: Installation, line: dict[str, object]) -> str:
