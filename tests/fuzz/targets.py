@@ -21,7 +21,8 @@ from usercrash.analysis.binary.gopclntab import GoTable
 from usercrash.analysis.binary.symbol_table import SymbolTable
 from usercrash.analysis.core.image import CoreImage
 from usercrash.analysis.core.module_files import FileProviders
-from usercrash.analysis.core.modules import Module, ModuleMemory, ModuleTable, load_modules
+from usercrash.analysis.core.module_memory import ModuleMemory
+from usercrash.analysis.core.modules import Module, ModuleTable, load_modules
 from usercrash.analysis.dwarf.arm_index import ArmIndex
 from usercrash.analysis.dwarf.call_frames import CallFrames
 from usercrash.analysis.dwarf.cfi import FrameSection

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from usercrash.analysis.core.image import CoreImage
-from usercrash.analysis.core.modules import FileProvider, ModuleMemory, ModuleTable, PathFiles
+from usercrash.analysis.core.module_memory import ModuleMemory
+from usercrash.analysis.core.modules import FileProvider, ModuleTable, PathFiles
 from usercrash.analysis.core.modules import load_modules as load
 from usercrash.analysis.symbols.symbolizer import Location, Symbolizer
 from usercrash.analysis.unwinding.unwind import RawFrame, Stack, UnwindLimits, unwind

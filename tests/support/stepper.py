@@ -19,7 +19,8 @@ from pathlib import Path
 import capstone
 
 from usercrash.analysis.core.image import CoreImage
-from usercrash.analysis.core.modules import ModuleMemory, ModuleTable, PathFiles, load_modules
+from usercrash.analysis.core.module_memory import ModuleMemory
+from usercrash.analysis.core.modules import ModuleTable, PathFiles, load_modules
 from usercrash.capture import ptrace
 from usercrash.elf.arch.x86_64 import ARCH
 from usercrash.elf.headers import NT_AUXV, NT_PRSTATUS, PF_R, PT_LOAD

@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 
 from usercrash.analysis.core.image import CoreImage
-from usercrash.analysis.core.modules import ModuleMemory, load_modules
+from usercrash.analysis.core.module_memory import ModuleMemory
+from usercrash.analysis.core.modules import load_modules
 from usercrash.analysis.core.places import pattern_words
 from usercrash.analysis.facts.signals import SigInfo, decode_siginfo, of_machine, to_report
 from usercrash.analysis.instructions.machine_code import code_facts

@@ -14,7 +14,8 @@ from typing import TypeVar
 
 from .. import __version__, report
 from .core.image import CoreImage, CoreThread
-from .core.modules import ModuleMemory, ModuleTable
+from .core.module_memory import ModuleMemory
+from .core.modules import ModuleTable
 from .core.places import Places, StackOwner
 from .explain.cause import explain
 from .explain.handled import handled_signals

@@ -1,4 +1,4 @@
-"""The ELF files of a process: where each lies, which file it is, its memory where there is none.
+"""The ELF files of a process: where each lies, and which file it is.
 
 A module is a contiguous run of mappings of one file, not a file: a program may map its own
 executable a second time (a panicking Rust program does), or a library twice.
@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from ...elf.headers import PF_W, PF_X, PT_LOAD, PT_NOTE, ProgramHeader
+from ...elf.headers import PF_X, PT_NOTE
 from ...errors import FormatError
 from ...model.maps import Mapping
 from ..binary.elf_file import MAX_NOTE_BYTES, ElfFile, build_id_of_notes
@@ -31,6 +31,7 @@ from .module_files import (
     doubt_of_path,
     same_program,
 )
+from .module_layout import HEADERS_SIZE, bias_of, laid_out, runs_of_files
 from .unlisted import name_mappings
 
 __all__ = [
@@ -38,17 +39,13 @@ __all__ = [
     "FileProvider",
     "FileProviders",
     "Module",
-    "ModuleMemory",
     "ModuleTable",
     "PathFiles",
     "load_modules",
 ]
 
 MAX_MODULES = 20_000
-_HEADERS = 4096  # bytes at a module's start where its ELF and program headers stand
 _PAGE = 4096
-_PAGES = (4096, 16384, 65536)  # what segments may have been rounded to
-_LARGEST = _PAGES[-1]
 _STAGE = "modules"
 
 
@@ -169,7 +166,7 @@ def load_modules(
     if provider is not None or override is not None:
         given = GivenFile(override, image.notes) if override is not None else None
         name_mappings(image, provider or FileProviders([]), given)
-    for run in _runs(image, image.mappings):
+    for run in runs_of_files(image, image.mappings):
         module = _module(image, run, provider, entry, override, force_exe)
         if module is not None:
             module.frames = _call_frames(image, module, debug_file)
@@ -183,54 +180,6 @@ def load_modules(
     if vdso is not None:
         modules.append(vdso)
     return ModuleTable(modules, image.mappings)
-
-
-def _runs(image: CoreImage, mappings: Iterable[Mapping]) -> Iterator[list[Mapping]]:
-    """Mappings of one file that follow each other in address order, as one load made them.
-
-    Anonymous memory between (a gap between segments, the zero-filled rest) does not end
-    a run; another file does, and so does the same file's beginning, unless the headers say
-    that several segments begin there (small files: the first page holds all of them).
-    """
-    run: list[Mapping] = []
-    for mapping in mappings:
-        if not mapping.path or mapping.path[:1] == b"[":
-            if mapping.path and run:  # [heap], [stack] … end what came before
-                yield run
-                run = []
-            continue
-        if run:
-            last = run[-1]
-            same = (last.path, last.device, last.inode) == (
-                mapping.path, mapping.device, mapping.inode,
-            )  # fmt: skip
-            again = mapping.offset < last.offset or mapping.offset == 0
-            if not same or (again and not _belongs(image, run, mapping)):
-                yield run
-                run = []
-        run.append(mapping)
-    if run:
-        yield run
-
-
-def _belongs(image: CoreImage, run: list[Mapping], mapping: Mapping) -> bool:
-    """Whether a mapping shows a segment of the file that begins with the run, by the headers that
-    memory has of it."""
-    first = run[0]
-    if first.offset:
-        return False
-    try:
-        elf = ElfFile(image.read(first.start, _HEADERS))
-    except FormatError:
-        return False
-    loads = elf.loads
-    bias = first.start - (loads[0].vaddr - loads[0].offset) if loads else 0
-    return any(
-        mapping.start - mapping.offset == segment.vaddr - segment.offset + bias
-        and mapping.offset < segment.offset + segment.filesz
-        and mapping.end <= -(-(segment.vaddr + segment.memsz + bias) // _LARGEST) * _LARGEST
-        for segment in loads[1:]
-    )
 
 
 def _module(
@@ -249,7 +198,7 @@ def _module(
     first = run[0]
     module = Module(first.path, first.start, run[-1].end, 0, run, deleted=first.deleted)
     module.main = entry is not None and module.start <= entry < module.end
-    head = image.read(first.start, _HEADERS) if first.offset == 0 else b""
+    head = image.read(first.start, HEADERS_SIZE) if first.offset == 0 else b""
     if head:
         if head[:4] != b"\x7fELF":
             return None
@@ -257,7 +206,7 @@ def _module(
             module.memory_elf = ElfFile(head)
         except FormatError:
             pass  # cut short: the file may still tell
-    module.bias = _bias(run, module.memory_elf)
+    module.bias = bias_of(run, module.memory_elf)
     if module.memory_elf is not None:
         module.build_id = _memory_build_id(image, module)
     force = force_exe and module.main
@@ -266,7 +215,7 @@ def _module(
         _take_file(module, opened)
     elif module.memory_elf is not None:
         module.how = "memory"
-    if not code and not _laid_out(module):
+    if not code and not laid_out(run, module.headers, module.bias):
         return None
     return module
 
@@ -291,22 +240,6 @@ def _memory_symbols(image: CoreImage, module: Module) -> SymbolTable:
         return SymbolTable((), (), (), b"")
     return SymbolTable.of_dynamic(
         module.memory_elf, lambda address, size: image.read(address + bias, size), bias
-    )
-
-
-def _laid_out(module: Module) -> bool:
-    """Whether mappings without (known) code are those of a loaded file: one begins where each
-    segment does. A file that is only read is mapped as it lies."""
-    headers = module.headers
-    if headers is None or not headers.loads:
-        return False
-    begins = {(row.start, row.offset) for row in module.mappings}
-    return any(
-        all(
-            (segment.vaddr + module.bias & -page, segment.offset & -page) in begins
-            for segment in headers.loads
-        )
-        for page in _PAGES
     )
 
 
@@ -350,36 +283,7 @@ def _take_file(module: Module, found: tuple[Opened, ElfFile]) -> None:
     if module.build_id is None:
         module.build_id = elf.build_id
     if module.memory_elf is None:
-        module.bias = _bias(module.mappings, elf)
-
-
-def _bias(run: list[Mapping], elf: ElfFile | None) -> int:
-    """Address in memory − link-time address, by the PT_LOAD that a mapping shows.
-
-    Mappings with code are asked first: data may be mapped at odd offsets.
-    """
-    for mapping in sorted(run, key=lambda row: not row.executable):
-        segment = _shown(mapping, elf.loads) if elf is not None else None
-        if segment is not None:
-            return mapping.start - mapping.offset + segment.offset - segment.vaddr
-    for segment in elf.loads[:1] if elf is not None else ():
-        if run[0].offset in {segment.offset & -page for page in _PAGES}:
-            return run[0].start - run[0].offset + segment.offset - segment.vaddr
-    return run[0].start - run[0].offset
-
-
-def _shown(mapping: Mapping, loads: list[ProgramHeader]) -> ProgramHeader | None:
-    """The segment that a mapping shows: one of the same permissions that begins where it begins
-    (in pages of whatever size), else one that it is a part of."""
-    likely = [one for one in loads if bool(one.flags & PF_X) == mapping.executable]
-    for page in _PAGES:
-        for segment in likely:
-            if mapping.offset == segment.offset & -page:
-                return segment
-    for segment in likely:
-        if segment.offset <= mapping.offset < segment.offset + segment.filesz:
-            return segment
-    return None
+        module.bias = bias_of(module.mappings, elf)
 
 
 def _memory_build_id(image: CoreImage, module: Module) -> bytes | None:
@@ -413,41 +317,3 @@ def _vdso(image: CoreImage) -> Module | None:
     module.how = "memory"
     module.frames = _call_frames(image, module)
     return module
-
-
-class ModuleMemory:
-    """The process's memory: what was captured, else what its files hold in segments that
-    were never writable (a core leaves those out, as gdb knows too)."""
-
-    def __init__(self, image: CoreImage, modules: ModuleTable) -> None:
-        self._image = image
-        self._modules = modules
-        self.window = image.window
-
-    def read(self, address: int, size: int) -> bytes:
-        """The bytes at `address`, at most `size`; ends at the first that is not known."""
-        data = self._image.read(address, size)
-        while len(data) < size:
-            more = self._from_file(address + len(data), size - len(data))
-            if not more:
-                break
-            data += more
-            data += self._image.read(address + len(data), size - len(data))
-        return data
-
-    def _from_file(self, address: int, size: int) -> bytes:
-        module = self._modules.find(address)
-        if module is None or module.elf is None or module.elf is module.memory_elf:
-            return b""
-        vaddr = address - module.bias
-        for segment in module.elf.program_headers:
-            if segment.type != PT_LOAD or segment.flags & PF_W:
-                continue
-            if segment.vaddr <= vaddr < segment.vaddr + segment.filesz:
-                size = min(size, segment.vaddr + segment.filesz - vaddr)
-                window = self._image.next_captured(address)
-                if window is not None:
-                    size = min(size, window - address)
-                start = segment.offset + vaddr - segment.vaddr
-                return bytes(module.elf.view[start : start + size])
-        return b""
