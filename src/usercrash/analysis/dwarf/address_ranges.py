@@ -7,18 +7,16 @@ import struct
 
 from ...errors import FormatError
 from . import abbreviations as ab
-from .debug_info import (
+from .attributes import (
     AT_GNU_ranges_base,
     AT_high_pc,
     AT_low_pc,
     AT_ranges,
     AT_rnglists_base,
-    DwarfFile,
-    Entry,
-    Unit,
-    initial_length,
 )
-from .encodings import Buffer, fixed, uleb
+from .debug_info import DwarfFile
+from .encodings import Buffer, fixed, initial_length, uleb
+from .units import Entry, Unit
 
 MAX_RANGES = 100_000  # of one entry
 MAX_ARANGES = 2_000_000  # of one file

@@ -62,6 +62,16 @@ def fixed(data: Buffer, position: int, letter: str) -> int:
     return value
 
 
+def initial_length(data: Buffer, at: int, order: str) -> tuple[int, bool]:
+    """(bytes that follow, whether offsets have 64 bits) of a unit's first field."""
+    size = fixed(data, at, order + "I")
+    if size == 0xFFFFFFFF:
+        return fixed(data, at + 4, order + "Q"), True
+    if size >= 0xFFFFFFF0:
+        raise FormatError("unit length of a reserved kind")
+    return size, False
+
+
 class PointerBases:
     """What relative pointers are relative to: `section` is the address of the data's first
     byte, `text`, `data` and `function` those of DW_EH_PE_textrel, datarel and funcrel."""

@@ -11,16 +11,15 @@ from dataclasses import dataclass
 
 from ...errors import FormatError
 from .address_ranges import Ranges, covers, ranges_of
-from .debug_info import (
+from .attributes import (
     AT_abstract_origin,
     AT_language,
     AT_linkage_name,
     AT_low_pc,
     AT_name,
     AT_specification,
-    Entry,
-    Unit,
 )
+from .units import Entry, Unit
 
 TAG_lexical_block, TAG_subprogram, TAG_inlined_subroutine = 0x0B, 0x2E, 0x1D
 TAG_call_site, TAG_GNU_call_site = 0x48, 0x4109

@@ -3,6 +3,7 @@ predecessors from version 2 on)."""
 
 from __future__ import annotations
 
+import os
 import struct
 from bisect import bisect_right
 from dataclasses import dataclass, field
@@ -10,8 +11,10 @@ from dataclasses import dataclass, field
 from ...errors import FormatError
 from . import abbreviations as ab
 from .abbreviations import Shape
-from .debug_info import AT_stmt_list, DwarfFile, Unit, initial_length, join
-from .encodings import Buffer, fixed, sleb, uleb
+from .attributes import AT_stmt_list
+from .debug_info import DwarfFile
+from .encodings import Buffer, fixed, initial_length, sleb, uleb
+from .units import Unit
 
 MAX_ROWS = 2_000_000  # of one unit
 MAX_FILES = 200_000
@@ -136,6 +139,11 @@ def _take(data: Buffer, at: int, size: int) -> bytes:
 
 
 # --- files ---
+
+
+def join(directory: bytes, name: bytes) -> bytes:
+    """A path as the compiler's directory and a name in it make it."""
+    return os.path.join(directory, name) if directory else name
 
 
 def _old_names(data: Buffer, found: LineProgram, at: int) -> None:

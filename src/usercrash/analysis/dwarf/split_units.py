@@ -8,8 +8,9 @@ from __future__ import annotations
 import struct
 
 from ...errors import FormatError
-from .debug_info import DwarfFile, Parts, Unit
+from .debug_info import DwarfFile
 from .encodings import Buffer, fixed
+from .units import Parts, Unit
 
 _MAX_COLUMNS = 32
 _INFO, _ABBREV, _STR_OFFSETS, _RNGLISTS = 1, 3, 6, 8  # DW_SECT_*

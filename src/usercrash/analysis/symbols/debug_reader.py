@@ -12,9 +12,10 @@ from bisect import bisect_right
 
 from ...errors import FormatError
 from ..dwarf.address_ranges import ranges_of, read_aranges
-from ..dwarf.debug_info import DwarfFile, Unit
+from ..dwarf.debug_info import DwarfFile
 from ..dwarf.functions import CallSite, FunctionIndex, Level, calls_of, levels, name_of
 from ..dwarf.line_program import LineProgram, program_of, program_size
+from ..dwarf.units import Unit
 from .line_tables import LANGUAGES, NO_ADDRESS, Line
 from .related_files import RelatedFiles, alternate_link
 

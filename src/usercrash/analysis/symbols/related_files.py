@@ -17,9 +17,11 @@ from ..binary.elf_file import ElfFile
 from ..core.file_search import HOST, SearchPlaces, Spot, of_a_user
 from ..core.module_files import map_file, reason
 from ..dwarf.abbreviations import string_end
-from ..dwarf.debug_info import DwarfFile, Unit, join
+from ..dwarf.debug_info import DwarfFile
 from ..dwarf.encodings import fixed, uleb
+from ..dwarf.line_program import join
 from ..dwarf.split_units import unit_in_object, unit_in_package
+from ..dwarf.units import Unit
 
 _STAGE = "symbols"
 _MAX_OBJECTS = 4_096  # `.dwo` files for one module
