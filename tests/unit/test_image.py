@@ -14,8 +14,9 @@ from tests.support.build import build, programs
 from tests.support.coremaker import Segment, file_note, make_core, prstatus, siginfo
 from tests.support.gcore import core_of
 
+from usercrash.analysis.core.core_mappings import UNKNOWN_PERMISSIONS
 from usercrash.analysis.core.elf_notes import FileRow, parse_auxv, parse_file_note
-from usercrash.analysis.core.image import UNKNOWN_PERMISSIONS, CoreImage
+from usercrash.analysis.core.image import CoreImage
 from usercrash.elf.arch.x86_64 import ARCH as X86_64
 from usercrash.elf.headers import (
     EHDR64,

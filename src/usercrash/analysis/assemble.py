@@ -22,15 +22,15 @@ from .explain.handled import handled_signals
 from .explain.last_words import abort_message
 from .explain.scene import Handled, Scene
 from .facts.open_files import open_files
-from .facts.proc_texts import AT_ENTRY, AT_EXECFN, AT_PHDR
-from .facts.process import Identity, build_event, build_process, build_system, thread_name
-from .facts.signals import SigInfo, decode_siginfo, of_machine, to_report
+from .facts.process import build_event, build_process, build_system, thread_name
+from .facts.signals import to_report
 from .facts.texts import Texts, json_cost, safe
 from .instructions import disassembly
 from .packages import finder
 from .packages.finder import find_packages
 from .packages.package import Package
 from .report_parts import lists
+from .report_parts.identity import identity_of, signal_of
 from .report_parts.memory import code, memory_blocks, stack_words
 from .report_parts.stacks import Named, StackNamer
 from .symbols.perf_map import read_perf_map
@@ -38,7 +38,7 @@ from .symbols.symbolizer import Symbolizer
 from .symbols.tail_calls import TailCalls
 from .unwinding.unwind import UnwindLimits, unwind
 
-SIGABRT, SIGSTOP = 6, 19
+SIGABRT = 6
 MAX_KERNEL_STACKS = 1 << 20  # bytes of JSON and text
 _TCB = {"x86_64": "fs_base", "x32": "fs_base", "i386": "gs_base"}  # the thread control block's
 T = TypeVar("T")
@@ -111,8 +111,8 @@ class _Assembly:
         )  # fmt: skip
         self.complete = True
         self.crashing = image.threads[0]
-        self.info = _signal_of(image)
-        self.identity = _identity(image)
+        self.info = signal_of(image)
+        self.identity = identity_of(image)
         self.places = Places(image.mappings, self._owners(), self.arch.name)
         self.stack = Named([], 0, [], [], [])
         self.handled: list[Handled] = []
@@ -371,37 +371,3 @@ class _Assembly:
         return stack_words(
             self.image.read, self.arch, sp, self.places, self.stack.frames, self.namer.code_name
         )
-
-
-def _signal_of(image: CoreImage) -> SigInfo | None:
-    """The signal that ended the process; None for a dump of a live one."""
-    event = image.event
-    if event is not None and event.signal == 0:
-        return None
-    arch = image.arch
-    info = decode_siginfo(image.siginfo, arch.long, arch.order, arch.code_first, arch.signals)
-    if info is None:
-        number = image.threads[0].signal or (event.signal if event else 0)
-        info = SigInfo(number) if 1 <= number <= 64 else None
-    info = of_machine(info, arch) if info is not None else None
-    if event is None and info is not None and info.number == SIGSTOP:
-        return None  # gdb's gcore: the stop of its own attach
-    return info
-
-
-def _identity(image: CoreImage) -> Identity:
-    event, first, psinfo = image.event, image.threads[0], image.psinfo
-    pid = event.pid if event and event.pid > 0 else psinfo.pid if psinfo else first.tid
-    tid = event.tid if event and event.tid > 0 else first.host_tid or first.tid
-    auxv = image.auxv
-    places = Places(image.mappings)
-    program = places.find(auxv.get(AT_PHDR, 0)) or places.find(auxv.get(AT_ENTRY, 0))
-    return Identity(
-        pid=pid,
-        tid=tid,
-        comm=psinfo.comm if psinfo else b"",
-        args=psinfo.args if psinfo else b"",
-        exe=program.path if program and program.path[:1] == b"/" else b"",
-        execfn=image.read(auxv.get(AT_EXECFN, 0), 4096).partition(b"\0")[0],
-        auxv=auxv,
-    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from _struct import Struct
 
+from ..elf.headers import AT_PHDR, AT_PHENT, AT_PHNUM
 from ..model.types import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     Read = Callable[[int, int], bytes]
     Range = tuple[int, int, str]
 
-AT_PHDR, AT_PHENT, AT_PHNUM = 3, 4, 5
 _PT_DYNAMIC, _PT_PHDR = 2, 6
 _DT_STRTAB, _DT_SYMTAB, _DT_DEBUG, _DT_GNU_HASH = 5, 6, 21, 0x6FFFFEF5
 _MAX_LINKS = 4096

@@ -10,7 +10,7 @@ from __future__ import annotations
 from _struct import Struct
 
 from ..elf.arch import Arch
-from ..elf.headers import NT_FILE, NT_PRPSINFO, NT_PRSTATUS
+from ..elf.headers import AT_PHENT, NT_FILE, NT_PRPSINFO, NT_PRSTATUS
 from ..model.maps import Mapping
 from ..model.snapshot import ElfNote
 from ..model.types import TYPE_CHECKING
@@ -32,7 +32,7 @@ assert (_PRPSINFO[8].size, _PRPSINFO[4].size) == (136, 124)
 _OVERFLOW_ID = 65534  # an id that does not fit in 16 bits (DEFAULT_OVERFLOWUID, <linux/highuid.h>)
 
 _STATES = b"RSDTZW"
-_AT_PHENT, _PHDR32_SIZE = 4, 32
+_PHDR32_SIZE = 32
 _WITH_ADDRESS = frozenset((4, 5, 7, 8, 11))  # SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV
 _SEGV_BNDERR = 3
 
@@ -116,7 +116,7 @@ def auxv_long(auxv: bytes) -> int:
     """The size of an address in a process with this auxiliary vector: 8, or 4 if its
     program headers (AT_PHENT) are those of a 32-bit ELF file."""
     pairs = dict(Struct("<II").iter_unpack(auxv[: len(auxv) // 8 * 8]))
-    return 4 if pairs.get(_AT_PHENT) == _PHDR32_SIZE else 8
+    return 4 if pairs.get(AT_PHENT) == _PHDR32_SIZE else 8
 
 
 def own_auxv(auxv: bytes, long: int) -> bytes:

@@ -24,6 +24,11 @@ NT_SIGINFO, NT_FILE, NT_X86_XSTATE = 0x53494749, 0x46494C45, 0x202
 NT_386_TLS = 0x200
 NT_GNU_BUILD_ID = 3
 
+# <linux/auxvec.h>, <asm/auxvec.h>: the types of the auxiliary vector's entries.
+AT_PHDR, AT_PHENT, AT_PHNUM, AT_ENTRY = 3, 4, 5, 9
+AT_UID, AT_EUID, AT_GID, AT_EGID = 11, 12, 13, 14
+AT_RANDOM, AT_EXECFN, AT_SYSINFO_EHDR = 25, 31, 33
+
 # <elf.h>: Elf64_Ehdr, Elf32_Ehdr, Elf64_Phdr, Elf32_Phdr, Elf64_Nhdr; little-endian forms.
 EHDR64 = Struct("<16sHHIQQQIHHHHHH")
 EHDR32 = Struct("<16sHHIIIIIHHHHHH")

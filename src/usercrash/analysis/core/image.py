@@ -24,9 +24,6 @@ from ...elf.headers import (
     NT_PRPSINFO,
     NT_PRSTATUS,
     NT_SIGINFO,
-    PF_R,
-    PF_W,
-    PF_X,
     PN_XNUM,
     PT_LOAD,
     PT_NOTE,
@@ -42,6 +39,7 @@ from ...model.event import CrashEvent
 from ...model.maps import Mapping, parse_maps
 from ...model.notes import NoteLog
 from ...model.snapshot import ElfNote, MappedFile
+from .core_mappings import made_mappings
 from .elf_notes import (
     FileRow,
     PsInfo,
@@ -53,13 +51,11 @@ from .elf_notes import (
 
 MAX_SEGMENTS = 1 << 20
 MAX_THREADS = 100_000
-AT_ENTRY, AT_RANDOM, AT_EXECFN, AT_SYSINFO_EHDR, AT_PHDR = 9, 25, 31, 33, 3
 _STAGE = "core"
 _EM_AARCH64 = 183
 _NT_ARM_PAC_MASK = 0x406  # <linux/elf.h>
 _ALWAYS_ADDRESS = (1 << 36) - 1  # the smallest address space that the kernel gives
 _CORE_SIGNALS = frozenset((3, 4, 5, 6, 7, 8, 11, 24, 25, 31))  # those that dump core by default
-UNKNOWN_PERMISSIONS = b"???p"  # a mapping that only NT_FILE names
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,53 +359,8 @@ class CoreImage:
 
     def _finish_mappings(self, segments: list[ProgramHeader]) -> None:
         maps = self.facts.get(b"maps", b"")
-        self.mappings = parse_maps(maps) if maps else self._made_mappings(segments)
+        if maps:
+            self.mappings = parse_maps(maps)
+        else:
+            self.mappings = made_mappings(segments, self.file_rows, self.auxv)
         self.mappings.sort(key=lambda mapping: mapping.start)
-
-    def _made_mappings(self, segments: list[ProgramHeader]) -> list[Mapping]:
-        rows = sorted(self.file_rows, key=lambda row: row.start)
-        starts = [row.start for row in rows]
-        mappings = []
-        covered: set[int] = set()
-        for segment in segments:
-            if segment.type != PT_LOAD or segment.memsz == 0:
-                continue
-            start, end = segment.vaddr, segment.vaddr + segment.memsz
-            at = bisect_right(starts, start) - 1
-            mapping = Mapping(start, end, _permissions(segment.flags))
-            if at >= 0 and rows[at].start <= start < rows[at].end:
-                row = rows[at]
-                covered.add(row.start)
-                mapping.offset = row.offset + start - row.start
-                mapping.path, mapping.deleted = _split_deleted(row.path)
-            else:
-                mapping.path = self._special_name(start, end)
-            mappings.append(mapping)
-        for row in rows:  # gcore leaves out what a file can give
-            if row.start not in covered:
-                path, deleted = _split_deleted(row.path)
-                mappings.append(
-                    Mapping(row.start, row.end, UNKNOWN_PERMISSIONS, row.offset,
-                            path=path, deleted=deleted)
-                )  # fmt: skip
-        return mappings
-
-    def _special_name(self, start: int, end: int) -> bytes:
-        if start <= self.auxv.get(AT_SYSINFO_EHDR, -1) < end:
-            return b"[vdso]"
-        if start <= self.auxv.get(AT_RANDOM, -1) < end:
-            return b"[stack]"
-        return b""
-
-
-def _permissions(flags: int) -> bytes:
-    return (
-        (b"r" if flags & PF_R else b"-")
-        + (b"w" if flags & PF_W else b"-")
-        + (b"x" if flags & PF_X else b"-")
-        + b"p"
-    )
-
-
-def _split_deleted(path: bytes) -> tuple[bytes, bool]:
-    return (path[:-10], True) if path.endswith(b" (deleted)") else (path, False)

@@ -12,15 +12,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from ...elf.headers import PF_X, PT_NOTE
+from ...elf.headers import AT_ENTRY, AT_SYSINFO_EHDR, PF_X, PT_NOTE
 from ...errors import FormatError
 from ...model.maps import Mapping
 from ..binary.elf_file import MAX_NOTE_BYTES, ElfFile, build_id_of_notes
 from ..binary.symbol_table import SymbolTable
 from ..dwarf.call_frames import CallFrames
 from ..instructions.code_walk import CodeWalk
+from .core_mappings import UNKNOWN_PERMISSIONS
 from .file_search import Place
-from .image import AT_ENTRY, AT_SYSINFO_EHDR, UNKNOWN_PERMISSIONS, CoreImage
+from .image import CoreImage
 from .module_files import (
     DescriptorFiles,
     FileProvider,

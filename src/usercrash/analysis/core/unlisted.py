@@ -11,11 +11,20 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from ...elf.headers import PF_W, PF_X, PT_DYNAMIC, PT_PHDR, ProgramHeader
+from ...elf.headers import (
+    AT_ENTRY,
+    AT_EXECFN,
+    AT_PHDR,
+    PF_W,
+    PF_X,
+    PT_DYNAMIC,
+    PT_PHDR,
+    ProgramHeader,
+)
 from ...errors import FormatError
 from ...model.maps import Mapping
 from ..binary.elf_file import ElfFile
-from .image import AT_ENTRY, AT_EXECFN, AT_PHDR, CoreImage
+from .image import CoreImage
 from .module_files import FileProvider
 
 _PAGE = 4096

@@ -36,8 +36,6 @@ _AUXV_NAMES = {
     28: "AT_RSEQ_ALIGN", 29: "AT_HWCAP3", 30: "AT_HWCAP4", 31: "AT_EXECFN", 32: "AT_SYSINFO",
     33: "AT_SYSINFO_EHDR", 51: "AT_MINSIGSTKSZ",
 }  # fmt: skip
-AT_PHDR, AT_PAGESZ, AT_ENTRY, AT_UID, AT_EUID, AT_GID, AT_EGID = 3, 6, 9, 11, 12, 13, 14
-AT_CLKTCK, AT_EXECFN = 17, 31
 
 
 def number(text: bytes | None) -> int | None:

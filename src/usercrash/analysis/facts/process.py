@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from ... import report
+from ...elf.headers import AT_EGID, AT_EUID, AT_GID, AT_UID
 from ...model.event import DUMP_MODE_ROOT, DUMP_MODE_USER, SOURCE_CORE, CrashEvent
 from ...model.notes import NoteLog
 from . import proc_texts as f
@@ -88,8 +89,8 @@ def build_process(
     status = f.parse_status(facts.get(b"status", b""))
     stat = f.parse_stat(facts.get(b"stat", b""))
     auxv = identity.auxv
-    uids = f.ids(status.get(b"Uid")) or [auxv[k] for k in (f.AT_UID, f.AT_EUID) if k in auxv]
-    gids = f.ids(status.get(b"Gid")) or [auxv[k] for k in (f.AT_GID, f.AT_EGID) if k in auxv]
+    uids = f.ids(status.get(b"Uid")) or [auxv[k] for k in (AT_UID, AT_EUID) if k in auxv]
+    gids = f.ids(status.get(b"Gid")) or [auxv[k] for k in (AT_GID, AT_EGID) if k in auxv]
     exe, deleted = f.split_deleted(facts.get(b"exe", b""))
     if not exe:
         exe, deleted = f.split_deleted(identity.exe or identity.execfn)
