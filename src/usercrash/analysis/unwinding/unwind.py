@@ -9,8 +9,6 @@ says why. A wrong frame is worse than none.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from struct import Struct
 from struct import error as struct_error
 
 from ...elf.arch import Arch
@@ -19,16 +17,17 @@ from ..core.modules import ModuleTable
 from ..dwarf import cfi
 from ..dwarf.cfi import Row
 from ..dwarf.expression import MissingValue, evaluate
-from ..instructions.machine_code import MAX_TRAMPOLINE, SignalFrame, code_facts
+from ..instructions.machine_code import SignalFrame, code_facts
+from .fast_steps import compile_row
 from .frames import END_OF_STACK, Memory, RawFrame, Stack, Trust, UnwindLimits
 from .recovery import Recovery
+from .signal_frames import SignalFrames
 
 __all__ = ["RawFrame", "Stack", "Trust", "UnwindLimits", "unwind"]
 
 _CHECK_TIME_EVERY = 4096
 _KEPT_TAIL = 64
 _MAX_SWITCHES = 256  # signal frames and changes to another stack
-_MAX_SPAN = 1 << 16  # bytes between the saved registers of one frame
 
 
 def unwind(
@@ -40,50 +39,6 @@ def unwind(
 ) -> Stack:
     """The stack of a thread with these registers. Never raises for what the process holds."""
     return _Walk(memory, modules, arch, registers, limits or UnwindLimits()).run()
-
-
-# A step in the cache: what a row does in the common case, ready to run —
-# (CFA register, CFA offset, offset of the lowest saved word, its unpacker, registers it fills) —
-# or the row itself where it is not common, or None where there is no row.
-_FastStep = tuple[int, int, int, Callable[..., tuple[int, ...]], tuple[int, ...]]
-
-
-def compile_row(row: Row, arch: Arch) -> _FastStep | Row:
-    """The fast step of a row, the row itself if it needs more than reads at the CFA."""
-    known = arch.dwarf_registers
-    if not arch.cfa_is_sp or arch.return_distance:
-        return row
-    if (
-        row.injected
-        or row.cfa_expression is not None
-        or row.signal_frame
-        or row.cfa_register not in known
-    ):
-        return row
-    if row.return_column != arch.return_column:
-        return row
-    saved = []
-    for register, (kind, value) in row.rules.items():
-        if kind == cfi.SAME or register not in known:
-            continue
-        if kind != cfi.OFFSET or not isinstance(value, int):
-            return row
-        saved.append((value, register))
-    saved.sort()
-    if not saved or row.return_column not in (register for _, register in saved):
-        return row
-    low = at = saved[0][0]
-    layout, letter = arch.order, "Q" if arch.word == 8 else "I"
-    for value, _ in saved:
-        gap = value - at
-        if gap < 0 or value - low > _MAX_SPAN:
-            return row
-        layout += f"{gap}x{letter}" if gap else letter
-        at = value + arch.word
-    unpack = Struct(layout).unpack_from
-    column = arch.return_column
-    targets = tuple(arch.pc_slot if register == column else register for _, register in saved)
-    return row.cfa_register, row.cfa_offset, low, unpack, targets
 
 
 class _Walk:
@@ -111,6 +66,7 @@ class _Walk:
         if (pc := self.registers[self.pc]) is not None:
             self.registers[self.pc] = pc & arch.code_mask
         self.facts = code_facts(arch)
+        self.signals = SignalFrames(memory, modules, arch, self.facts)
         self.recovery = Recovery(memory, modules, arch, self.facts)
         self.frames: list[RawFrame] = []
         self.tail: list[RawFrame] = []
@@ -222,7 +178,7 @@ class _Walk:
         step = self._step(lookup) if executable else None
         row = self._row(lookup) if type(step) is tuple else step
         cfa, signal = 0, False
-        layouts = self._signal_frames(pc, row if isinstance(row, Row) else None)
+        layouts = self.signals.at(pc, row if isinstance(row, Row) else None)
         if exact and self._returning(pc):
             pass
         elif isinstance(row, Row) and not layouts:
@@ -230,8 +186,7 @@ class _Walk:
             cfa = self._apply(row)
         elif layouts:
             signal = True
-            self._sigreturn(layouts, sp)
-            self.trust = Trust.CONTEXT
+            self._past_signal(layouts, sp)
         else:
             self._recover(pc, exact, executable)
         # a trampoline's name begins at its pc: nothing was called from there
@@ -255,7 +210,7 @@ class _Walk:
         """Whether the walk is over before this frame; sets `end`."""
         if pc == 0 and not self.exact:
             self.end = END_OF_STACK
-        elif not self.exact and not self.modules.executable(pc - 1) and not self._signal_frames(pc):
+        elif not self.exact and not self.modules.executable(pc - 1) and not self.signals.at(pc):
             self.end = f"return address {pc:#x} is not in executable memory"
         elif self.total >= self.limits.total:
             self.end = "frame limit"
@@ -264,6 +219,8 @@ class _Walk:
         return bool(self.end)
 
     def _step(self, lookup: int) -> object:
+        """The fast step of a place, or its row where that is not common, or None where there is
+        no row."""
         rows = self.modules.rows
         if lookup not in rows:
             row = self._row(lookup)
@@ -367,43 +324,15 @@ class _Walk:
             raise MissingValue(f"memory at {address + len(data):#x}")
         return int.from_bytes(data, self.arch.byte_order)
 
-    # --- signal frames ---
-
-    def _signal_frames(self, pc: int, row: Row | None = None) -> list[SignalFrame]:
-        """The signal frames whose trampoline is at `pc` (which may lie on the stack), if its
-        call frame information, `row`, does not tell. Where a call leaves its return address
-        in a register, `row` may be that of the function before."""
-        if self.facts is None:
-            return []
-        told = row is not None and (row.signal_frame or not self.arch.link)
-        if told and not self.facts.sigcontext_first:
-            return []
-        return self.facts.signal_frames_of(self.memory.read(pc, MAX_TRAMPOLINE))
-
-    def _sigreturn(self, layouts: list[SignalFrame], sp: int) -> None:
-        """To the interrupted frame, by the kernel's signal frame at the stack pointer: of several
-        layouts the first that has a pc in executable memory, else the first."""
-        found = [self._interrupted(layout, sp) for layout in layouts]
-        whole = [registers for registers in found if registers is not None]
-        if not whole:
-            self.end = f"no memory of the signal frame at {sp:#x}"
-            return
-        self.registers = next(
-            (one for one in whole if self.modules.executable(one[self.pc] or 0)), whole[0]
-        )
-
-    def _interrupted(self, frame: SignalFrame, sp: int) -> list[int | None] | None:
-        new: list[int | None] = [None] * len(self.registers)
-        for name in self.arch.callee_saved:
-            new[self.numbers[name]] = self.registers[self.numbers[name]]
-        for name, distance in frame.registers:
-            try:
-                new[self.numbers[name]] = self._word(sp + distance & self.arch.mask)
-            except MissingValue:
-                return None
-        return new
-
     # --- without call frame information ---
+
+    def _past_signal(self, layouts: list[SignalFrame], sp: int) -> None:
+        interrupted = self.signals.interrupted(layouts, self.registers, sp)
+        if interrupted is None:
+            self.end = f"no memory of the signal frame at {sp:#x}"
+        else:
+            self.registers = interrupted
+        self.trust = Trust.CONTEXT
 
     def _recover(self, pc: int, exact: bool, executable: bool) -> None:
         found = self.recovery.caller(self.registers, exact, executable)
