@@ -5,7 +5,7 @@ Instructions are little-endian whatever the data are."""
 
 from __future__ import annotations
 
-from .machine_code import CodeFacts, EntryFrame, Prologue, SignalFrame, signed
+from .machine_code import CodeFacts, EntryFrame, SignalFrame, signed
 
 _BLR, _BLR_SIGNED = 0xD63F0000, 0xD63F0800  # the latter: braa and its relatives
 
@@ -21,9 +21,6 @@ class _AArch64(CodeFacts):
             return address - 4 + 4 * signed(word, 26) & (1 << 64) - 1
         if word & 0xFFFFFC1F == _BLR or word & 0xFEFFF800 == _BLR_SIGNED:
             return 0
-        return None
-
-    def prologue(self, before: bytes, at: bytes) -> Prologue | None:
         return None
 
     def entry_frame(self, code: bytes) -> EntryFrame | None:

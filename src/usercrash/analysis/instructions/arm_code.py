@@ -8,7 +8,7 @@ both are tried. Instructions are little-endian from ARMv6 on, whatever the data 
 from __future__ import annotations
 
 from .arm_frames import begins_frame, entry_frame
-from .machine_code import CodeFacts, EntryFrame, Prologue, SignalFrame, signed
+from .machine_code import CodeFacts, EntryFrame, SignalFrame, signed
 
 _MASK = (1 << 32) - 1
 
@@ -22,9 +22,6 @@ class _Arm(CodeFacts):
             if found is not None:
                 return found
         return _thumb_call(before, address)
-
-    def prologue(self, before: bytes, at: bytes) -> Prologue | None:
-        return None
 
     def entry_frame(self, code: bytes) -> EntryFrame | None:
         return entry_frame(code)

@@ -4,35 +4,15 @@ sigcontext_32 (<asm/sigcontext.h>)."""
 
 from __future__ import annotations
 
-from .machine_code import CodeFacts, Prologue, SignalFrame
-from .x86_64_code import ff_length
+from .machine_code import SignalFrame
+from .x86_code import X86
 
 
-class _I386(CodeFacts):
+class _I386(X86):
     __slots__ = ()
-
-    def call_target(self, before: bytes, address: int) -> int | None:
-        if len(before) >= 5 and before[-5] == 0xE8:
-            return address + int.from_bytes(before[-4:], "little", signed=True) & (1 << 32) - 1
-        for length in (2, 3, 4, 6, 7):  # FF /2, as on x86-64
-            if len(before) >= length and before[-length] == 0xFF:
-                modrm = before[-length + 1]
-                if modrm & 0x38 == 0x10 and ff_length(before[-length:]) == length:
-                    return 0
-        return None
-
-    def prologue(self, before: bytes, at: bytes) -> Prologue | None:
-        if at.startswith(b"\xf3\x0f\x1e\xfb"):  # endbr32: an entry
-            return 0, None
-        if at.startswith((b"\x55\x89\xe5", b"\x55\x8b\xec")):  # push ebp; mov ebp, esp
-            return 0, None
-        if before.endswith(b"\x55") and at.startswith((b"\x89\xe5", b"\x8b\xec")):
-            return 4, 0
-        if at[:1] == b"\xc3" or at.startswith((b"\xf2\xc3", b"\xf3\xc3")):  # ret
-            return 0, None
-        if at.startswith(b"\x5d\xc3"):  # pop ebp; ret
-            return 4, 0
-        return None
+    word = 4
+    endbr = b"\xf3\x0f\x1e\xfb"
+    moves = (b"\x89\xe5", b"\x8b\xec")  # mov ebp, esp
 
 
 # Distances in struct sigcontext_32; four segment registers stand before these.
@@ -60,13 +40,4 @@ _SIGNAL_FRAMES = (
     ),
 )
 
-FACTS = {
-    "i386": _I386(
-        signal_frames=_SIGNAL_FRAMES,
-        frame_makers=tuple(
-            entry + push
-            for entry in (b"", b"\xf3\x0f\x1e\xfb")  # endbr32
-            for push in (b"\x55\x89\xe5", b"\x55\x8b\xec")  # push ebp; mov ebp, esp
-        ),
-    )
-}
+FACTS = {"i386": _I386(signal_frames=_SIGNAL_FRAMES, frame_makers=_I386.makers())}

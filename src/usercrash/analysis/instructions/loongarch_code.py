@@ -4,7 +4,7 @@ arch/loongarch/kernel/signal.c and <asm/sigcontext.h> (signal frame)."""
 from __future__ import annotations
 
 from ...elf.arch.loongarch import ARCH
-from .machine_code import CodeFacts, Prologue, SignalFrame, signed
+from .machine_code import CodeFacts, SignalFrame, signed
 
 
 class _LoongArch(CodeFacts):
@@ -16,9 +16,6 @@ class _LoongArch(CodeFacts):
             return address - 4 + 4 * signed((word & 0x3FF) << 16 | word >> 10 & 0xFFFF, 26)
         if word >> 26 == 0x13 and word & 31 == 1:  # jirl ra, …
             return 0
-        return None
-
-    def prologue(self, before: bytes, at: bytes) -> Prologue | None:
         return None
 
 

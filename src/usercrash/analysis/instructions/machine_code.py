@@ -35,26 +35,18 @@ class SignalFrame:
 
 
 @dataclass(frozen=True, slots=True)
-class FrameMade:
-    """A frame by its function's first instructions. The caller's stack pointer is the register
-    `base` + `size`, or with `size` None the word there (a back chain). `saved`: registers and
-    their distance from the caller's stack pointer; the others are still in place."""
-
-    base: str
-    size: int | None
-    saved: dict[str, int]
-
-
-@dataclass(frozen=True, slots=True)
 class EntryFrame:
     """What a function's first instructions did: `size` bytes of stack taken; `saved`: registers
-    and their places, as the (negative) distance from the stack pointer before; `fp`: the frame
-    pointer's, None where it was not set; `pointer` names it, where it is not the usual one."""
+    and their places, as the distance from the stack pointer before (most are negative); the
+    others are still in place. `fp`: the frame pointer's, None where it was not set; `pointer`
+    names it, where it is not the usual one. `chained`: the word at the stack pointer is the one
+    before (a back chain)."""
 
     size: int
     saved: dict[str, int]
     fp: int | None = None
     pointer: str = ""
+    chained: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +67,6 @@ class CodeFacts:
         """What the trampoline with this code may stand for, the likely one first; none for other
         code."""
         return [one for one in self.signal_frames if code.startswith(one.codes)]
-
-    def frame_made(self, code: bytes) -> FrameMade | None:
-        """The frame that a function's code has made when it ran so far; None if that cannot be
-        told."""
-        return None
 
     def returned(self, before: bytes) -> bool:
         """Whether the instruction in front has undone the frame and jumps only after the next."""
@@ -110,10 +97,11 @@ class CodeFacts:
 
     def prologue(self, before: bytes, at: bytes) -> Prologue | None:
         """What the code around an exact pc says of a frame that is just being made or undone."""
-        raise NotImplementedError
+        return None
 
     def entry_frame(self, code: bytes) -> EntryFrame | None:
-        """What a function did that began with this code; None where that is not understood."""
+        """The frame that a function has made whose code begins so, up to the pc or as much as is
+        looked at; None where that is not understood."""
         return None
 
     def begins_frame(self, code: bytes) -> bool:

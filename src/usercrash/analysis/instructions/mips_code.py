@@ -3,7 +3,7 @@ arch/mips/kernel/signal{,_n32,_o32}.c and <asm/sigcontext.h> (signal frames)."""
 
 from __future__ import annotations
 
-from .machine_code import CodeFacts, FrameMade, Prologue, SignalFrame, signed
+from .machine_code import CodeFacts, EntryFrame, SignalFrame, signed
 
 _OLD = ("zero", "at", "v0", "v1", "a0", "a1", "a2", "a3", "t0", "t1", "t2", "t3", "t4", "t5", "t6",
         "t7", "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "t8", "t9", "k0", "k1", "gp", "sp",
@@ -38,8 +38,8 @@ class _Mips(CodeFacts):
             return 0
         return None
 
-    def frame_made(self, code: bytes) -> FrameMade | None:
-        base, size, gone = "sp", 0, -2
+    def entry_frame(self, code: bytes) -> EntryFrame | None:
+        size, pointed, gone = 0, False, -2
         saved: dict[str, int] = {}
         for at in range(0, len(code) - 3, 4):
             word = self.instruction(code, at)
@@ -50,7 +50,7 @@ class _Mips(CodeFacts):
                 elif distance > 0:
                     gone = at  # on one way out; the code behind has the frame still
             elif word in _FP_IS_SP:
-                base = "s8"
+                pointed = True
             elif word in _SP_LESS_REGISTER:
                 return None  # a frame of more than 32 KiB
             elif opcode in (0x2B, 0x3F) and word >> 21 & 31 == 29:  # sw, sd to the stack
@@ -58,8 +58,9 @@ class _Mips(CodeFacts):
                 if name in _KEPT:
                     saved.setdefault(name, distance)
         if gone == len(code) - 4:
-            return FrameMade("sp", 0, {})
-        return FrameMade(base, size, {name: at - size for name, at in saved.items()})
+            return EntryFrame(0, {})
+        places = {name: at - size for name, at in saved.items()}
+        return EntryFrame(size, places, -size if pointed else None)
 
     def begins_before(self, code: bytes) -> int | None:
         for at in range(len(code) - 4 & -4, -1, -4):
@@ -68,9 +69,6 @@ class _Mips(CodeFacts):
                 return at
             if word == _JR_RA and at + 8 < len(code):
                 return at + 8  # behind the delay slot of the function before
-        return None
-
-    def prologue(self, before: bytes, at: bytes) -> Prologue | None:
         return None
 
 

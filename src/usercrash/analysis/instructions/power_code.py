@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from .machine_code import CodeFacts, FrameMade, Prologue, SignalFrame, signed
+from .machine_code import CodeFacts, EntryFrame, SignalFrame, signed
 
 _ADDI, _CONDITIONAL, _BRANCH = 14, 16, 18  # primary opcodes of addi, bc and b
 _MFLR_R0, _BLR = 0x7C0802A6, 0x4E800020
@@ -27,7 +27,7 @@ class _Power(CodeFacts):
         # bclr, bcctr
         return 0 if word & 0xFC0007FF in (0x4C000021, 0x4C000421) else None
 
-    def frame_made(self, code: bytes) -> FrameMade | None:
+    def entry_frame(self, code: bytes) -> EntryFrame | None:
         size, gone, moved = 0, False, False
         saved: dict[str, int] = {}
         store, update, link_at = (62, 62, 16) if self.wide else (36, 37, 4)
@@ -51,10 +51,7 @@ class _Power(CodeFacts):
                     saved["lr"] = link_at
         if gone:
             return None
-        return FrameMade("r1", None if size else 0, saved)
-
-    def prologue(self, before: bytes, at: bytes) -> Prologue | None:
-        return None
+        return EntryFrame(size, saved, chained=size != 0)
 
 
 class _Power32(_Power):

@@ -3,7 +3,7 @@ arch/riscv/kernel/signal.c, <asm/sigcontext.h>, <asm/ucontext.h> (signal frames)
 
 from __future__ import annotations
 
-from .machine_code import CodeFacts, EntryFrame, Prologue, SignalFrame, signed
+from .machine_code import CodeFacts, EntryFrame, SignalFrame, signed
 
 
 class _RiscV(CodeFacts):
@@ -24,9 +24,6 @@ class _RiscV(CodeFacts):
         half = int.from_bytes(before[-2:], "little")
         if half & 0xF07F == 0x9002 and half >> 7 & 31:  # c.jalr
             return 0
-        return None
-
-    def prologue(self, before: bytes, at: bytes) -> Prologue | None:
         return None
 
     def entry_frame(self, code: bytes) -> EntryFrame | None:

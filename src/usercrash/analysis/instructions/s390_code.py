@@ -3,7 +3,7 @@ arch/s390/kernel/signal.c and <asm/sigcontext.h> (signal frames)."""
 
 from __future__ import annotations
 
-from .machine_code import CodeFacts, Prologue, SignalFrame, signed
+from .machine_code import CodeFacts, SignalFrame, signed
 
 _LINK = 0xE0  # r14 as a call's first register
 
@@ -19,9 +19,6 @@ class _S390(CodeFacts):
         # basr, to a register's address (register 0 branches nowhere)
         if len(before) >= 2 and before[-2] == 0x0D and before[-1] & 0xF0 == _LINK:
             return 0 if before[-1] & 0x0F else None
-        return None
-
-    def prologue(self, before: bytes, at: bytes) -> Prologue | None:
         return None
 
 

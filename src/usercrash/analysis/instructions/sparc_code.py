@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from .machine_code import CodeFacts, Prologue, SignalFrame, signed
+from .machine_code import CodeFacts, SignalFrame, signed
 
 
 class _Sparc(CodeFacts):
@@ -17,9 +17,6 @@ class _Sparc(CodeFacts):
 
     def returned(self, before: bytes) -> bool:
         return self.instruction(before, 0) & 0xC1F80000 == 0x81C80000  # return
-
-    def prologue(self, before: bytes, at: bytes) -> Prologue | None:
-        return None
 
 
 _GLOBALS_OUTS = (*(f"g{number}" for number in range(8)), *(f"o{number}" for number in range(6)),

@@ -14,6 +14,7 @@ from ..core.modules import Module, ModuleTable
 from ..dwarf import cfi
 from ..dwarf.cfi import Row
 from ..instructions.machine_code import CodeFacts, EntryFrame
+from .entry_frames import stack_before
 from .frames import END_OF_STACK, Memory
 
 _MAX_PROLOGUE = 128  # bytes of a function's code in which it makes its frame
@@ -134,19 +135,11 @@ class LinkRecovery:
 
     def _stored(self, registers: Registers, made: EntryFrame, target: int) -> Registers | None:
         """The caller at `target` of a function that calls none, but made a frame."""
-        above = self._above(registers, made)
+        above = stack_before(made, registers, self.arch, self.memory)
         if above is None:
             return None
         places = {self.numbers[name]: above + value for name, value in made.saved.items()}
         return self._restored(registers, above, places, target)
-
-    def _above(self, registers: Registers, made: EntryFrame) -> int | None:
-        """The stack pointer before the function made its frame."""
-        base, distance = registers[self.sp], made.size
-        if made.fp is not None:
-            pointer = self.numbers[made.pointer] if made.pointer else self.fp
-            base, distance = registers[pointer], -made.fp
-        return None if base is None else base + distance & self.arch.mask
 
     def _by_row(self, registers: Registers, row: Row) -> Registers | None:
         """The caller by the exception index, if a return address is where it says."""
@@ -235,7 +228,7 @@ class LinkRecovery:
         saved = {self.numbers[name]: distance for name, distance in made.saved.items()}
         if self.link not in saved:
             return None
-        above = self._above(registers, made)
+        above = stack_before(made, registers, self.arch, self.memory)
         if above is None:
             return None
         places = {number: above + value for number, value in saved.items()}

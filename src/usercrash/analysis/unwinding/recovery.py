@@ -10,6 +10,7 @@ from ...elf.arch import Arch
 from ..core.modules import Module, ModuleTable
 from ..instructions.code_walk import ARCHES
 from ..instructions.machine_code import MAX_TRAMPOLINE, CodeFacts
+from .entry_frames import stack_before
 from .frames import END_OF_STACK, Memory
 from .link_recovery import LinkRecovery
 
@@ -151,12 +152,9 @@ class Recovery:
             start = None if at is None else pc - _MAX_BACK + at
         if start is None or not 0 <= pc - start < _MAX_FUNCTION:
             return None
-        made = self.facts.frame_made(self.memory.read(start, pc - start))
-        base = registers[self.numbers[made.base]] if made is not None else None
-        if made is None or base is None:
-            return None
-        cfa = base + made.size if made.size is not None else self._word(base)
-        if cfa is None:
+        made = self.facts.entry_frame(self.memory.read(start, pc - start))
+        cfa = stack_before(made, registers, self.arch, self.memory) if made is not None else None
+        if made is None or cfa is None:
             return None
         new = list(registers)
         for name, distance in made.saved.items():

@@ -1,0 +1,68 @@
+"""x86 code, what is the same with 32 and 64 bits: Intel SDM volume 2 (calls, frames made)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from .machine_code import CodeFacts, Prologue
+
+_PUSH, _POP, _RETURN = b"\x55", b"\x5d", b"\xc3"  # of the frame pointer
+_RETURNS = (_RETURN, b"\xf2\xc3", b"\xf3\xc3")
+
+
+class X86(CodeFacts):
+    """`word`: bytes of a register; `endbr`: what an entry may begin with; `moves`: the forms of
+    `mov` from the stack pointer to the frame pointer."""
+
+    __slots__ = ()
+    word: ClassVar[int]
+    endbr: ClassVar[bytes]
+    moves: ClassVar[tuple[bytes, ...]]
+
+    @classmethod
+    def makers(cls) -> tuple[bytes, ...]:
+        """How functions begin that use the frame pointer."""
+        return tuple(entry + _PUSH + move for entry in (b"", cls.endbr) for move in cls.moves)
+
+    def call_target(self, before: bytes, address: int) -> int | None:
+        if len(before) >= 5 and before[-5] == 0xE8:
+            return self._relative(before, address)
+        # FF /2 with its ModRM byte 2, 3, 4, 6 or 7 bytes before (Intel SDM vol. 2, CALL)
+        for length in (2, 3, 4, 6, 7):
+            if len(before) >= length and before[-length] == 0xFF:
+                modrm = before[-length + 1]
+                if modrm & 0x38 == 0x10 and _ff_length(before[-length:]) == length:
+                    return 0
+        return None
+
+    def _relative(self, before: bytes, address: int) -> int:
+        distance = int.from_bytes(before[-4:], "little", signed=True)
+        return address + distance & (1 << 8 * self.word) - 1
+
+    def prologue(self, before: bytes, at: bytes) -> Prologue | None:
+        if at.startswith(self.endbr):  # an entry
+            return 0, None
+        if at[:1] == _PUSH and at.startswith(self.moves, 1):
+            return 0, None
+        if before.endswith(_PUSH) and at.startswith(self.moves):
+            return self.word, 0
+        if at.startswith(_RETURNS):
+            return 0, None
+        if at.startswith(_POP + _RETURN):
+            return self.word, 0
+        return None
+
+
+def _ff_length(code: bytes) -> int:
+    """The length of an FF /2 instruction (without prefixes) by its ModRM and SIB bytes."""
+    mod, rm = code[1] >> 6, code[1] & 7
+    if mod == 3:
+        return 2
+    length = 2
+    if rm == 4:
+        length += 1
+        if mod == 0 and len(code) > 2 and code[2] & 7 == 5:
+            length += 4
+    if mod == 0 and rm == 5:
+        length += 4
+    return length + (0, 1, 4)[mod]
