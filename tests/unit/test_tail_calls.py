@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from tests.support.analysed import analyse
 from tests.support.gcore import gcore_at_fault
 from tests.support.oracle import OracleFrame, gdb_frames
@@ -35,6 +36,17 @@ KEEP int right(volatile int *p) { __asm__ volatile("nop; nop"); return leaf(p + 
 KEEP int first(int c, volatile int *p) { return c > 1 ? left(p) : right(p); }
 KEEP int base(int c) { int x = first(c, (int *)8); __asm__ volatile(""); return x + 1; }
 int main(int c, char **v) { (void)v; int x = base(c); __asm__ volatile(""); return x; }
+"""
+
+# Of a function of another file the debug information has a declaration: the jump says where it is.
+DECLARED = r"""
+#define KEEP __attribute__((noinline, noclone))
+int leaf(int *p);
+__asm__(".globl leaf; .type leaf, @function; leaf: .cfi_startproc; xor %eax, %eax;"
+        "mov %eax, (%eax); ret; .cfi_endproc; .size leaf, . - leaf");
+KEEP int middle(int *p) { __asm__ volatile("nop"); return leaf(p + 1); }
+KEEP int base(int *p) { int x = middle(p); __asm__ volatile(""); return x + 1; }
+int main(void) { int x = base(0); __asm__ volatile(""); return x; }
 """
 
 DIE = r"""
@@ -89,6 +101,19 @@ def test_a_chain_is_that_of_gdb(tmp_path: Path) -> None:
     assert not any(frame.by_tail_call for frame in frames)
     text = render_screen(report)
     assert "(tail call, program" in text and "no more on the stack: it ended with a jump" in text
+
+
+@pytest.mark.parametrize("bits", [64, 32])
+def test_a_function_of_another_file(
+    bits: int, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if bits == 32:
+        request.getfixturevalue("needs_32_bits")
+    report, oracle = crash(tmp_path, DECLARED, "-O2", f"-m{bits}", "-fno-pie", "-no-pie")
+    frames = report.threads[0].frames
+    assert [frame.function for frame in frames][:4] == ["leaf", "middle", "base", "main"]
+    assert len(skipped(frames)) == 1
+    assert skipped(frames) == theirs(oracle)
 
 
 def test_abort_of_the_c_library(tmp_path: Path) -> None:

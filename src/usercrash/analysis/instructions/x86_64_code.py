@@ -12,20 +12,6 @@ class _X86_64(X86):
     endbr = b"\xf3\x0f\x1e\xfa"
     moves = (b"\x48\x89\xe5", b"\x48\x8b\xec")  # mov rbp, rsp
 
-    def jump_target(self, before: bytes, address: int) -> int | None:
-        if len(before) >= 5 and before[-5] == 0xE9:
-            return self._relative(before, address)
-        return None
-
-    def may_jump(self, code: bytes, address: int, target: int) -> bool:
-        for at in range(1, len(code) - 3):
-            jump = code[at - 1] == 0xE9  # jmp rel32, jcc rel32
-            if jump or (code[at - 1] & 0xF0 == 0x80 and at > 1 and code[at - 2] == 0x0F):
-                distance = int.from_bytes(code[at : at + 4], "little", signed=True)
-                if address + at + 4 + distance == target:
-                    return True
-        return False
-
 
 # struct sigcontext_64 (<asm/sigcontext.h>)
 _SIGCONTEXT = (

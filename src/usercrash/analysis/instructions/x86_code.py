@@ -26,7 +26,7 @@ class X86(CodeFacts):
 
     def call_target(self, before: bytes, address: int) -> int | None:
         if len(before) >= 5 and before[-5] == 0xE8:
-            return self._relative(before, address)
+            return self._relative(before, address, 4)
         # FF /2 with its ModRM byte 2, 3, 4, 6 or 7 bytes before (Intel SDM vol. 2, CALL)
         for length in (2, 3, 4, 6, 7):
             if len(before) >= length and before[-length] == 0xFF:
@@ -35,8 +35,29 @@ class X86(CodeFacts):
                     return 0
         return None
 
-    def _relative(self, before: bytes, address: int) -> int:
-        distance = int.from_bytes(before[-4:], "little", signed=True)
+    def jump_target(self, before: bytes, address: int) -> int | None:
+        far, near = before[-5:-4] == b"\xe9", before[-2:-1] == b"\xeb"
+        if far == near:  # the bytes of one may be in the other: which it is cannot be told
+            return None
+        return self._relative(before, address, 4 if far else 1)
+
+    def may_jump(self, code: bytes, address: int, target: int) -> bool:
+        for at in range(1, len(code)):
+            first, before = code[at - 1], code[at - 2] if at > 1 else 0
+            size = 0
+            if first == 0xE9 or (first & 0xF0 == 0x80 and before == 0x0F):  # jmp rel32, jcc rel32
+                size = 4
+            elif first == 0xEB or first & 0xF0 == 0x70:  # jmp rel8, jcc rel8
+                size = 1
+            end = at + size
+            there = size and end <= len(code)
+            if there and self._relative(code[at:end], address + end, size) == target:
+                return True
+        return False
+
+    def _relative(self, before: bytes, address: int, size: int) -> int:
+        """The place at the distance from `address` that the last `size` bytes before it are."""
+        distance = int.from_bytes(before[-size:], "little", signed=True)
         return address + distance & (1 << 8 * self.word) - 1
 
     def prologue(self, before: bytes, at: bytes) -> Prologue | None:
