@@ -13,7 +13,7 @@ import mmap
 import os
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -191,6 +191,8 @@ def _analyse(
     from .render.text import render_text
     from .report import to_json
 
+    # (what the first attempt waited for may have been the server of a network disk)
+    places = replace(material.places, local=True) if careful else material.places
     size = os.fstat(material.core).st_size
     data = mmap.mmap(material.core, size, access=mmap.ACCESS_READ)
     image = CoreImage.open(data)
@@ -198,17 +200,15 @@ def _analyse(
         file.fd = fd
     providers: list[FileProvider] = [DescriptorFiles(image.files, image.notes)]
     if material.by_path:
-        providers.append(PathFiles(image.notes, places=material.places))
+        providers.append(PathFiles(image.notes, places=places))
     provider = FileProviders(providers)
     modules = load_modules(
         image, provider, material.exe, force_exe=material.force_exe,
-        debug_file=partial(separate_elf, places=material.places),
+        debug_file=partial(separate_elf, places=places),
     )  # fmt: skip
     if careful:
         image.notes.add("analysis", "names and lines", f"the first attempt failed: {careful}")
-    symbolizer = Symbolizer(
-        cache, image.notes, owner=owner, places=material.places, native=not careful
-    )
+    symbolizer = Symbolizer(cache, image.notes, owner=owner, places=places, native=not careful)
     zone = datetime.now().astimezone().tzinfo  # the times of those who read it here
     report = assemble(image, modules, symbolizer, material.crash_id, zone=zone or UTC)
     send(TEXT, render_text(report).encode())

@@ -86,14 +86,14 @@ def shrink_cache(directory: str, limit: int) -> None:
 def share_by_path(names: bytes, config: Config, places: SearchPlaces = HOST) -> None:
     """The same for files of which only the names are known. Whoever opens them is as unprivileged
     as an analysis; then they are judged as any others."""
-    from .analysis.core.file_search import open_path
+    from .analysis.core.opening import refuse_served
 
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
     def work(send: Send) -> None:
         for name in names.split(b"\0")[:_MAX_NAMES]:
             with suppress(OSError):  # gone meanwhile, and the next crash asks again
-                fd = open_path(name)
+                fd = places.host_spot(name).open()
                 if fd >= 0:
                     socket.send_fds(theirs, [b"f"], [fd])
                     os.close(fd)
@@ -103,7 +103,12 @@ def share_by_path(names: bytes, config: Config, places: SearchPlaces = HOST) -> 
         run_isolated(work, (theirs.fileno(),), sandbox_limits(config))
         theirs.close()
         while received := socket.recv_fds(ours, 1, 1)[1]:
-            files.extend(received)
+            for fd in received:
+                try:
+                    refuse_served(fd)  # (who opened it may have been taken over)
+                    files.append(fd)
+                except OSError:
+                    os.close(fd)
     share_symcaches(range(len(files)), files, config, places)
     for fd in files:
         os.close(fd)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.support.build import need
 
 from usercrash.analysis.binary.elf_file import ElfFile
-from usercrash.analysis.core import file_search
+from usercrash.analysis.core import opening
 from usercrash.analysis.dwarf.debug_info import DwarfFile
 from usercrash.analysis.symbols.debug_reader import DebugReader, needs_own_reader
 from usercrash.analysis.symbols.line_tables import Line, LineTable
@@ -157,18 +157,6 @@ def test_a_split_file_that_is_missing_or_of_another_build(tmp_path: Path) -> Non
     assert [note.why.startswith("not found") for note in notes] == [True]
 
 
-def test_split_files_on_a_file_system_of_a_process_are_not_touched(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    program = _program(tmp_path / "split", "g++", "-gsplit-dwarf")
-    mounts = ((b"/", b"ext4"), (bytes(program.parent), b"fuse.sshfs"))
-    monkeypatch.setattr(file_search, "_mounts", lambda: mounts)
-    reader, notes, _ = _reader(program)
-    for address in _addresses(program):
-        assert all(not row.name for row in reader.lookup(address))
-    assert any("file system of a process" in note.why for note in notes)
-
-
 @pytest.mark.parametrize("version", ["4", "5"])
 def test_shared_by_dwz(tmp_path: Path, version: str) -> None:
     program = _program(tmp_path / "one", "g++", f"-gdwarf-{version}", "-Wl,--build-id")
@@ -254,3 +242,18 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, list[tuple[
         if section.name.startswith(b".debug_") and section.size
     ]  # fmt: skip
     return program.read_bytes(), places
+
+
+def test_split_files_on_a_file_system_of_a_process_are_not_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = _program(tmp_path / "split", "g++", "-gsplit-dwarf")
+
+    def served(*arguments: object) -> int:
+        raise opening.ServedError(b"fuse.sshfs")
+
+    monkeypatch.setattr(opening, "_find", served)
+    reader, notes, _ = _reader(program)
+    for address in _addresses(program):
+        assert all(not row.name for row in reader.lookup(address))
+    assert any("file system (fuse.sshfs)" in note.why for note in notes)

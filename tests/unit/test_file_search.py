@@ -15,8 +15,7 @@ from tests.support.build import need
 from tests.support.gcore import gcore_at_fault
 from tests.support.spawn import compile_c
 
-from usercrash.analysis.core import file_search
-from usercrash.analysis.core.file_search import Place, SearchPlaces, Spot, open_in_root
+from usercrash.analysis.core.file_search import Place, SearchPlaces, Spot
 from usercrash.analysis.core.modules import PathFiles
 from usercrash.analysis.symbols.symbolizer import Symbolizer
 
@@ -58,6 +57,10 @@ def tree(tmp_path: Path) -> Path:
     return root
 
 
+def inside(tree: Path, name: str) -> Spot:
+    return Spot(Place(bytes(tree)), name.encode(), rooted=True)
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
@@ -72,7 +75,7 @@ def tree(tmp_path: Path) -> Path:
     ],
 )
 def test_a_sysroot_is_not_left(tree: Path, name: str, content: str | None) -> None:
-    fd = open_in_root(bytes(tree), name.encode())
+    fd = inside(tree, name).open()
     assert (fd >= 0) == (content is not None)
     if fd >= 0:
         with os.fdopen(fd) as file:
@@ -82,32 +85,18 @@ def test_a_sysroot_is_not_left(tree: Path, name: str, content: str | None) -> No
 @pytest.mark.parametrize("name", ["/usr/lib/absolute", "/usr/lib/loop", "/nothing", "/lib/loop/x"])
 def test_what_leads_nowhere_in_a_sysroot(tree: Path, name: str) -> None:
     with pytest.raises(OSError):
-        open_in_root(bytes(tree), name.encode())
-    assert Spot(Place(bytes(tree)), name.encode(), rooted=True).status() is None
+        inside(tree, name).open()
+    assert inside(tree, name).status() is None
 
 
 def test_no_descriptor_is_left_behind(tree: Path) -> None:
     before = os.listdir("/proc/self/fd")
     for name in ("/usr/lib/absolute", "/usr/lib/loop", "/usr/lib", "/lib/fifo", "/a" * 3000):
         try:
-            open_in_root(bytes(tree), name.encode())
+            inside(tree, name).open()
         except OSError:
             pass
     assert os.listdir("/proc/self/fd") == before
-
-
-def test_file_systems_that_a_process_serves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever touches these may hang: no file beside a module there is looked for."""
-    assert not file_search.of_a_user(b"/usr/bin")
-    mounts = ((b"/", b"ext4"), (b"/home/a b", b"fuse.sshfs"), (b"/home/a b/deep", b"tmpfs"))
-    monkeypatch.setattr(file_search, "_mounts", lambda: mounts)
-    assert file_search.of_a_user(b"/home/a b") and file_search.of_a_user(b"/home/a b/c/d")
-    assert not file_search.of_a_user(b"/home/a bc") and not file_search.of_a_user(b"/home")
-    assert not file_search.of_a_user(b"/home/a b/deep/c")
-    spots = SearchPlaces().debug_spots(b"/home/a b/program", None, b"program.debug")
-    assert {spot.path.startswith(b"/usr/lib/debug/") for spot in spots} == {True}
-    spots = SearchPlaces().debug_spots(b"/home/program", None, b"program.debug")
-    assert b"/home/.debug/program.debug" in [spot.path for spot in spots]
 
 
 # --- modules and debug files of a real crash ---

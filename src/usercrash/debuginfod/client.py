@@ -9,7 +9,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 from .. import __version__
 from ..analysis.binary.elf_file import SHT_NOBITS, ElfFile
-from ..analysis.core.module_files import map_file
+from ..analysis.core.opening import map_file
 from ..descriptors import write_all
 from ..elf.headers import PF_X
 from ..errors import FormatError, UsercrashError

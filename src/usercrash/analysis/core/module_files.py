@@ -7,16 +7,17 @@ process's memory shows (`same_program`).
 from __future__ import annotations
 
 import os
-import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from mmap import MAP_PRIVATE, PROT_READ, mmap
+from functools import partial
+from mmap import mmap
 from typing import Protocol
 
 from ...model.notes import NoteLog
 from ...model.snapshot import MappedFile
 from ..binary.elf_file import ElfFile
 from .file_search import HOST, Place, SearchPlaces, Spot
+from .opening import map_file
 
 _STAGE = "modules"
 
@@ -54,17 +55,6 @@ def reason(error: OSError | ValueError) -> str:
     """Why a file could not be opened or mapped, for a note that names it already."""
     told = error.strerror if isinstance(error, OSError) else ""
     return told or str(error) or type(error).__name__
-
-
-def map_file(fd: int) -> mmap | None:
-    """The contents of a regular, not empty file (read only); None for anything else.
-
-    OSError as the system says it.
-    """
-    status = os.fstat(fd)
-    if not stat.S_ISREG(status.st_mode) or status.st_size == 0:
-        return None
-    return mmap(fd, status.st_size, flags=MAP_PRIVATE, prot=PROT_READ)
 
 
 class DescriptorFiles:
@@ -106,7 +96,10 @@ class PathFiles:
         self, path: bytes, device: bytes, inode: int, build_id: bytes | None
     ) -> Iterator[Opened]:
         for spot in self._places.module_spots(path, build_id):
-            opened = _open(spot, self._notes if spot.path == path else None)
+            tell = None
+            if self._notes is not None and spot.path == path:
+                tell = partial(_note, self._notes, spot.name)
+            opened = open_spot(spot, tell)
             if opened is not None:
                 yield opened
 
@@ -126,13 +119,16 @@ class GivenFile:
             if data is not None:
                 yield Opened(data, self._file.fd, "path", self._file.name, owned=False)
             return
-        opened = _open(Spot(Place(b""), self._file.name), self._notes)
+        directory, _, name = os.path.abspath(self._file.name).rpartition(b"/")
+        spot = Spot(Place(directory or b"/"), b"/" + name)
+        opened = open_spot(spot, partial(_note, self._notes, self._file.name))
         if opened is not None:
             yield opened
 
 
-def _open(spot: Spot, notes: NoteLog | None) -> Opened | None:
-    """The file of a spot, None where there is none: `notes` get the reason."""
+def open_spot(spot: Spot, tell: Callable[[OSError | ValueError], None] | None) -> Opened | None:
+    """The file of a spot with its contents, None where there is none that is not empty; `tell`
+    is told why it cannot be had."""
     fd = -1
     try:
         fd = spot.open()
@@ -140,8 +136,8 @@ def _open(spot: Spot, notes: NoteLog | None) -> Opened | None:
     except (OSError, ValueError) as error:
         if fd >= 0:
             os.close(fd)
-        if notes is not None:
-            notes.add(_STAGE, _text(spot.name), reason(error))
+        if tell is not None:
+            tell(error)
         return None
     if data is None:
         if fd >= 0:
@@ -196,6 +192,10 @@ def doubt_of_path(opened: Opened, inode: int, crash_ns: int, memory: ElfFile | N
     if crash_ns and status.st_mtime_ns > crash_ns:
         return "it was written to after the crash"
     return ""
+
+
+def _note(notes: NoteLog, name: bytes, error: OSError | ValueError) -> None:
+    notes.add(_STAGE, _text(name), reason(error))
 
 
 def _text(path: bytes) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from mmap import mmap
 
 from ..core.file_search import SearchPlaces
+from ..core.opening import open_entry
 from .package import Package
 
 INFO, STATUS = b"/var/lib/dpkg/info", b"/var/lib/dpkg/status"
@@ -36,9 +37,11 @@ class Dpkg:
         self._lists: list[tuple[bytes, bytes]] = []  # (reduced name, name of the file), sorted
         self._left = MAX_READ_BYTES
         try:
-            self._directory = places.host_spot(INFO).open_directory()
+            self._directory = places.host_spot(INFO).open(directory=True)
         except (OSError, ValueError):
             return  # no dpkg here
+        if self._directory < 0:
+            return
         names = [name for name in os.listdir(self._directory) if name.endswith(".list")]
         self._lists = sorted(
             (_reduced(file.partition(b":")[0].removesuffix(b".list")), file)
@@ -120,9 +123,10 @@ class Dpkg:
 
     def _read(self, name: bytes) -> bytes:
         try:
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            fd = os.open(name, flags, dir_fd=self._directory)
+            fd = open_entry(self._directory, name)
         except OSError:
+            return b""
+        if fd < 0:
             return b""
         try:
             return os.read(fd, min(os.fstat(fd).st_size, MAX_LIST_BYTES))

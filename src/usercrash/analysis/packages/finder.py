@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable
 
 from ...model.notes import NoteLog
-from ..core.file_search import SearchPlaces, of_a_user
+from ..core.file_search import SearchPlaces
 from ..core.modules import Module
 from . import apk, rpm
 from .dpkg import Dpkg
@@ -72,7 +72,7 @@ def _in_its_place(module: Module, places: SearchPlaces) -> bool:
     path = module.path
     if module.fd < 0 or not path.startswith(_PACKAGED) or b"\n" in path or b"/../" in path:
         return False
-    if path.startswith(b"/usr/local/") or (places.sysroot is None and of_a_user(path)):
+    if path.startswith(b"/usr/local/"):
         return False
     there = places.host_spot(path).status()
     return there is not None and os.path.samestat(there, os.fstat(module.fd))

@@ -10,13 +10,14 @@ import os
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from mmap import mmap
 
 from ...errors import FormatError
 from ...model.notes import NoteLog
 from ..binary.elf_file import ElfFile
 from ..core.file_search import HOST, SearchPlaces, Spot
-from ..core.module_files import map_file, reason
+from ..core.module_files import open_spot, reason
 from ..core.modules import Module
 
 _STAGE = "symbols"
@@ -55,10 +56,11 @@ def open_debug_file(
 ) -> DebugFile | None:
     """The debug file of a module, None where there is none that belongs to it."""
     for spot in debug_spots(elf, path, build_id, places):
-        opened = _open(spot, notes)
+        opened = open_spot(spot, partial(_tell, notes, spot))
         if opened is None:
             continue
-        data, status = opened
+        data, status = opened.data, os.fstat(opened.fd)
+        opened.close()
         try:
             found = ElfFile(data)
         except FormatError as error:
@@ -80,26 +82,6 @@ def separate_elf(module: Module, places: SearchPlaces = HOST) -> ElfFile | None:
     return found.elf if found is not None else None
 
 
-def _open(spot: Spot, notes: NoteLog) -> tuple[mmap, os.stat_result] | None:
-    try:
-        fd = spot.open()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError) as error:
-        notes.add(_STAGE, _text(spot.name), reason(error))
-        return None
-    if fd < 0:
-        return None
-    try:
-        data = map_file(fd)
-        return None if data is None else (data, os.fstat(fd))
-    except (OSError, ValueError) as error:
-        notes.add(_STAGE, _text(spot.name), reason(error))
-        return None
-    finally:
-        os.close(fd)
-
-
 def _differs(elf: ElfFile, found: ElfFile, data: mmap, build_id: bytes | None) -> str:
     """Why a debug file does not belong to a file; "" if it does."""
     if build_id is not None and found.build_id is not None:
@@ -112,6 +94,11 @@ def _differs(elf: ElfFile, found: ElfFile, data: mmap, build_id: bytes | None) -
     if build_id is not None and link is None:
         return f"it has no build-id, the module has {build_id.hex()}"
     return "its CRC differs from the one in .gnu_debuglink"
+
+
+def _tell(notes: NoteLog, spot: Spot, error: OSError | ValueError) -> None:
+    if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        notes.add(_STAGE, _text(spot.name), reason(error))
 
 
 def _text(path: bytes) -> str:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 from ...errors import FormatError
 from ...model.notes import NoteLog
 from ..binary.elf_file import ElfFile
-from ..core.file_search import HOST, SearchPlaces, Spot, of_a_user
-from ..core.module_files import map_file, reason
+from ..core.file_search import HOST, SearchPlaces, Spot
+from ..core.module_files import open_spot, reason
 from ..dwarf.abbreviations import string_end
 from ..dwarf.debug_info import DwarfFile
 from ..dwarf.encodings import fixed, uleb
@@ -137,28 +138,19 @@ class RelatedFiles:
     # --- files ---
 
     def _open(self, spot: Spot) -> ElfFile | None:
-        if not spot.place.name and of_a_user(spot.path):  # the program's file names it
-            self._note(_text(spot.name), "not opened: it lies on a file system of a process")
+        opened = open_spot(spot, partial(self._tell, spot))
+        if opened is None:
             return None
+        opened.close()
         try:
-            fd = spot.open()
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError) as error:
-            self._note(_text(spot.name), reason(error))
-            return None
-        if fd < 0:
-            return None
-        try:
-            data = map_file(fd)
-            return ElfFile(data) if data is not None else None
-        except (OSError, ValueError) as error:
-            self._note(_text(spot.name), reason(error))
+            return ElfFile(opened.data)
         except FormatError as error:
             self._note(_text(spot.name), error.message)
-        finally:
-            os.close(fd)
         return None
+
+    def _tell(self, spot: Spot, error: OSError | ValueError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            self._note(_text(spot.name), reason(error))
 
     def _note(self, what: str, why: str) -> None:
         self._missing += 1

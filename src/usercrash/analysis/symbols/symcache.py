@@ -29,7 +29,8 @@ from ...model.notes import NoteLog
 from ..binary.elf_file import ElfFile
 from ..binary.symbol_table import SymbolTable
 from ..core.file_search import HOST, SearchPlaces
-from ..core.module_files import map_file, reason
+from ..core.module_files import reason
+from ..core.opening import map_file
 from ..dwarf.debug_info import DwarfFile
 from .debug_files import DebugFile, debug_status, open_debug_file
 from .debug_reader import needs_own_reader
