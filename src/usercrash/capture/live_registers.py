@@ -11,7 +11,7 @@ import os
 import signal
 from _struct import Struct
 
-from ..elf.arch import arch_of
+from ..elf.arch import PROGRAMS, arch_of
 from ..elf.headers import NT_386_TLS, NT_FPREGSET, NT_PRSTATUS, NT_X86_XSTATE
 from ..model.snapshot import ElfNote
 from ..model.types import TYPE_CHECKING
@@ -23,11 +23,6 @@ if TYPE_CHECKING:
 
     from ..elf.arch import Arch
 
-# By the kernel's machine: e_machine and class of the programs that it runs (<elf.h>).
-_PROGRAMS = {
-    "x86_64": ((62, 2), (3, 1), (62, 1), (3, 2)),
-    "aarch64": ((183, 2), (40, 1)),
-}
 # By architecture: what else a thread's registers are in the kernel's core. The
 # numbers: NT_PRXFPREG; NT_ARM_TLS, NT_ARM_PAC_MASK (<elf.h>).
 _MORE_SETS = {
@@ -53,7 +48,7 @@ def arches_of(auxv: bytes) -> list[Arch]:
     """What a process with this auxiliary vector may be, here: its registers tell which.
     Empty where we do not know this machine's programs."""
     elf_class = auxv_long(auxv) // 4
-    known = _PROGRAMS.get(os.uname().machine, ())
+    known = PROGRAMS.get(os.uname().machine, ())
     found = (arch_of(machine, size) for machine, size in known if size == elf_class)
     return [arch for arch in found if arch is not None]
 

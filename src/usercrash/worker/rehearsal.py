@@ -13,8 +13,9 @@ import struct
 import time
 from collections.abc import Callable
 
+from ..capture import unwind_tables  # noqa: F401  (only some crashes need it)
 from ..capture.procfs import read_at
-from ..elf.arch import Arch, arch_of
+from ..elf.arch import PROGRAMS, Arch, arch_of
 from ..elf.corewriter import write_core
 from ..elf.headers import NT_AUXV, NT_PRSTATUS
 from ..model.event import DUMP_MODE_USER, SOURCE_SOCKET, CrashEvent
@@ -24,7 +25,8 @@ from ..model.types import Pid, Tid
 from .handshake import KERNEL, MARK, REQUEST, WAIT
 from .peer import Peer
 
-_MACHINES = {"x86_64": (62, 2), "aarch64": (183, 2)}  # uname -m to e_machine and class (<elf.h>)
+# All of them are imported now, in the server: not while a process is held.
+_ARCHES = [arch_of(*kind) for kind in PROGRAMS.get(os.uname().machine, ())]
 _SIGSEGV = 11
 
 Collect = Callable[[socket.socket, Peer], object]
@@ -57,7 +59,7 @@ def rehearse(collect: Collect) -> None:
 
 def _core(pid: int) -> bytes:
     """The head of a core of this process, which stands in a system call."""
-    arch = arch_of(*_MACHINES.get(os.uname().machine, (0, 0)))
+    arch = _ARCHES[0] if _ARCHES else None
     notes = [] if arch is None else [ElfNote(b"CORE", NT_PRSTATUS, _prstatus(arch, pid))]
     notes.append(ElfNote(b"CORE", NT_AUXV, read_at(None, b"/proc/%d/auxv" % pid)))
     event = CrashEvent(SOURCE_SOCKET, time.time_ns(), Pid(pid), Tid(pid), _SIGSEGV)

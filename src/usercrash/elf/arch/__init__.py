@@ -181,6 +181,13 @@ _MODULES = {
     258: "loongarch",
 }
 
+# By the kernel's machine (uname -m): e_machine and class of the programs that it runs, its own
+# kind first.
+PROGRAMS = {
+    "x86_64": ((62, 2), (3, 1), (62, 1), (3, 2)),
+    "aarch64": ((183, 2), (40, 1)),
+}
+
 
 def arch_of(machine: int, elf_class: int, order: str = "<", flags: int = 0) -> Arch | None:
     """The table for an ELF header's e_machine, class, byte order and e_flags; None where there
