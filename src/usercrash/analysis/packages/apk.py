@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from mmap import mmap
+from itertools import islice
 
 from ..core.file_search import SearchPlaces
 from .package import Package
 
 DATABASES = (b"/lib/apk/db/installed", b"/usr/lib/apk/db/installed")
-MAX_STANZA = 8 << 20
-_MAX_PLACES = 200  # files of one name
-_FIELD = re.compile(rb"^([PVA]):([^\n]{0,300})", re.MULTILINE)
+MAX_BYTES = 64 << 20
+_MAX_FIELDS = 4_000_000
+_LINE = re.compile(rb"^(?:([PVAFR]):([^\n]*))?$", re.MULTILINE)  # or an empty one
 
 
 def packages(places: SearchPlaces, paths: Iterable[bytes]) -> dict[bytes, Package]:
@@ -24,30 +24,33 @@ def packages(places: SearchPlaces, paths: Iterable[bytes]) -> dict[bytes, Packag
     for name in DATABASES:
         data = places.host_spot(name).contents()
         if data is not None:
-            found = ((path, _owner(data, path)) for path in paths)
-            return {path: package for path, package in found if package is not None}
+            return _owners(memoryview(data)[:MAX_BYTES], paths)
     return {}
 
 
-def _owner(data: mmap, path: bytes) -> Package | None:
-    directory, _, base = path.strip(b"/").rpartition(b"/")
-    line = b"\nR:" + base + b"\n"
-    at = -1
-    for _ in range(_MAX_PLACES):
-        at = data.find(line, at + 1)
-        if at < 0:
-            return None
-        begin = data.rfind(b"\n\n", max(0, at - MAX_STANZA), at) + 1
-        start = data.rfind(b"\nF:", begin, at)
-        if start < 0:
-            continue
-        named = data[start + 3 : data.find(b"\n", start + 1)]
-        if named in (directory, directory.removeprefix(b"usr/"), b"usr/" + directory):
-            first = data.find(b"\nF:", begin)  # the package's fields stand before its files
-            fields = dict(_FIELD.findall(data[begin : min(first, begin + (64 << 10))]))
-            name, version, where = (
-                fields.get(key, b"").decode("utf-8", "backslashreplace")
-                for key in (b"P", b"V", b"A")
-            )
-            return Package(name, version, where, "apk", "apk")
-    return None
+def _owners(data: memoryview, paths: Iterable[bytes]) -> dict[bytes, Package]:
+    """All in one pass, however often a name stands there."""
+    wanted: dict[tuple[bytes, bytes], list[bytes]] = {}
+    for path in paths:
+        directory, _, base = path.strip(b"/").rpartition(b"/")
+        for name in {directory, directory.removeprefix(b"usr/"), b"usr/" + directory}:
+            wanted.setdefault((name, base), []).append(path)
+    found: dict[bytes, Package] = {}
+    fields: dict[bytes, bytes] = {}
+    for line in islice(_LINE.finditer(data), _MAX_FIELDS):
+        key, value = line.group(1, 2)
+        if key is None:
+            fields = {}
+        elif key != b"R":
+            fields[key] = value
+        else:
+            for path in wanted.get((fields.get(b"F", b""), value), ()):
+                found.setdefault(path, _package(fields))
+    return found
+
+
+def _package(fields: dict[bytes, bytes]) -> Package:
+    name, version, where = (
+        fields.get(key, b"")[:300].decode("utf-8", "backslashreplace") for key in (b"P", b"V", b"A")
+    )
+    return Package(name, version, where, "apk", "apk")

@@ -21,6 +21,10 @@ INFO, STATUS = b"/var/lib/dpkg/info", b"/var/lib/dpkg/status"
 MAX_LISTS = 50_000
 MAX_LIST_BYTES = 64 << 20  # of one list
 MAX_READ_BYTES = 512 << 20  # of all lists that one analysis reads
+_MAX_SEARCHED = 16 << 30  # bytes in which files were looked for, each file counted
+_MAX_STATUS = 128 << 20
+_MAX_STANZA = 1 << 20
+_MAX_STANZAS = 64  # of one name
 _NEIGHBOURS = 8
 _ODD = re.compile(rb"[^a-z0-9]|t64$|\.so\b")
 _FIELD = re.compile(rb"^(Version|Architecture): *([^\n]*)$", re.MULTILINE)
@@ -36,6 +40,7 @@ class Dpkg:
         self._directory = -1
         self._lists: list[tuple[bytes, bytes]] = []  # (reduced name, name of the file), sorted
         self._left = MAX_READ_BYTES
+        self._patience = _MAX_SEARCHED
         try:
             self._directory = places.host_spot(INFO).open(directory=True)
         except (OSError, ValueError):
@@ -93,11 +98,12 @@ class Dpkg:
         """Look into lists until the path `until` (without: every path) is found."""
         left = {path: b"/" + path.rpartition(b"/")[2] + b"\n" for path in paths - found.keys()}
         for file in files:
-            if file in read or self._left <= 0:
+            if file in read or self._left <= 0 or self._patience <= 0:
                 continue
             read.add(file)
             data = self._read(file)
             self._left -= len(data)
+            self._patience -= len(data) * len(left)
             here = [path for path, end in left.items() if end in data and _lists(data, path)]
             for path in here:
                 found[path] = file
@@ -145,17 +151,19 @@ class _Status:
     def package(self, name: bytes, architecture: bytes) -> Package:
         """The package of this name; of several architectures the one that is asked for."""
         first: dict[bytes, bytes] = {}
-        head = b"Package: " + name + b"\n"
-        at = 0 if self._data[: len(head)] == head else self._data.find(b"\n" + head)
-        while at >= 0:
-            end = self._data.find(b"\n\n", at + 1)
-            stanza = self._data[at : end if end >= 0 else min(len(self._data), at + (1 << 20))]
-            fields = dict(_FIELD.findall(stanza[: 1 << 20]))
+        head, last = b"Package: " + name + b"\n", min(len(self._data), _MAX_STATUS)
+        at = 0 if self._data[: len(head)] == head else self._data.find(b"\n" + head, 0, last)
+        for _ in range(_MAX_STANZAS):
+            if at < 0:
+                break
+            most = min(last, at + _MAX_STANZA)
+            end = self._data.find(b"\n\n", at + 1, most)
+            fields = dict(_FIELD.findall(self._data[at : end if end >= 0 else most]))
             first = first or fields
             if not architecture or fields.get(b"Architecture") == architecture:
                 first = fields
                 break
-            at = self._data.find(b"\n" + head, at + 1)
+            at = self._data.find(b"\n" + head, at + 1, last)
         version, where = first.get(b"Version", b""), first.get(b"Architecture", architecture)
         return Package(_text(name), _text(version), _text(where), "deb", "dpkg")
 

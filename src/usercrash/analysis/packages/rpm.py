@@ -25,7 +25,10 @@ DATABASES = (
     b"/usr/share/rpm/rpmdb.sqlite",
 )
 MAX_HEADER = 64 << 20
+_MAX_HEADERS = 256 << 20  # bytes of all headers that one analysis reads
 _MAX_ROWS = 200
+_MAX_TAGS = 10_000  # of one package, which has about a hundred
+_MAX_DIRECTORIES = 1 << 18  # of one package
 _STEPS = 20_000_000  # of SQLite's machine, for all that one analysis asks
 # lib/rpmtag.h
 _NAME, _VERSION, _RELEASE, _EPOCH, _ARCH = 1000, 1001, 1002, 1003, 1022
@@ -59,9 +62,9 @@ def _ask(fd: int, paths: Iterable[bytes]) -> dict[bytes, Package]:
         database = sqlite3.connect(uri, uri=True)
         database.text_factory = bytes
         database.set_progress_handler(lambda: next(steps, None) is None, 10_000)
-        headers: dict[int, RpmHeader | None] = {}
+        owners = _Owners(database)
         for path in paths:
-            package = _owner(database, path, headers)
+            package = owners.find(path)
             if package is not None:
                 found[path] = package
         database.close()
@@ -70,29 +73,40 @@ def _ask(fd: int, paths: Iterable[bytes]) -> dict[bytes, Package]:
     return found
 
 
-def _owner(
-    database: sqlite3.Connection, path: bytes, headers: dict[int, RpmHeader | None]
-) -> Package | None:
-    directory, _, base = path.rpartition(b"/")
-    text = base.decode("utf-8", "surrogateescape")
-    rows = database.execute(
-        "SELECT hnum, idx FROM Basenames WHERE key = ? LIMIT ?", (text, _MAX_ROWS)
-    ).fetchall()
-    for number, index in rows:
-        if not isinstance(number, int) or not isinstance(index, int):
-            continue
-        if number not in headers:
-            row = database.execute(
-                "SELECT blob FROM Packages WHERE hnum = ? AND length(blob) < ?",
-                (number, MAX_HEADER),
-            ).fetchone()
-            headers[number] = RpmHeader(row[0]) if row and isinstance(row[0], bytes) else None
-        header = headers[number]
-        named = header.directory_of(index) if header is not None else b""
+class _Owners:
+    """Packages of files, with the headers that were read for it."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+        self._headers: dict[int, RpmHeader | None] = {}
+        self._left = _MAX_HEADERS
+
+    def find(self, path: bytes) -> Package | None:
+        """The package that has a file of this absolute path."""
+        directory, _, base = path.rpartition(b"/")
         merged = (directory, directory.removeprefix(b"/usr"), b"/usr" + directory)
-        if header is not None and named.rstrip(b"/") in merged:
-            return header.package()
-    return None
+        rows = self._database.execute(  # (bytes: names need not be UTF-8)
+            "SELECT hnum, idx FROM Basenames WHERE key = CAST(? AS TEXT) LIMIT ?",
+            (base, _MAX_ROWS),
+        ).fetchall()
+        for number, index in rows:
+            if not isinstance(number, int) or not isinstance(index, int):
+                continue
+            header = self._header(number)
+            if header is not None and header.directory_of(index).rstrip(b"/") in merged:
+                return header.package()
+        return None
+
+    def _header(self, number: int) -> RpmHeader | None:
+        if number not in self._headers:
+            row = self._database.execute(
+                "SELECT blob FROM Packages WHERE hnum = ? AND length(blob) < ?",
+                (number, min(MAX_HEADER, self._left)),
+            ).fetchone()
+            blob = row[0] if row and isinstance(row[0], bytes) else None
+            self._left -= len(blob or b"")
+            self._headers[number] = RpmHeader(blob) if blob is not None else None
+        return self._headers[number]
 
 
 class RpmHeader:
@@ -101,10 +115,11 @@ class RpmHeader:
     def __init__(self, blob: bytes) -> None:
         self._entries: dict[int, tuple[int, int, int]] = {}  # tag: type, offset, count
         self._data = b""
+        self._directories: list[bytes] | None = None
         if len(blob) < 8:
             return
         count, _size = struct.unpack_from(">II", blob)
-        table = blob[8 : 8 + 16 * count]
+        table = blob[8 : 8 + 16 * min(count, _MAX_TAGS)]
         self._data = blob[8 + 16 * count :]
         rows = struct.iter_unpack(">IIiI", table[: len(table) // 16 * 16])
         for tag, kind, offset, number in rows:
@@ -131,15 +146,19 @@ class RpmHeader:
     def directory_of(self, index: int) -> bytes:
         """The directory of the package's file with this number."""
         place = self.number(_DIRINDEXES, index)
-        kind, offset, count = self._entries.get(_DIRNAMES, (0, 0, 0))
-        if place is None or kind != _STRING_ARRAY or place >= min(count, 1 << 20):
+        if self._directories is None:
+            self._directories = self._strings(_DIRNAMES, _MAX_DIRECTORIES)
+        if place is None or place >= len(self._directories):
             return b""
-        for _ in range(place):
-            end = self._data.find(b"\0", offset)
-            if end < 0:
-                return b""
-            offset = end + 1
-        return self._data[offset : max(offset, self._data.find(b"\0", offset))]
+        return self._directories[place]
+
+    def _strings(self, tag: int, most: int) -> list[bytes]:
+        """The first strings of a row."""
+        kind, offset, count = self._entries.get(tag, (0, 0, 0))
+        if kind != _STRING_ARRAY:
+            return []
+        count = min(count, most)
+        return self._data[offset:].split(b"\0", count)[:count]
 
     def package(self) -> Package | None:
         """Name, EPOCH:VERSION-RELEASE, architecture; None without a name."""
