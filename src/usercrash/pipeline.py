@@ -116,11 +116,11 @@ def preload() -> None:
     import zstandard  # noqa: F401
 
     from .analysis import assemble
-    from .analysis.core import image, modules
+    from .analysis.core import image, jit_modules, modules
     from .analysis.symbols import symbolizer as symbols
     from .render import screen, text
 
-    del image, modules, symbols, screen, text
+    del image, jit_modules, modules, symbols, screen, text
     assemble.preload()
 
 
@@ -184,6 +184,7 @@ def _analyse(
     that it was made of."""
     from .analysis.assemble import assemble
     from .analysis.core.image import CoreImage
+    from .analysis.core.jit_modules import JitModules
     from .analysis.core.module_files import DescriptorFiles, FileProvider, FileProviders, PathFiles
     from .analysis.core.modules import load_modules
     from .analysis.symbols.debug_files import separate_elf
@@ -206,6 +207,7 @@ def _analyse(
         image, provider, material.exe, force_exe=material.force_exe,
         debug_file=partial(separate_elf, places=places),
     )  # fmt: skip
+    modules.made_at_run_time = JitModules(image, modules).find
     if careful:
         image.notes.add("analysis", "names and lines", f"the first attempt failed: {careful}")
     symbolizer = Symbolizer(cache, image.notes, owner=owner, places=places, native=not careful)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from usercrash.analysis.core.image import CoreImage
+from usercrash.analysis.core.jit_modules import JitModules
 from usercrash.analysis.core.module_memory import ModuleMemory
 from usercrash.analysis.core.modules import FileProvider, ModuleTable, PathFiles
 from usercrash.analysis.core.modules import load_modules as load
@@ -65,6 +66,7 @@ def analyse(
             data = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
     image = CoreImage.open(data)
     modules = load(image, provider or PathFiles(image.notes))
+    modules.made_at_run_time = JitModules(image, modules).find
     symbolizer = Symbolizer(str(cache) if cache else None, image.notes)
     return Analysed(image, modules, ModuleMemory(image, modules), symbolizer)
 

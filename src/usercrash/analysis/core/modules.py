@@ -101,6 +101,8 @@ class ModuleTable:
         self.mappings = mappings
         self.rows: dict[int, object] = {}  # the unwinder's steps by address, for all threads
         self.code_walk = CodeWalk()
+        # finds what lies in no file's mapping (jit_modules.py), where somebody gave it
+        self.made_at_run_time: Callable[[int], Module | None] | None = None
 
     def __iter__(self) -> Iterator[Module]:
         return iter(self._modules)
@@ -109,10 +111,11 @@ class ModuleTable:
         return len(self._modules)
 
     def find(self, address: int) -> Module | None:
-        """The module whose mappings span `address`."""
+        """The module whose mappings span `address`, or which was made there at run time."""
         index = bisect_right(self._starts, address) - 1
         if index < 0 or address >= self._modules[index].end:
-            return None
+            made = self.made_at_run_time
+            return made(address) if made is not None and self.executable(address) else None
         return self._modules[index]
 
     def executable(self, address: int) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ... import report
+from ..core.jit_modules import PATH as JIT
 from ..core.modules import Module, ModuleTable
 from ..facts.texts import Texts, json_cost, safe
 from ..symbols.perf_map import PerfMap
@@ -205,6 +206,8 @@ class StackNamer:
                 locations = self._made_at_run_time(frame)
             else:
                 locations = self._symbolizer.symbolize(module, frame.lookup_pc, frame.pc)
+                if module.path == JIT and locations[-1] == UNKNOWN:
+                    locations = self._made_at_run_time(frame)
             found = self._found[key] = (module, locations)
         return found
 
@@ -259,7 +262,7 @@ class StackNamer:
             linkage_name=safe(location.linkage_name) if location.linkage_name else None,
             offset=location.offset,
             module=path or None,
-            module_offset=f"{frame.pc - module.bias:#x}" if module else None,
+            module_offset=f"{_offset(module, frame.pc):#x}" if module else None,
             build_id=build_id,
             source=source,
             inline=location.inline,
@@ -293,7 +296,12 @@ class StackNamer:
             if location.function:
                 offset = f"+{location.offset:#x}" if location.offset is not None else ""
                 return f"{safe(location.function, 200)}{offset} ({base})"
-        return f"{base}+{address - module.bias:#x}"
+        return f"{base}+{_offset(module, address):#x}"
+
+
+def _offset(module: Module, address: int) -> int:
+    """An address as its file has it; in code made at run time, from where that begins."""
+    return address - (module.start if module.path == JIT else module.bias)
 
 
 def _ends_otherwise(stack: Stack, cycle: Cycle, jumped: dict[tuple[int, int], int]) -> bool:

@@ -87,7 +87,8 @@ def convert(
     if size > max_debug_bytes:
         limited = f"{size >> 20} MiB of debug information, the limit is {max_debug_bytes >> 20}"
         return FileSymbols(None, symbols, 0, "symbol table", limited)
-    if needs_own_reader(DwarfFile(owner)):
+    # (without segments symbolic has nothing to count from, and 32 bits for an address)
+    if not owner.loads or needs_own_reader(DwarfFile(owner)):
         return FileSymbols(None, symbols, 0, "symbol table", IN_OTHER_FILES)
     try:
         # symbolic would take a name from the symbol table (of several at one address any)
