@@ -8,14 +8,16 @@ machine: links inside it lead to places inside it. How files are opened: `openin
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from mmap import mmap
 from typing import TypeVar
 
 from .opening import map_file, open_below
 
 DEBUG_ROOT = b"/usr/lib/debug"
+MAX_SUMMED = 1 << 30  # bytes of which one analysis makes checksums
 _Found = TypeVar("_Found")
 
 
@@ -82,6 +84,24 @@ class Spot:
                 os.close(fd)
 
 
+class Checksums:
+    """CRC-32s of files, each made once, of so many bytes in all."""
+
+    def __init__(self, budget: int = MAX_SUMMED) -> None:
+        self._left = budget
+        self._known: dict[tuple[int, int, int, int], int] = {}
+
+    def crc32(self, data: mmap, status: os.stat_result) -> int | None:
+        """That of a whole file; None where it would take too long."""
+        key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        if key not in self._known:
+            if len(data) > self._left:
+                return None
+            self._left -= len(data)
+            self._known[key] = zlib.crc32(data)
+        return self._known[key]
+
+
 @dataclass(frozen=True, slots=True)
 class SearchPlaces:
     """All places of one analysis.
@@ -89,7 +109,8 @@ class SearchPlaces:
     With a `sysroot`, modules and `standard` (the directory of debug files) are looked for in it,
     and nowhere else on this machine. `debug_dirs` are further directories in gdb's layout, `caches`
     such in debuginfod's (BUILDID/debuginfo, BUILDID/executable). With `local`, network disks
-    are passed over: their servers may be what an earlier attempt waited for.
+    are passed over: their servers may be what an earlier attempt waited for. `sums` are of the
+    debug files that have no build-id.
     """
 
     sysroot: Place | None = None
@@ -97,6 +118,7 @@ class SearchPlaces:
     caches: tuple[Place, ...] = ()
     standard: bytes = DEBUG_ROOT
     local: bool = False
+    sums: Checksums = field(default_factory=Checksums, compare=False)
 
     def descriptors(self) -> list[int]:
         """Those of the places that were opened beforehand."""

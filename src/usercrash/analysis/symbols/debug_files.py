@@ -7,7 +7,6 @@ the two has none, whose CRC-32) differs is refused.
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +20,7 @@ from ..core.module_files import open_spot, reason
 from ..core.modules import Module
 
 _STAGE = "symbols"
+_OTHER_CRC = "its CRC differs from the one in .gnu_debuglink"
 
 
 @dataclass(slots=True)
@@ -59,14 +59,14 @@ def open_debug_file(
         opened = open_spot(spot, partial(_tell, notes, spot))
         if opened is None:
             continue
-        data, status = opened.data, os.fstat(opened.fd)
+        status = os.fstat(opened.fd)
         opened.close()
         try:
-            found = ElfFile(data)
+            found = ElfFile(opened.data)
         except FormatError as error:
             notes.add(_STAGE, _text(spot.name), error.message)
             continue
-        why = _differs(elf, found, data, build_id)
+        why = _differs(elf, found, opened.data, status, build_id, places)
         if not why:
             return DebugFile(spot.name, status, found)
         notes.add(_STAGE, _text(spot.name), f"refused: {why}")
@@ -82,18 +82,26 @@ def separate_elf(module: Module, places: SearchPlaces = HOST) -> ElfFile | None:
     return found.elf if found is not None else None
 
 
-def _differs(elf: ElfFile, found: ElfFile, data: mmap, build_id: bytes | None) -> str:
+def _differs(
+    elf: ElfFile,
+    found: ElfFile,
+    data: mmap,
+    status: os.stat_result,
+    build_id: bytes | None,
+    places: SearchPlaces,
+) -> str:
     """Why a debug file does not belong to a file; "" if it does."""
     if build_id is not None and found.build_id is not None:
         if found.build_id == build_id:
             return ""
         return f"its build-id is {found.build_id.hex()}, not {build_id.hex()}"
     link = elf.debug_link
-    if link is not None and zlib.crc32(data) == link[1]:
-        return ""
-    if build_id is not None and link is None:
-        return f"it has no build-id, the module has {build_id.hex()}"
-    return "its CRC differs from the one in .gnu_debuglink"
+    if link is None:
+        return f"it has no build-id, the module has {build_id.hex()}" if build_id else _OTHER_CRC
+    found_sum = places.sums.crc32(data, status)
+    if found_sum is None:
+        return f"its CRC was not looked at: {len(data) >> 20} MiB are too much"
+    return "" if found_sum == link[1] else _OTHER_CRC
 
 
 def _tell(notes: NoteLog, spot: Spot, error: OSError | ValueError) -> None:
