@@ -120,11 +120,14 @@ class Analysis(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Symbols(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Servers that are asked for missing debug files, in this order; how long for one crash, how
-    much for one file, and what is kept of it all. How much room SymCaches may take."""
+    """Servers that are asked for missing debug files, in this order; how long fetching may take
+    for one crash, how long all that is done for it (waiting for others who fetch, a second
+    analysis), how much for one file, and what is kept of it all. How much room SymCaches may
+    take."""
 
     debuginfod: Servers = []
     debuginfod_seconds: Seconds = 30.0
+    debuginfod_total_seconds: Seconds = 60.0
     debuginfod_mb: Megabytes = 512
     debuginfod_cache_mb: Megabytes = 4096
     symcache_mb: Megabytes = 1024

@@ -12,25 +12,38 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
+from typing import TYPE_CHECKING
 
 from .analysis.core.file_search import HOST, Place, SearchPlaces
 from .analysis.sandbox import Send, run_isolated
 from .config import Config
-from .debuginfod.fetching import Missing, cache_places, decode_missing, encode_missing, fetch
+from .debuginfod.fetching import (
+    Missing,
+    cache_places,
+    deadline,
+    decode_missing,
+    encode_missing,
+    fetch,
+)
 from .descriptors import write_all
 from .elf.corewriter import write_core
 from .errors import UsercrashError
 from .model.event import CrashEvent
 from .model.minicore import files_in_order
+from .model.notes import NoteLog
 from .model.snapshot import Snapshot
 from .report import Report
 from .sharing import sandbox_limits, share_by_path, share_symcaches
 from .storage.events import DUPLICATE, INCOMPLETE, LOST, PUBLISHED, EventLog
 from .storage.store import AlreadyPublishedError, Store
+
+if TYPE_CHECKING:
+    from .analysis.core.modules import Module
 
 TEXT, JSON, CORE, SCREEN, WANTED, NAMES = b"TEXT", b"JSON", b"CORE", b"SCRN", b"WANT", b"NAME"
 MISSING, SUMMARY = b"MISS", b"SUMM"
@@ -59,7 +72,8 @@ class Material:
     of the minicore's NT_FILES, -1 for one that was let go. With `by_path`, files without a
     descriptor (a core from elsewhere, a restart) are looked for in `places`, without privileges,
     and believed only if their build-ids are right. `exe` is the program where the core cannot
-    name it; with `force_exe` the program's file is taken whatever it is.
+    name it; with `force_exe` the program's file is taken whatever it is. `left_out` are files that
+    were not fetched for lack of time.
     """
 
     crash_id: str
@@ -69,6 +83,7 @@ class Material:
     exe: Place | None = None
     force_exe: bool = False
     places: SearchPlaces = HOST
+    left_out: tuple[Missing, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +139,16 @@ def preload() -> None:
     assemble.preload()
 
 
+def analyse_again(material: Material, config: Config, view: View, until: float) -> Analysed:
+    """Analyse once more with what was fetched, in one attempt before `until` (monotonic seconds):
+    there is a report already. Never raises; without text where it could not be done."""
+    left = min(config.analysis.seconds, until - time.monotonic())
+    if left <= 0:
+        return Analysed(failure="no time left for an analysis with what was fetched")
+    preload()
+    return _attempt(material, config, view, careful="", seconds=left)
+
+
 def analyse_isolated(material: Material, config: Config, view: View) -> Analysed:
     """Analyse in the sandbox; never raises for what is wrong with the material.
 
@@ -138,8 +163,11 @@ def analyse_isolated(material: Material, config: Config, view: View) -> Analysed
     return second if second.text and second.json else first
 
 
-def _attempt(material: Material, config: Config, view: View, careful: str) -> Analysed:
-    """One analysis; `careful` says why it must be without native libraries ("": it need not)."""
+def _attempt(
+    material: Material, config: Config, view: View, careful: str, seconds: float = 0.0
+) -> Analysed:
+    """One analysis; `careful` says why it must be without native libraries ("": it need not),
+    `seconds` how long it may take (0: as configured)."""
     cache = _open_cache(config.paths.cache)
     owner = os.geteuid()  # the child is somebody else when it asks
 
@@ -155,7 +183,8 @@ def _attempt(material: Material, config: Config, view: View, careful: str) -> An
         named = material.exe.fd if material.exe is not None else -1
         places = material.places.descriptors()
         keep = (material.core, *material.files, named, *places, cache)
-        result = run_isolated(work, keep, sandbox_limits(config))
+        limits = sandbox_limits(config)
+        result = run_isolated(work, keep, replace(limits, seconds=seconds or limits.seconds))
     finally:
         if cache >= 0:
             os.close(cache)
@@ -208,6 +237,7 @@ def _analyse(
         debug_file=partial(separate_elf, places=places),
     )  # fmt: skip
     modules.made_at_run_time = JitModules(image, modules).find
+    _note_left_out(image.notes, modules, material.left_out)
     if careful:
         image.notes.add("analysis", "names and lines", f"the first attempt failed: {careful}")
     symbolizer = Symbolizer(cache, image.notes, owner=owner, places=places, native=not careful)
@@ -231,6 +261,15 @@ def _analyse(
 
         send(CORE, zstandard.ZstdCompressor(_ZSTD_LEVEL).compress(memoryview(data)))
     return image, modules, symbolizer, report
+
+
+def _note_left_out(notes: NoteLog, modules: Iterable[Module], left_out: Sequence[Missing]) -> None:
+    """Say what servers may have and were not asked for."""
+    paths = {module.build_id: module.path for module in modules}
+    for kind, build_id in left_out:
+        path = paths.get(build_id, f"build-id {build_id.hex()}".encode())
+        what = f"{kind} of {path.decode('utf-8', 'backslashreplace')}"
+        notes.add("debuginfod", what, "not fetched: no time left")
 
 
 def _screen(report: Report, view: View) -> bytes:
@@ -302,18 +341,23 @@ def _renew(
     """Fetch what the published analysis missed, and put a better one in its place."""
     if not first.missing or not config.symbols.debuginfod:
         return
-    fetched = fetch(first.missing, config.symbols.debuginfod, config, wait=False)
+    until = deadline(config)
+    fetched = fetch(first.missing, config.symbols.debuginfod, config, wait=False, until=until)
     for line in fetched.trouble:
         say(line)
     if not fetched.count:
         return
     places = SearchPlaces(caches=cache_places(config))
     by_path = crash.by_path or -1 in crash.files or ("executable" in dict(first.missing))
-    material = Material(crash.id, crash.core, crash.files, by_path, places=places)
-    again = analyse_isolated(material, config, View())
+    material = Material(
+        crash.id, crash.core, crash.files, by_path, places=places, left_out=fetched.left_out
+    )
+    again = analyse_again(material, config, View(), until)
     if again.text and again.json and not again.failure:
         store.renew(crash.id, slot, again.text, again.json)
         share_symcaches(again.wanted, crash.files, config, places)
+    else:
+        say(f"the report stays as it was: {again.failure}")
     for fd in places.descriptors():
         os.close(fd)
 

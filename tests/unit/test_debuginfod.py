@@ -221,7 +221,7 @@ def test_what_nobody_has_is_no_trouble(crashed: Crashed, server: FakeServer, pla
 def test_one_fetches_at_a_time(crashed: Crashed, server: FakeServer, place: Path) -> None:
     crashed.give_to(server)
     config = config_of(place)
-    with DebugCache(str(place / "cache/debuginfod")).lock(wait=True):
+    with DebugCache(str(place / "cache/debuginfod")).lock():
         done = fetch([("debuginfo", crashed.build_id)], [server.url()], config, wait=False)
     assert (done.count, server.asked) == (0, [])
 

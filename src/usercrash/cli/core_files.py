@@ -39,8 +39,8 @@ def analyse_core(name: str, request: Request, view: View) -> tuple[Analysed, lis
     UsageError for a file that cannot be opened, UsercrashError for one that does not decompress.
     """
     from ..analysis.core.file_search import SearchPlaces
-    from ..debuginfod.fetching import cache_places, fetch
-    from ..pipeline import Material, analyse_isolated
+    from ..debuginfod.fetching import cache_places, deadline, fetch
+    from ..pipeline import Material, analyse_again, analyse_isolated
 
     config = request.config
     fd = _raw(open_file(name, "core file"), name, config)
@@ -59,11 +59,16 @@ def analyse_core(name: str, request: Request, view: View) -> tuple[Analysed, lis
         )  # fmt: skip
         analysed = analyse_isolated(material, config, view)
         if analysed.missing and request.servers:
-            fetched = fetch(analysed.missing, request.servers, config, wait=True)
+            until = deadline(config)
+            fetched = fetch(analysed.missing, request.servers, config, wait=True, until=until)
             trouble = fetched.trouble
             if fetched.count:
-                material = replace(material, places=places())
-                analysed = analyse_isolated(material, config, view)
+                material = replace(material, places=places(), left_out=fetched.left_out)
+                again = analyse_again(material, config, view, until)
+                if again.text and again.json:
+                    analysed = again
+                else:
+                    trouble.append(f"the report is without what was fetched: {again.failure}")
         return analysed, trouble
     finally:
         for descriptor in (fd, *(place.fd for place in opened)):

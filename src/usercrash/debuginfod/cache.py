@@ -17,6 +17,7 @@ EXECUTABLE, DEBUGINFO = "executable", "debuginfo"
 KINDS = (DEBUGINFO, EXECUTABLE)
 MISS_SECONDS = 3600.0  # a file that no server had is asked for again after this time
 FAILURE_SECONDS = 300.0  # one that could not be had
+_LOCK_PAUSE = 0.05
 _PART_SECONDS = 3600.0  # what is left of somebody who was killed
 
 
@@ -60,17 +61,12 @@ class DebugCache:
         os.utime(name, (end, end))
 
     @contextmanager
-    def lock(self, *, wait: bool) -> Iterator[bool]:
-        """Hold the right to fetch; gives False if somebody else does and it is not waited for."""
+    def lock(self, until: float = 0.0) -> Iterator[bool]:
+        """Hold the right to fetch; gives False if somebody else does and does not give it up
+        before `until` (monotonic seconds)."""
         fd = os.open(os.path.join(self.path, ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            os.close(fd)
-            yield False
-            return
-        try:
-            yield True
+            yield _locked(fd, until)
         finally:
             os.close(fd)
 
@@ -101,3 +97,14 @@ class DebugCache:
 
     def _name(self, build_id: bytes, kind: str) -> str:
         return os.path.join(self.path, build_id.hex(), kind)
+
+
+def _locked(fd: int, until: float) -> bool:
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                return False
+            time.sleep(_LOCK_PAUSE)

@@ -124,9 +124,8 @@ class Pool:
             job.files = []
             # Two attempts at the analysis, and what comes after.
             job.deadline = now + 2 * self._config.analysis.seconds + PUBLISH_SECONDS
-            if self._config.symbols.debuginfod:  # fetching, and two attempts again
-                symbols = self._config.symbols
-                job.deadline += symbols.debuginfod_seconds + 2 * self._config.analysis.seconds
+            if self._config.symbols.debuginfod:  # fetching, and an analysis again
+                job.deadline += self._config.symbols.debuginfod_total_seconds
             self._running[job.pid] = job
 
     def _in_burst(self, now: float) -> bool:
