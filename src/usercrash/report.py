@@ -24,10 +24,15 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class System(msgspec.Struct, frozen=True, kw_only=True):
+    """The machine, as the process saw it: a 32-bit process on 64 bits has `architecture` i386,
+    `address_bytes` 4. `byte_order` is "little" or "big"; both say how to read memory."""
+
     hostname: str = ""
     kernel: str = ""
     architecture: str = ""
     boot_id: str = ""
+    byte_order: str = "little"
+    address_bytes: int = 8
     page_size: int | None = None
     uptime_seconds: float | None = None  # of the machine, at the crash
 
@@ -201,7 +206,8 @@ class Thread(msgspec.Struct, frozen=True, kw_only=True):
 
 class MemoryBlock(msgspec.Struct, frozen=True, kw_only=True):
     """Memory near something: `data` is hex digits, two a byte; `gaps` lists [offset, length]
-    of bytes that were not captured (they stand as zeros in `data`)."""
+    of bytes that were not captured (they stand as zeros in `data`). Bytes stand in their order in
+    memory; System has that of words."""
 
     label: str  # "rax", "pc", "stack" …
     address: Hex  # of the first byte

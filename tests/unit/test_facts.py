@@ -11,6 +11,7 @@ from usercrash.analysis.facts import proc_texts as facts
 from usercrash.analysis.facts.process import Identity, build_event, build_process, build_system
 from usercrash.analysis.facts.secrets import MASK, mask_assignment, mask_cmdline, mask_value
 from usercrash.analysis.facts.texts import Texts
+from usercrash.elf.arch.x86_64 import ARCH as X86_64
 from usercrash.model.event import SOURCE_PIPE, CrashEvent
 from usercrash.model.notes import NoteLog
 from usercrash.model.types import Pid, Tid
@@ -137,7 +138,7 @@ def test_event_and_system() -> None:
     assert build_event(EVENT).dump_mode == "user"
     assert build_event(None).source == "core_file"
     texts = Texts(NoteLog())
-    assert build_system({b"@uptime": b"x"}, "x86_64", texts).uptime_seconds is None
+    assert build_system({b"@uptime": b"x"}, X86_64, texts).uptime_seconds is None
 
 
 NAMES = st.sampled_from([
@@ -150,7 +151,7 @@ NAMES = st.sampled_from([
 @given(st.dictionaries(NAMES, st.binary(max_size=300)))
 def test_any_facts(given_facts: dict[bytes, bytes]) -> None:
     process(given_facts)
-    build_system(given_facts, "", Texts(NoteLog()))
+    build_system(given_facts, X86_64, Texts(NoteLog()))
 
 
 @given(

@@ -15,7 +15,7 @@ from usercrash.render.frames import short_functions
 from usercrash.render.layout import Paper, clean, columns, duration, moment, size, wrap
 from usercrash.render.screen import render_screen
 from usercrash.render.text import render_stacks, render_text
-from usercrash.report import Report, to_json
+from usercrash.report import MemoryBlock, Report, System, to_json
 
 # How the lines begin that are ours.
 _OURS = re.compile(
@@ -136,3 +136,23 @@ def test_words() -> None:
     ]
     assert short_functions("operator<(A, B)")[-1] == "operator<(...)"
     assert short_functions("main+0x4") == ["main+0x4"]
+
+
+@pytest.mark.parametrize(
+    ("order", "size", "line"),
+    [
+        ("little", 8, "   0000000000001000  1716151413121110 ----------------"),
+        ("big", 8, "   0000000000001000  1011121314151617 ----------------"),
+        ("little", 4, "   00001000  13121110 17161514 -------- 1f1e1d1c  ................"),
+        ("big", 4, "   00001000  10111213 14151617 -------- 1c1d1e1f  ................"),
+    ],
+)
+def test_memory_is_shown_in_the_words_of_the_process(order: str, size: int, line: str) -> None:
+    report = sample_reports.ALL["null_pointer"]()
+    block = MemoryBlock(
+        label="x", address="0x1000", center="0x2000", gaps=[[8, 4]],
+        data=bytes(range(0x10, 0x20)).hex(),
+    )  # fmt: skip
+    system = System(byte_order=order, address_bytes=size)
+    text = render_text(msgspec.structs.replace(report, memory=[block], system=system))
+    assert line in text

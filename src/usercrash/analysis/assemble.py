@@ -127,7 +127,7 @@ class _Assembly:
             generator=f"usercrash {__version__}",
             complete=True,
             event=build_event(self.image.event, self.zone),
-            system=build_system(self.facts, self.arch.name, self.texts),
+            system=build_system(self.facts, self.arch, self.texts),
             process=self._process(),
             signal=self._signal(),
             cause=guard("cause", "why it died", self._cause, None),

@@ -194,3 +194,8 @@ def moment(iso: str) -> str:
         return clean(iso)
     zone = rest[8:].lstrip(".0123456789")
     return clean(f"{day} {rest[:8]} {'UTC' if zone in ('+00:00', 'Z') else zone}")
+
+
+def digits(value: str) -> str:
+    """A number of the report (0x…) without what says that it is hexadecimal."""
+    return value.removeprefix("0x")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ..report import MemoryBlock, OpenFile, Package, Process, Report, Thread
+from ..report import OpenFile, Package, Process, Report, Thread
 from .first import NOT_THE_SAME
 from .frames import base_name, full_stack_lines, other_threads, thread_title, titles
 from .layout import (
@@ -16,10 +16,12 @@ from .layout import (
     Span,
     clean,
     columns,
+    digits,
     duration,
     moment,
     size,
 )
+from .memory import memory, stack_memory
 
 MAX_REGISTER_THREADS = 64
 _LABEL = 13
@@ -58,7 +60,7 @@ def register_lines(paper: Paper, thread: Thread) -> None:
     """Registers in columns, as many as the width holds."""
     wide = max((len(name) for name in thread.registers), default=0)
     cells = [
-        f"{clean(name):>{wide}} {_digits(value):>16}" for name, value in thread.registers.items()
+        f"{clean(name):>{wide}} {digits(value):>16}" for name, value in thread.registers.items()
     ]
     many = max(1, (paper.width - 2) // (wide + 19))
     for start in range(0, len(cells), many):
@@ -75,54 +77,8 @@ def code(paper: Paper, report: Report) -> None:
         mark = " --> " if instruction.current else "     "
         text = clean(instruction.text) or "(no instruction)"
         style = BAD if instruction.current else ""
-        line = f"{mark}{_digits(instruction.address):>16}  {data:<23}  {text}"
+        line = f"{mark}{digits(instruction.address):>16}  {data:<23}  {text}"
         paper.line(Span(line, style), indent=30)
-
-
-def memory(paper: Paper, report: Report) -> None:
-    """Memory around each register that points somewhere."""
-    for block in report.memory:
-        paper.heading(f"Memory near {clean(block.label)} = {block.center}")
-        if block.where:
-            paper.line(f"   {clean(block.where)}", indent=4)
-        _block_lines(paper, block)
-
-
-def _block_lines(paper: Paper, block: MemoryBlock) -> None:
-    try:
-        data = bytes.fromhex(block.data)
-        address, center = int(block.address, 16), int(block.center, 16)
-    except ValueError:
-        return
-    missing = {at for start, length in block.gaps for at in range(start, start + length)}
-    for start in range(0, len(data), 16):
-        offsets = range(start, min(start + 16, len(data)))
-        if all(at in missing for at in offsets):
-            continue
-        words = [_word(data, missing, at) for at in range(start, start + 16, 8)]
-        shown = "".join(
-            "." if at in missing or not 0x20 <= data[at] < 0x7F else chr(data[at]) for at in offsets
-        )
-        mark = ">" if address + start <= center < address + start + 16 else " "
-        paper.line(f" {mark} {address + start:016x}  {' '.join(words)}  {shown}")
-
-
-def _word(data: bytes, missing: set[int], at: int) -> str:
-    if at >= len(data):
-        return " " * 16
-    if any(one in missing for one in range(at, at + 8)):
-        return "-" * 16
-    return f"{int.from_bytes(data[at : at + 8], 'little'):016x}"
-
-
-def stack_memory(paper: Paper, report: Report) -> None:
-    """The words on the crashing thread's stack, with what they point to."""
-    if not report.stack_memory:
-        return
-    paper.heading("Stack memory, from the stack pointer up")
-    for word in report.stack_memory:
-        head = f"   {_digits(word.address):>16}  {_digits(word.value):>16}  "
-        paper.fixed_then(head, clean(word.note), 12, DIM)
 
 
 def kernel_stacks(paper: Paper, report: Report) -> None:
@@ -301,7 +257,7 @@ def modules(paper: Paper, report: Report) -> None:
         return
     paper.heading(f"Modules ({len(report.modules):,})")
     for module in report.modules:
-        head = f"{_digits(module.start)}-{_digits(module.end)} "
+        head = f"{digits(module.start)}-{digits(module.end)} "
         name = clean(module.path) + (" (deleted)" if module.deleted else "")
         paper.fixed_then(head, name, 6, PLACE)
         if module.forced:
@@ -340,8 +296,8 @@ def maps(paper: Paper, report: Report) -> None:
             _fault_line(paper, fault, previous, start)
             told = True
         mark = "---> " if row.fault else "     "
-        head = f"{mark}{_digits(row.start)}-{_digits(row.end)} {clean(row.permissions)} "
-        head += f"{_digits(row.offset):>8} "
+        head = f"{mark}{digits(row.start)}-{digits(row.end)} {clean(row.permissions)} "
+        head += f"{digits(row.offset):>8} "
         name = clean(row.path) + (" (deleted)" if row.deleted else "")
         if row.path == path and columns(head) + columns(name) > paper.width:
             name = clean(base_name(row.path))  # the whole path stands above
@@ -372,10 +328,6 @@ def notes(paper: Paper, report: Report) -> None:
         for note in report.notes:
             words = f"{clean(note.stage)}: {clean(note.what)}: {clean(note.why)}"
             paper.line(f"  {words}", indent=4)
-
-
-def _digits(value: str) -> str:
-    return value.removeprefix("0x")
 
 
 # In the order of the report.

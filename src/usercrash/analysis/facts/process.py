@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from ... import report
+from ...elf.arch import Arch
 from ...elf.headers import AT_EGID, AT_EUID, AT_GID, AT_UID
 from ...model.event import DUMP_MODE_ROOT, DUMP_MODE_USER, SOURCE_CORE, CrashEvent
 from ...model.notes import NoteLog
@@ -54,13 +55,15 @@ def build_event(event: CrashEvent | None, zone: tzinfo = UTC) -> report.Event:
     )
 
 
-def build_system(facts: dict[bytes, bytes], architecture: str, texts: Texts) -> report.System:
+def build_system(facts: dict[bytes, bytes], arch: Arch, texts: Texts) -> report.System:
     """The report's `system`."""
     page_size = f.number(facts.get(b"@page_size"))
     return report.System(
         hostname=texts.text(facts.get(b"@hostname", b"").strip(), "/system/hostname", 256),
         kernel=texts.text(facts.get(b"@kernel", b"").strip(), "/system/kernel", 512),
-        architecture=architecture,
+        architecture=arch.name,
+        byte_order=arch.byte_order,
+        address_bytes=arch.long,
         boot_id=texts.text(facts.get(b"@boot_id", b"").strip(), "/system/boot_id", 64),
         page_size=page_size,
         uptime_seconds=uptime(facts),

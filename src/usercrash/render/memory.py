@@ -1,0 +1,55 @@
+"""Memory in words, as the process reads them: of its size and byte order."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from ..report import MemoryBlock, Report, System
+from .layout import DIM, Paper, clean, digits
+
+_LINE = 16  # bytes
+
+
+def memory(paper: Paper, report: Report) -> None:
+    """Memory around each register that points somewhere."""
+    for block in report.memory:
+        paper.heading(f"Memory near {clean(block.label)} = {block.center}")
+        if block.where:
+            paper.line(f"   {clean(block.where)}", indent=4)
+        _block_lines(paper, block, report.system)
+
+
+def _block_lines(paper: Paper, block: MemoryBlock, system: System) -> None:
+    try:
+        data = bytes.fromhex(block.data)
+        address, center = int(block.address, 16), int(block.center, 16)
+    except ValueError:
+        return
+    word = 4 if system.address_bytes == 4 else 8
+    order: Literal["little", "big"] = "big" if system.byte_order == "big" else "little"
+    missing = {at for start, length in block.gaps for at in range(start, start + length)}
+    for start in range(0, len(data), _LINE):
+        offsets = range(start, min(start + _LINE, len(data)))
+        if all(at in missing for at in offsets):
+            continue
+        words = []
+        for at in range(start, start + _LINE, word):
+            value = f"{int.from_bytes(data[at : at + word], order):0{2 * word}x}"
+            known = missing.isdisjoint(range(at, at + word))
+            words.append((value if known else "-" * 2 * word) if at < len(data) else " " * 2 * word)
+        shown = "".join(
+            "." if at in missing or not 0x20 <= data[at] < 0x7F else chr(data[at]) for at in offsets
+        )
+        mark = ">" if address + start <= center < address + start + _LINE else " "
+        paper.line(f" {mark} {address + start:0{2 * word}x}  {' '.join(words)}  {shown}")
+
+
+def stack_memory(paper: Paper, report: Report) -> None:
+    """The words on the crashing thread's stack, with what they point to."""
+    if not report.stack_memory:
+        return
+    paper.heading("Stack memory, from the stack pointer up")
+    wide = 8 if report.system.address_bytes == 4 else 16
+    for word in report.stack_memory:
+        head = f"   {digits(word.address):>{wide}}  {digits(word.value):>{wide}}  "
+        paper.fixed_then(head, clean(word.note), 12, DIM)
