@@ -1,4 +1,4 @@
-/* What test_run.py runs: one way to live or die for each first argument. */
+/* What the tests of `usercrash run` run: one way to live or die for each first argument. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <linux/filter.h>

@@ -9,9 +9,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from tests.support.build import need
+from tests.support.cfi_sections import CIE_PROGRAM, cie_of, entry_of, frames_of, row_of
 
 from usercrash.analysis.binary.elf_file import ElfFile
 from usercrash.analysis.dwarf import cfi
@@ -103,45 +102,6 @@ def test_no_row_outside_functions() -> None:
         assert table.row(1 << 40) is None
 
 
-# --- each instruction ---
-
-
-def _uleb(value: int) -> bytes:
-    out = bytearray()
-    while True:
-        out.append(value & 0x7F | (0x80 if value > 0x7F else 0))
-        value >>= 7
-        if not value:
-            return bytes(out)
-
-
-def _entry(content: bytes) -> bytes:
-    content += b"\0" * (-len(content) % 4)
-    return struct.pack("<I", len(content)) + content
-
-
-def _cie(program: bytes, augmentation: bytes = b"zR", data: bytes = b"\x00") -> bytes:
-    head = b"\0\0\0\0\x01" + augmentation + b"\0" + b"\x01\x78\x10"  # version 1; 1, -8, ra 16
-    if augmentation.startswith(b"z"):
-        head += _uleb(len(data)) + data
-    return _entry(head + program)
-
-
-CIE_PROGRAM = b"\x0c\x07\x08\x90\x01"  # def_cfa rsp+8; offset ra, 1
-
-
-def _frames(program: bytes, cie: bytes | None = None, augmented: bool = True) -> FrameSection:
-    first = cie if cie is not None else _cie(CIE_PROGRAM)
-    body = struct.pack("<IQQ", len(first) + 4, 0x1000, 0x100) + (b"\0" if augmented else b"")
-    return FrameSection(first + _entry(body + program) + b"\0\0\0\0", 0)
-
-
-def _row(program: bytes, pc: int = 0x1050) -> Row:
-    row = FrameTable(_frames(program)).row(pc)
-    assert row is not None
-    return row
-
-
 @pytest.mark.parametrize(
     ("program", "rule"),
     [
@@ -165,7 +125,7 @@ def _row(program: bytes, pc: int = 0x1050) -> Row:
     ],
 )
 def test_register_rules(program: bytes, rule: cfi.Rule | None) -> None:
-    assert _row(program).rules.get(3) == rule
+    assert row_of(program).rules.get(3) == rule
 
 
 @pytest.mark.parametrize(
@@ -183,7 +143,7 @@ def test_register_rules(program: bytes, rule: cfi.Rule | None) -> None:
     ],
 )
 def test_cfa_rules(program: bytes, cfa: tuple[int, int, bytes | None]) -> None:
-    row = _row(program)
+    row = row_of(program)
     assert (row.cfa_register, row.cfa_offset, row.cfa_expression) == cfa
 
 
@@ -200,29 +160,29 @@ def test_cfa_rules(program: bytes, cfa: tuple[int, int, bytes | None]) -> None:
 )
 def test_rows_begin_where_they_say(advance: bytes) -> None:
     program = advance + b"\x83\x02"
-    assert 3 not in _row(program, 0x101F).rules
-    assert 3 in _row(program, 0x1020).rules
+    assert 3 not in row_of(program, 0x101F).rules
+    assert 3 in row_of(program, 0x1020).rules
 
 
 def test_signal_frame_and_other_augmentations() -> None:
     # z with personality (udata4, 4 bytes), LSDA, FDE encoding, S
-    cie = _cie(CIE_PROGRAM, b"zPLRS", b"\x03\x01\x02\x03\x04\x1b\x00")
-    row = FrameTable(_frames(b"\x83\x02", cie)).row(0x1000)
+    cie = cie_of(CIE_PROGRAM, b"zPLRS", b"\x03\x01\x02\x03\x04\x1b\x00")
+    row = FrameTable(frames_of(b"\x83\x02", cie)).row(0x1000)
     assert row is not None
     assert row.signal_frame
     assert row.rules[3] == (cfi.OFFSET, -16)
 
 
 def test_old_gcc_augmentation() -> None:
-    cie = _entry(b"\0\0\0\0\x01eh\0" + b"\0" * 8 + b"\x01\x78\x10" + CIE_PROGRAM)
-    row = FrameTable(_frames(b"\x83\x02", cie, augmented=False)).row(0x1000)
+    cie = entry_of(b"\0\0\0\0\x01eh\0" + b"\0" * 8 + b"\x01\x78\x10" + CIE_PROGRAM)
+    row = FrameTable(frames_of(b"\x83\x02", cie, augmented=False)).row(0x1000)
     assert row is not None
     assert row.rules[3] == (cfi.OFFSET, -16)
 
 
 def test_unknown_augmentation_without_z_is_refused() -> None:
-    cie = _entry(b"\0\0\0\0\x01xy\0\x01\x78\x10" + CIE_PROGRAM)
-    table = FrameTable(_frames(b"", cie, augmented=False))
+    cie = entry_of(b"\0\0\0\0\x01xy\0\x01\x78\x10" + CIE_PROGRAM)
+    table = FrameTable(frames_of(b"", cie, augmented=False))
     assert table.row(0x1000) is None
 
 
@@ -238,12 +198,12 @@ def test_unknown_augmentation_without_z_is_refused() -> None:
 )
 def test_broken_programs_are_refused(program: bytes) -> None:
     with pytest.raises(FormatError):
-        _row(program)
+        row_of(program)
 
 
 def test_debug_frame_version_4() -> None:
-    cie = _entry(b"\xff\xff\xff\xff\x04\0\x08\0\x01\x78\x10" + CIE_PROGRAM)
-    fde = _entry(struct.pack("<IQQ", 0, 0x1000, 0x100) + b"\x83\x02")
+    cie = entry_of(b"\xff\xff\xff\xff\x04\0\x08\0\x01\x78\x10" + CIE_PROGRAM)
+    fde = entry_of(struct.pack("<IQQ", 0, 0x1000, 0x100) + b"\x83\x02")
     table = FrameTable(FrameSection(cie + fde, 0, debug_frame=True))
     row = table.row(0x1001)
     assert row is not None
@@ -262,7 +222,7 @@ def test_64_bit_debug_frame() -> None:
 
 
 def test_terminator_in_the_middle_does_not_end_the_index() -> None:
-    one, other = _frames(b"\x83\x02"), _frames(b"\x83\x03")
+    one, other = frames_of(b"\x83\x02"), frames_of(b"\x83\x03")
     moved = bytearray(other.data)
     at = bytes(moved).index(struct.pack("<Q", 0x1000))
     moved[at : at + 8] = struct.pack("<Q", 0x2000)
@@ -288,73 +248,11 @@ def test_header_tables_of_every_fixed_encoding(encoding: int) -> None:
     ]  # fmt: skip
 
 
-# --- hostile bytes ---
-
-
-@settings(max_examples=400, deadline=None)
-@given(st.binary(max_size=300), st.integers(0, 1 << 64), st.booleans())
-def test_any_bytes_as_a_section(data: bytes, pc: int, debug_frame: bool) -> None:
-    table = FrameTable(FrameSection(data, 0x1000, debug_frame=debug_frame))
-    try:
-        table.row(pc)
-    except FormatError:
-        pass
-
-
-@settings(max_examples=400, deadline=None)
-@given(st.binary(max_size=200))
-def test_any_bytes_as_instructions(program: bytes) -> None:
-    try:
-        _row(program)
-    except FormatError:
-        pass
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.binary(max_size=120), st.integers(0, 1 << 64))
-def test_any_bytes_as_a_header(data: bytes, pc: int) -> None:
-    try:
-        header = EhFrameHdr(data, 0x1000)
-    except FormatError:
-        return
-    table = FrameTable(FrameSection(b"\0" * 64, 0x2000), header)
-    try:
-        table.row(pc)
-    except FormatError:
-        pass
-
-
-@settings(max_examples=150, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(0, 255)), max_size=12), st.data())
-def test_damaged_library(damage: list[tuple[int, int]], data: st.DataObject) -> None:
-    elf = ElfFile((WHERE / "libm.so.6").read_bytes())
-    section = elf.section(b".eh_frame")
-    assert section is not None
-    raw = bytearray(elf.contents(section)[:2000])
-    for at, value in damage:
-        raw[at % len(raw)] = value
-    table = FrameTable(FrameSection(bytes(raw), section.address))
-    pc = data.draw(st.integers(0, 1 << 18))
-    try:
-        table.row(pc)
-    except FormatError:
-        pass
-
-
-def test_offsets_beyond_what_an_index_can_be() -> None:
-    section = FrameSection(b"\0" * 64, 0)
-    for offset in (1 << 63, 1 << 64, 1 << 70):
-        with pytest.raises(FormatError):
-            section.fde(offset)
-        with pytest.raises(FormatError):
-            section.cie(offset)
-
-
 # --- what only some machines and tools write ---
 
 
 def _row_for(program: bytes, machine: int) -> Row:
-    made = _frames(program)
+    made = frames_of(program)
     row = FrameTable(FrameSection(bytes(made.data), 0, machine=machine)).row(0x1050)
     assert row is not None
     return row
@@ -369,18 +267,18 @@ def test_register_windows_and_signed_return_addresses_share_a_number() -> None:
 
 
 def test_address_spaces() -> None:
-    row = _row(b"\x30\x06\x10\x00")
+    row = row_of(b"\x30\x06\x10\x00")
     assert (row.cfa_register, row.cfa_offset) == (6, 16)
-    row = _row(b"\x31\x06\x7e\x00")
+    row = row_of(b"\x31\x06\x7e\x00")
     assert (row.cfa_register, row.cfa_offset) == (6, 16)
     with pytest.raises(FormatError, match="address space"):
-        _row(b"\x30\x06\x10\x05")
+        row_of(b"\x30\x06\x10\x05")
 
 
 def test_instructions_end_with_their_entry() -> None:
     """Operands are not taken from the entry behind."""
     with pytest.raises(FormatError):
-        _row(b"\x00\x00\x0c")  # def_cfa without operands, as the last byte
+        row_of(b"\x00\x00\x0c")  # def_cfa without operands, as the last byte
 
 
 @pytest.mark.parametrize(("address", "letter"), [(2, "H"), (4, "I"), (8, "Q")])
@@ -389,18 +287,18 @@ def test_debug_frame_with_segments_and_small_addresses(
     address: int, letter: str, segment: int
 ) -> None:
     head = b"\xff\xff\xff\xff\x04\0" + bytes((address, segment)) + b"\x01\x78\x10"
-    cie = _entry(head + CIE_PROGRAM)
+    cie = entry_of(head + CIE_PROGRAM)
     moved = b"\x01" + struct.pack("<" + letter, 0x1040) + b"\x83\x02"  # set_loc
     place = bytes(segment) + struct.pack("<2" + letter, 0x1000, 0x100)
-    table = FrameTable(FrameSection(cie + _entry(bytes(4) + place + moved), 0, debug_frame=True))
+    table = FrameTable(FrameSection(cie + entry_of(bytes(4) + place + moved), 0, debug_frame=True))
     before, behind = table.row(0x103F), table.row(0x1040)
     assert before is not None and behind is not None
     assert 3 not in before.rules and behind.rules[3] == (cfi.OFFSET, -16)
 
 
 def test_arm_compiler_augmentation() -> None:
-    cie = _entry(b"\xff\xff\xff\xff\x03armcc+\0\x01\x78\x10" + CIE_PROGRAM)
-    fde = _entry(struct.pack("<IQQ", 0, 0x1000, 0x100) + b"\x83\x02")
+    cie = entry_of(b"\xff\xff\xff\xff\x03armcc+\0\x01\x78\x10" + CIE_PROGRAM)
+    fde = entry_of(struct.pack("<IQQ", 0, 0x1000, 0x100) + b"\x83\x02")
     assert FrameTable(FrameSection(cie + fde, 0, debug_frame=True)).row(0x1001) is not None
 
 
