@@ -200,10 +200,17 @@ def _attempt(
 
 
 def _open_cache(path: str) -> int:
+    """The directory of SymCaches; -1 where there is none, or others could have put some there:
+    then everything is made for this crash alone."""
     try:
-        return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
-        return -1  # nothing was kept yet: everything is made for this crash alone
+        return -1
+    status = os.fstat(fd)
+    if status.st_uid in (0, os.geteuid()) and not status.st_mode & 0o022:
+        return fd
+    os.close(fd)
+    return -1
 
 
 def _analyse(

@@ -9,13 +9,14 @@ import stat
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 
 from .analysis.core.file_search import HOST, SearchPlaces
 from .analysis.sandbox import SandboxLimits, Send, run_isolated
 from .config import Config
 
 _MAX_NAMES = 64
-_PART_SECONDS = 3600.0  # what is left of somebody who was killed while it published
+_PART_SECONDS = 300.0  # what is left of somebody who was killed while it published
 
 
 def sandbox_limits(config: Config) -> SandboxLimits:
@@ -36,6 +37,7 @@ def share_symcaches(
 
     limits = sandbox_limits(config)
     owner = os.geteuid()
+    most = config.symbols.symcache_mb << 20
     # Read by analyses that have become somebody else, whatever our own umask is.
     old = os.umask(0o022)
     try:
@@ -43,11 +45,13 @@ def share_symcaches(
         for index in wanted:
             status = os.fstat(files[index])
             if symcache.shareable(status, owner, fd=files[index]):
-                _make_symcache(files[index], status, limits, config.paths.cache, places)
+                # (no room, or something else has its name: the next crash makes its own again)
+                with suppress(OSError):
+                    _make_symcache(files[index], status, limits, config.paths.cache, most, places)
         if wanted:
-            shrink_cache(config.paths.cache, config.symbols.symcache_mb << 20)
+            shrink_cache(config.paths.cache, most)
     except OSError:
-        return  # no room or no right: the next crash makes its own again
+        return  # no right
     finally:
         os.umask(old)
 
@@ -65,21 +69,27 @@ def shrink_cache(directory: str, limit: int) -> None:
         part = entry.name.endswith(".part")
         if not part and not entry.name.endswith(".symbols"):
             continue
-        with suppress(FileNotFoundError):  # (another process was here)
+        with suppress(OSError):  # (another process was here)
             status = entry.stat(follow_symlinks=False)
             if not stat.S_ISREG(status.st_mode):
                 continue
             if part and status.st_mtime + _PART_SECONDS < now:
                 os.unlink(entry.path)
-            elif not part:
-                total += status.st_size
+                continue
+            size = max(status.st_size, status.st_blocks * 512)
+            total += size
+            if not part:
                 used = max(status.st_atime, status.st_mtime)
-                found.append((used, status.st_size, entry.path))
+                found.append((used, size, entry.path))
     for _, size, path in sorted(found):
         if total <= limit:
             break
-        with suppress(FileNotFoundError):
+        try:
             os.unlink(path)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            continue
         total -= size
 
 
@@ -115,17 +125,28 @@ def share_by_path(names: bytes, config: Config, places: SearchPlaces = HOST) -> 
 
 
 def _make_symcache(
-    fd: int, status: os.stat_result, limits: SandboxLimits, cache: str, places: SearchPlaces
+    fd: int,
+    status: os.stat_result,
+    limits: SandboxLimits,
+    cache: str,
+    most: int,
+    places: SearchPlaces,
 ) -> None:
+    """Publish what a child makes of a file: of its symbol table alone where the rest takes too
+    much time or memory, so that not every later crash tries it again."""
     from .analysis.symbols import symcache
 
     owner = os.geteuid()
 
-    def work(send: Send) -> None:
-        identity, container = symcache.make(fd, places=places, owner=owner)
+    def make(send: Send, largest: int = symcache.MAX_SHARED_BYTES) -> None:
+        identity, container = symcache.make(fd, max_debug_bytes=largest, places=places, owner=owner)
         send(b"IDEN", identity)
         send(b"SYMC", container)
 
-    parts = run_isolated(work, (fd, *places.descriptors()), limits).sections
-    if b"IDEN" in parts and b"SYMC" in parts:
-        symcache.publish(cache, status, parts[b"IDEN"], parts[b"SYMC"])
+    keep = (fd, *places.descriptors())
+    result = run_isolated(make, keep, limits)
+    if b"SYMC" not in result.sections and result.failure:
+        result = run_isolated(partial(make, largest=0), keep, limits)
+    container = result.sections.get(b"SYMC", b"")
+    if container and len(container) <= most // 4:  # one alone must not drive out the others
+        symcache.publish(cache, status, result.sections[b"IDEN"], container)

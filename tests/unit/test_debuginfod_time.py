@@ -70,6 +70,20 @@ def test_waiting_for_another_who_fetches_has_an_end(server: FakeServer, config: 
     assert done.trouble == ["no time left to fetch 1 files: debuginfo 000707"]
 
 
+def test_what_another_fetched_meanwhile(server: FakeServer, config: Config) -> None:
+    """Of many cores of one program that are analysed at once, only one fetches."""
+    cache = cache_of(config)
+    before = time.time_ns() - 1_000_000_000
+    for row in WANTED[:2]:
+        part, fd = cache.begin(row[1], row[0])
+        cache.keep(part, fd, row[1], row[0])
+        os.close(fd)
+    done = fetch(WANTED[:2], [server.url()], config, wait=True, since_ns=before)
+    assert (done.count, server.asked) == (2, [])
+    later = time.time_ns() + 60_000_000_000
+    assert fetch(WANTED[:2], [server.url()], config, wait=True, since_ns=later).count == 0
+
+
 def test_so_many_files_for_one_crash(server: FakeServer, config: Config) -> None:
     assert decode_missing(encode_missing(WANTED)) == tuple(WANTED)
     done = fetch(WANTED, [server.url()], config, wait=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,7 @@ def analyse_core(name: str, request: Request, view: View) -> tuple[Analysed, lis
         return SearchPlaces(request.sysroot, request.debug_dirs, caches)
 
     trouble: list[str] = []
+    began = time.time_ns()
     try:
         material = Material(
             os.urandom(16).hex(), fd, by_path=True, exe=request.program,
@@ -60,7 +62,9 @@ def analyse_core(name: str, request: Request, view: View) -> tuple[Analysed, lis
         analysed = analyse_isolated(material, config, view)
         if analysed.missing and request.servers:
             until = deadline(config)
-            fetched = fetch(analysed.missing, request.servers, config, wait=True, until=until)
+            fetched = fetch(
+                analysed.missing, request.servers, config, wait=True, until=until, since_ns=began
+            )
             trouble = fetched.trouble
             if fetched.count:
                 material = replace(material, places=places(), left_out=fetched.left_out)

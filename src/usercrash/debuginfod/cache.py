@@ -38,6 +38,13 @@ class DebugCache:
         except OSError:
             return False
 
+    def came(self, build_id: bytes, kind: str, since_ns: int) -> bool:
+        """Whether the file was put there at or after a time (since the epoch)."""
+        try:
+            return os.stat(self._name(build_id, kind)).st_ctime_ns >= since_ns
+        except OSError:
+            return False
+
     def begin(self, build_id: bytes, kind: str) -> tuple[str, int]:
         """(name, descriptor) of a new file to be filled."""
         name = self._name(build_id, kind)

@@ -29,8 +29,8 @@ Missing = tuple[str, bytes]  # kind, build-id
 
 @dataclass(slots=True)
 class Fetched:
-    """How many files came, what went wrong, a line for each server's or file's trouble, and what
-    nobody was asked for, because it was too much for the time."""
+    """How many files came (whoever fetched them), what went wrong, a line for each server's or
+    file's trouble, and what nobody was asked for, because it was too much for the time."""
 
     count: int = 0
     trouble: list[str] = field(default_factory=list)
@@ -87,19 +87,23 @@ def fetch(
     *,
     wait: bool,
     until: float | None = None,
+    since_ns: int = 0,
 ) -> Fetched:
     """Get what is missing from the servers, in their order, into our cache, before `until`
-    (monotonic seconds; None: `deadline` from now).
+    (monotonic seconds; None: `deadline` from now). What others have fetched since `since_ns` (since
+    the epoch; 0: since now), when it was missed, counts as well.
 
     Without `wait` nothing is done while another process fetches. Never raises for what servers
     do; a cache that cannot be written to is trouble, too.
     """
     done = Fetched()
     until = deadline(config) if until is None else until
+    since_ns = since_ns or time.time_ns()
     try:
         cache = DebugCache(cache_path(config))
         with cache.lock(until if wait else 0.0) as ours:
             wanted = [row for row in dict.fromkeys(missing) if not cache.known(row[1], row[0])]
+            done.count = sum(cache.came(row[1], row[0], since_ns) for row in set(missing))
             if wait and servers and not ours:
                 done.left_out = tuple(wanted)
             if ours and wanted and servers:

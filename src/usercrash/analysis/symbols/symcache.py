@@ -37,6 +37,7 @@ from .debug_reader import needs_own_reader
 from .line_tables import FORMAT, Line, LineTable
 
 DEFAULT_MAX_DEBUG_BYTES = 64 << 20
+MAX_SHARED_BYTES = 4 * DEFAULT_MAX_DEBUG_BYTES
 IN_OTHER_FILES = "debug information that lies in other files, too"
 _MAGIC = b"UCCACHE\1"
 _HEAD = struct.Struct("<8sIIQQQ8x")
@@ -202,7 +203,7 @@ def identity_of(
 def make(
     elf_fd: int,
     path: bytes = b"",
-    max_debug_bytes: int = 4 * DEFAULT_MAX_DEBUG_BYTES,
+    max_debug_bytes: int = MAX_SHARED_BYTES,
     places: SearchPlaces = HOST,
     owner: int = 0,
 ) -> tuple[bytes, bytes]:
