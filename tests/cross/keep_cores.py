@@ -15,7 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.support.cross import TARGETS, Target, crash
+from tests.support.cross import crash
+from tests.support.cross_targets import TARGETS, Target
 from tests.support.oracle import gdb_frames
 
 KEPT = Path(__file__).parent / "kept"

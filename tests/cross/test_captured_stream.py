@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.analysed import Analysed, analyse, their_groups
-from tests.support.cross import TARGETS, Crashed, compile_for, crash
+from tests.support.cross import Crashed, compile_for, crash
+from tests.support.cross_targets import TARGETS
 from tests.support.oracle import gdb_frames
 from usercrash.analysis.core.elf_notes import parse_auxv
 from usercrash.analysis.explain.handled import handled_signals

@@ -10,7 +10,8 @@ import pytest
 
 from tests.support.analysed import Analysed, analyse, their_groups
 from tests.support.commands import program
-from tests.support.cross import AARCH64, ARM, TARGETS, Crashed, Target, compile_for, crash
+from tests.support.cross import Crashed, compile_for, crash
+from tests.support.cross_targets import AARCH64, ARM, TARGETS, Target
 from tests.support.oracle import gdb_frames
 from usercrash.analysis.binary.elf_file import ElfFile
 from usercrash.analysis.core.image import CoreImage

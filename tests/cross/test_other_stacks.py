@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.analysed import Analysed, analyse, their_groups
-from tests.support.cross import TARGETS, Crashed, Target, compile_for, crash
+from tests.support.cross import Crashed, compile_for, crash
+from tests.support.cross_targets import TARGETS, Target
 from tests.support.oracle import gdb_frames
 
 SOURCE = Path("crash.c")
