@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
 import subprocess
 from pathlib import Path
 
 import pytest
-from tests.support.kernel import Installation
+from tests.support.build import need
+from tests.support.kernel import Installation, analyze
 from tests.support.spawn import compile_c
 
 pytestmark = pytest.mark.usefixtures("needs_kernel")
@@ -52,6 +54,30 @@ def test_names_of_a_just_in_time_compiler(tmp_path: Path) -> None:
     frames = report.threads[0].frames
     assert [frame.function for frame in frames][:3] == ["fault", "js::compiled loop", "main"]
     assert frames[1].offset == 16 and frames[1].module is None
+
+
+@pytest.mark.parametrize("entrance", ["pipe", "socket"])
+def test_the_same_in_a_container(tmp_path: Path, entrance: str) -> None:
+    """With a /tmp of its own, where its number is another; all of it is gone when it is analysed.
+    The minicore has the names, too."""
+    exe = compile_c(tmp_path, "jit", JIT)
+    fd = os.open(exe, os.O_RDONLY)
+    script = f"mount -t tmpfs none /tmp && exec /proc/self/fd/{fd}"
+    enter = [need("unshare", "util-linux"), "--mount", "--pid", "--fork", "--mount-proc"]
+    with Installation() as place:
+        place.start_server()
+        with place.receiving(entrance=entrance):
+            process = subprocess.Popen(
+                [*enter, "sh", "-c", script], preexec_fn=allow_cores, cwd="/", pass_fds=[fd]
+            )
+            os.close(fd)
+            assert process.wait(60) != 0
+            found = place.wait_exe(exe)
+        again = analyze(found.core)
+    for report in (found.report, again):
+        assert report.process.namespace_pid == 1
+        assert report.threads[0].frames[1].function == "js::compiled loop"
+    assert found.report.threads[0].frames[0].function == "fault"
 
 
 def allow_cores() -> None:

@@ -268,6 +268,10 @@ class Installation:
         """The crash of this process, once it is published; TimeoutError with all that is known."""
         return self._wait(f"report of process {pid}", lambda item: item.report.process.pid == pid)
 
+    def wait_exe(self, exe: Path) -> Published:
+        """The crash of a process of this program, once it is published; TimeoutError as above."""
+        return self._wait(f"report of {exe}", lambda item: _is(item.report, exe))
+
     def _wait(self, what: str, wanted: Callable[[Published], bool]) -> Published:
         def look() -> Published | None:
             return next((item for item in self.published() if wanted(item)), None)

@@ -8,6 +8,7 @@ is waited for.
 from __future__ import annotations
 
 import gc
+import os
 import time
 from _struct import Struct
 
@@ -104,6 +105,8 @@ def _snapshot(target: Target, limits: Limits, release_early: bool) -> Snapshot:
     if limits.step_aside:
         limits.step_aside(len(target.threads()))
     # Nobody waits from here on: what was taken is put in order.
+    if capture:
+        capture.read_perf_map()
     snapshot.elf_notes = target.elf_notes()
     if capture:
         snapshot.loads = _join(capture.pieces, capture.maps)
@@ -124,6 +127,7 @@ class _Capture:
         self._arch = arch_of(target.machine, target.elf_class)
         self.maps = MapTable(b"")
         self.pieces: list[tuple[int, bytes]] = []
+        self._perf_map = -1
 
     def run(self, release_early: bool) -> None:
         """All stages. A mistake of ours in one, or a watch that ends one that hangs, is
@@ -158,6 +162,7 @@ class _Capture:
         self._try(self._facts.descriptors)
         if looked:
             self._try(self._other_threads)
+            self._try(self._find_perf_map)
 
     def _try(self, stage: Callable[[], None]) -> bool:
         try:
@@ -225,6 +230,28 @@ class _Capture:
         namespaced = len(namespace_ids(self._facts.table.get(b"status", b""))) > 1
         self._facts.threads(self._threads, namespaced)
         self._sender(namespaced)
+
+    def _find_perf_map(self) -> None:
+        if self._facts.elsewhere():
+            from .perf_map import find_perf_map
+
+            self._perf_map = find_perf_map(self._facts.thread, self._facts.table)
+
+    def read_perf_map(self) -> None:
+        """@perf_map, where one was found: to be called when the process has been let go."""
+        if self._perf_map >= 0:
+            self._try(self._perf_names)
+            os.close(self._perf_map)
+            self._perf_map = -1
+
+    def _perf_names(self) -> None:
+        from .perf_map import FACT, MAX_BYTES, read_perf_map
+
+        data = read_perf_map(self._perf_map, self._snapshot.facts)
+        if data:
+            self._snapshot.facts[FACT] = data
+        if len(data) >= MAX_BYTES:
+            self._target.notes.add("process", "its perf map", f"cut after {MAX_BYTES} bytes")
 
     def _auxv(self) -> dict[int, int]:
         """The auxiliary vector as AT_* to value."""

@@ -142,6 +142,20 @@ class Facts:
             self._notes.add("process", name.decode(), f"the first {_STRINGS} of {size} bytes kept")
         self.table[name] = data
 
+    @property
+    def thread(self) -> int:
+        """The descriptor of /proc/PID/task/TID, as long as this is not closed."""
+        return self._thread
+
+    def elsewhere(self) -> bool:
+        """Whether the process sees another /tmp than we, or has another number there: after
+        `process`."""
+        table = self.table
+        return table.get(b"root", b"/") != b"/" or any(
+            name in table and table[name] != os.readlink(b"/proc/self/" + name)
+            for name in (b"ns/pid", b"ns/mnt")
+        )
+
     def threads(self, threads: list[ThreadState], namespaced: bool) -> None:
         """Names of the other threads; where they are few and not all of them wait for the
         kernel's dump, states and kernel stacks, too."""

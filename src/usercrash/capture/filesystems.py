@@ -141,6 +141,18 @@ class FileSystems:
         """Whether a file may be opened and read through a descriptor."""
         return self.pages_answer(device) or self.type_of(device) in _IN_MEMORY
 
+    def opens_mount_of(self, fd: int) -> bool:
+        """Whether what is below an open file (O_PATH will do) of the process may be opened, by the
+        mount on which it lies; nothing is asked of its file system."""
+        with open(f"/proc/self/fdinfo/{fd}", "rb") as file:
+            number = file.read(4096).partition(b"mnt_id:")[2].split(b"\n", 1)[0].strip()
+        text = b"\n" + read_at(self._proc, b"mountinfo", _MOUNTINFO_LIMIT)
+        line = text.partition(b"\n%b " % number)[2].split(b" ", 2)
+        major, _, minor = line[1].partition(b":") if len(line) == 3 else (b"", b"", b"")
+        if not number or not major.isdigit() or not minor.isdigit():
+            return False
+        return self.opens(b"%02x:%02x" % (int(major), int(minor)))
+
     def _read(self, name: bytes) -> dict[bytes, bytes]:
         try:
             return parse_mountinfo(read_at(self._proc, name, _MOUNTINFO_LIMIT))

@@ -69,11 +69,16 @@ def add_journal(snapshot: Snapshot) -> None:
 
 
 def snapshot_age(snapshot: Snapshot) -> int:
+    """The age of a snapshot's process, as `process_age`."""
+    return process_age(snapshot.facts)
+
+
+def process_age(facts: dict[bytes, bytes]) -> int:
     """Microseconds, rather more than less, since the process began; what it is not known of, since
     the machine did."""
     now_us = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
     # proc_pid_stat(5): the 22nd field, in clock ticks; the second one, in brackets, may hold any
-    fields = snapshot.facts.get(b"stat", b"").rpartition(b")")[2].split()
+    fields = facts.get(b"stat", b"").rpartition(b")")[2].split()
     if len(fields) < 20 or not fields[19].isdigit():
         return now_us
     start_us = int(fields[19][:18]) * 1_000_000 // os.sysconf("SC_CLK_TCK")

@@ -3,7 +3,8 @@
 /tmp/perf-PID.map has a line `START SIZE NAME` for each function, both numbers hexadecimal
 (tools/perf/Documentation/jit-interface.txt in Linux). It is read by the analysis, which has no
 privileges, and only where it can be this process's own: a regular file of the process's user,
-written while it lived, by a process of our own pid namespace in this boot of the machine.
+written while it lived, by a process of our own pid namespace in this boot of the machine. Of one
+with another /tmp (a container) the capture has it, under the rules of capture/perf_map.py.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from bisect import bisect_right
 from collections.abc import Mapping
 
 from ...model.event import CrashEvent
+from ..core.opening import open_entry
 from ..facts.proc_texts import parse_status
 
+_FACT = b"@perf_map"
 _MAX_BYTES = 16 << 20
 _MAX_LINES = 400_000
 _SLACK = 2.0  # seconds by which clocks may differ
@@ -55,6 +58,9 @@ def read_perf_map(
     event: CrashEvent | None, facts: Mapping[bytes, bytes], directory: str = "/tmp"
 ) -> PerfMap:
     """The process's map; an empty one where there is none, or none that is surely its own."""
+    kept = facts.get(_FACT, b"")
+    if kept:
+        return PerfMap(kept[:_MAX_BYTES])
     if event is None or event.pid <= 0 or event.boot_id.strip() != _boot_id():
         return PerfMap()
     if facts.get(b"ns/pid") != _link("/proc/self/ns/pid"):
@@ -62,11 +68,16 @@ def read_perf_map(
     uids = parse_status(facts.get(b"status", b"")).get(b"Uid", b"").split()
     if not uids:
         return PerfMap()
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
     try:
-        fd = os.open(f"{directory}/perf-{event.pid:d}.map", flags)
+        place = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fd = open_entry(place, b"perf-%d.map" % event.pid)
+        finally:
+            os.close(place)
     except OSError:
         return PerfMap()  # no such file, as it is nearly always
+    if fd < 0:
+        return PerfMap()
     try:
         status = os.fstat(fd)
         theirs = b"%d" % status.st_uid in uids[:2]  # the real or the effective user
