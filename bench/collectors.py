@@ -62,11 +62,11 @@ class Collector(Protocol):
     name: str
     pattern: str
     pipe_limit: int
-    core_limit: int = -1
-    heavy: bool = False
-    small: bool = False
-    bursts: bool = True
-    size: int = 0
+    core_limit: int
+    heavy: bool
+    small: bool
+    bursts: bool
+    size: int
 
     def start(self) -> None:
         """Make it ready; UnavailableError says why it cannot be."""
@@ -76,7 +76,6 @@ class Collector(Protocol):
 
     def around(self) -> AbstractContextManager[None]:
         """What has to be there only while it is measured."""
-        return contextlib.nullcontext()
 
     def report_ms(self, crash: Crash, exe: Path) -> float | None:
         """Milliseconds from the fault to the complete report; None where it makes none."""
@@ -85,19 +84,26 @@ class Collector(Protocol):
         """What it has of these crashes, waited for at most so long."""
 
 
-class Floor(Collector):
+class Floor:
     """No dump at all: what the death of such a process takes by itself."""
 
     name = FLOOR
     pattern = "core"
     pipe_limit = 0
     core_limit = 0
+    heavy = False
+    small = False
+    bursts = True
+    size = 0
 
     def start(self) -> None:
         return
 
     def stop(self) -> None:
         return
+
+    def around(self) -> AbstractContextManager[None]:
+        return contextlib.nullcontext()
 
     def report_ms(self, crash: Crash, exe: Path) -> float | None:
         return None
@@ -106,10 +112,13 @@ class Floor(Collector):
         return Record(0, 0, 0)
 
 
-class Usercrash(Collector):
+class Usercrash:
     """Our server, warm, behind the kernel's socket or, with our client, behind its pipe."""
 
     pipe_limit = 1000
+    core_limit = -1
+    heavy = False
+    size = 0
 
     def __init__(self, entrance: str, workers: int = 2) -> None:
         self.name = {"socket": SOCKET, "pipe": PIPE}[entrance] if workers else COLD

@@ -21,5 +21,6 @@ def test_every_build_of_the_corpus() -> None:
         reason = reason_of(verdict, REASONS)
         who = f"{verdict.recipe.id} beside {verdict.oracle}: {verdict}"
         assert reason is not None, f"unexplained: {who}"
+        assert "scope" not in verdict.kinds, f"names without what is around them: {who}"
         assert reason.word == verdict.word or verdict.word == DIFFERS, who
     assert "\n".join(table(verdicts, REASONS)).strip() == written().strip()

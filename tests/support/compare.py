@@ -22,7 +22,8 @@ class Difference:
     - ours, theirs: a frame that only one side has
     - inlined: other inlined functions at one pc
     - alias: two symbols of one address
-    - scope: one side leaves out namespaces or classes
+    - scope: we leave out namespaces, classes or functions around it
+    - wider: the other side does
     - name: anything else
     """
 
@@ -46,11 +47,16 @@ class _Group:
     omitted: int = 0
 
 
+# The words of debug information for types, and those of the demangler.
+_TYPES = {
+    "long unsigned int": "unsigned long", "short unsigned int": "unsigned short",
+    "long long int": "long long", "long int": "long", "short int": "short",
+}  # fmt: skip
 _CLONE = re.compile(
     r" ?\(?(\[clone [^]]*\]|\.(constprop|isra|part|cold|lto_priv)(\.\d+)*|@+\S+)\)?"
 )
 # Each demangler has its own way to write a lambda.
-_LAMBDA = re.compile(r"\{lambda\([^()]*\)#\d+\}|<lambda\([^()]*\)>|'lambda\d*'(\([^()]*\))?")
+_LAMBDA = re.compile(r"\{lambda(\([^()]*\)#\d+)?\}|<lambda\([^()]*\)>|'lambda\d*'(\([^()]*\))?")
 
 
 def plain_name(name: str | None) -> str:
@@ -58,18 +64,29 @@ def plain_name(name: str | None) -> str:
     symbol versions, spaces; "" for none."""
     if not name or name == "??":
         return ""
-    name = _CLONE.sub("", name)
+    name = _CLONE.sub("", name).replace("(anonymous namespace)", "{anonymous}")
     name = _LAMBDA.sub("<lambda>", name)
+    for written, plain in _TYPES.items():
+        name = name.replace(written, plain)
     while True:
-        shorter = re.sub(r"\((?!anonymous namespace\))[^()]*\)", "", name)
+        shorter = re.sub(r"\([^()]*\)", "", name)
         if shorter == name:
             break
         name = shorter
-    name = re.sub(r"\b(const|void|int|bool)\b(?= *$)", "", name)
-    if not name.startswith("operator") and "::operator" not in name:
-        # A return type, which templates have in their mangled names.
-        name = re.sub(r"^[\w:<>*& ]+ (?=[\w:(])", "", name)
-    return re.sub(r"\s+", "", name)
+    name = re.sub(r"\b(const|void|int|bool)\b(?= *$)", "", name).strip()
+    return re.sub(r"\s+", "", _without_return_type(name))
+
+
+def _without_return_type(name: str) -> str:
+    """A name without the return type, which templates have in their mangled names."""
+    depth = begin = 0
+    for at, letter in enumerate(name):
+        if name.startswith("operator", at) and not depth:
+            break
+        depth += (letter == "<") - (letter == ">")
+        if letter == " " and not depth:
+            begin = at + 1
+    return name[begin:]
 
 
 def _our_groups(frames: Sequence[Frame]) -> list[_Group]:
@@ -151,8 +168,10 @@ def _names(index: int, mine: _Group, other: _Group) -> list[Difference]:
 
 
 def _kind_of(module: str | None, ours: str, theirs: str) -> str:
-    if ours.endswith("::" + theirs) or theirs.endswith("::" + ours):
+    if theirs.endswith("::" + ours):
         return "scope"
+    if ours.endswith("::" + theirs):
+        return "wider"
     if module is not None and ours:
         symbols = _symbols(module)
         places = symbols.get(ours, frozenset()) & symbols.get(theirs, frozenset())

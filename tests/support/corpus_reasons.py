@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .corpus_document import Reason
-from .corpus_run import BETTER, EQUAL, WORSE
+from .corpus_run import BETTER, EQUAL
 
 REASONS: list[Reason] = [
     Reason(
@@ -29,9 +29,9 @@ REASONS: list[Reason] = [
         "The same addresses. eu-stack leaves out inlined functions.",
     ),
     Reason(
-        "g++/*", "gdb", WORSE,
-        "The same frames. In the debug information inlined functions have no linker's name: gdb "
-        "builds one with the namespace; of some we show the bare name.",
+        "g++/*", "gdb", BETTER,
+        "The same frames. Of a lambda that is inlined gdb shows `operator()`, we the function "
+        "around it, too.",
     ),
     Reason(
         "go/*", "gdb", BETTER,

@@ -31,14 +31,9 @@ EXPLAINED = [
         "debug information either side may take another one (read, __libc_read)",
     ),
     Explained(
-        "inlined/*", "scope", "twice<shop::serve::<lambda>>", "shop::*::twice<*>",
-        "inlined everywhere, it has no symbol and no linkage name; symbolic does not look for "
-        "the namespaces around a DWARF function",
-    ),
-    Explained(
-        "inlined/*", "scope", "shop::serve::<lambda>::operator*", "operator*",
+        "inlined/*", "wider", "shop::serve::<lambda>::operator*", "operator*",
         "gcc gives a lambda's function no linkage name: gdb shows the bare one of its entry, we "
-        "the one of the symbol at its begin",
+        "the one of the symbol at its begin, or the functions around it",
     ),
     Explained(
         "worker/*-m32", "ours", "*", "",

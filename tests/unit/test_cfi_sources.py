@@ -82,7 +82,7 @@ def test_compressed_debug_frame(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", [1, 2, 3])
 def test_damaged_compression_reads_as_empty(kind: int) -> None:
-    from usercrash.analysis.binary.elf_file import inflate
+    from usercrash.analysis.binary.inflation import inflate
 
     assert inflate(memoryview(b"\x28\xb5\x2f\xfd" + b"\xff" * 40), kind, 1000) == b""
 

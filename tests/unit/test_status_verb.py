@@ -17,15 +17,7 @@ import pytest
 from usercrash import protocol, server_state
 from usercrash.cli import run_program, server_answer, status
 from usercrash.cli.server_answer import Answer, ask_server, somebody_listens
-from usercrash.cli.status import (
-    ELSEWHERE,
-    PIPE,
-    SOCKET,
-    SeenEntrance,
-    judge,
-    socket_is_unused,
-    way_of,
-)
+from usercrash.cli.status import ELSEWHERE, PIPE, SOCKET, Entrance, judge, socket_is_unused, way_of
 from usercrash.config import Config, Paths, Server
 from usercrash.errors import FormatError
 from usercrash.server.tally import SAME_NS, Tally
@@ -238,8 +230,8 @@ def test_a_socket_that_is_not_used(
     place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipe = entrance.pipe_pattern()
-    seen = SeenEntrance(pipe, PIPE, True, 64, True, "")
-    elsewhere = SeenEntrance(f"{pipe} more", PIPE, True, 64, True, "")
+    seen = Entrance(pipe, PIPE, True, 64, True, "")
+    elsewhere = Entrance(f"{pipe} more", PIPE, True, 64, True, "")
     listens, deaf = Answer(STATE), Answer(State(pid=1, since_ns=0))
     config = Config()
     chosen = Config(server=Server(entrance="pipe"))
@@ -288,8 +280,8 @@ def test_where_core_pattern_leads(pattern: str, way: str) -> None:
     assert way_of(pattern, entrance.RUN_DIRECTORY) == way
 
 
-def an_entrance(way: str, *, listens: bool = True, limit: int = 64) -> SeenEntrance:
-    return SeenEntrance("", way, True, limit, listens, "")
+def an_entrance(way: str, *, listens: bool = True, limit: int = 64) -> Entrance:
+    return Entrance("", way, True, limit, listens, "")
 
 
 @pytest.mark.parametrize(
@@ -307,7 +299,7 @@ def an_entrance(way: str, *, listens: bool = True, limit: int = 64) -> SeenEntra
          "only facts are kept"),
     ],
 )  # fmt: skip
-def test_the_verdict(seen: SeenEntrance, answer: Answer, well: bool, words: str) -> None:
+def test_the_verdict(seen: Entrance, answer: Answer, well: bool, words: str) -> None:
     collecting, verdict = judge(seen, answer)
     assert collecting is well and words in verdict and len(verdict) <= 80
     assert verdict.startswith("collecting: ") is well

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import lzma
 import struct
-import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from mmap import mmap
@@ -29,18 +28,16 @@ from ...elf.headers import (
 from ...errors import FormatError
 from .dynamic_symbols import DT_STRTAB, dynamic_tags
 from .gopclntab import GoTable, go_table
+from .inflation import ELFCOMPRESS_ZLIB, MAX_INFLATED, Inflater, charge, inflate
 from .symbol_table import SymbolTable
 
 MAX_SECTIONS = 200_000
 MAX_PROGRAM_HEADERS = 1_000
 MAX_NOTE_BYTES = 1 << 20
 _MAX_NAME = 256  # of a section; one with a longer name is nameless
-MAX_INFLATED = 256 << 20  # what one compressed section may grow to
 
 SHT_SYMTAB, SHT_NOTE, SHT_NOBITS, SHT_DYNSYM = 2, 7, 8, 11
 SHF_COMPRESSED = 0x800
-ELFCOMPRESS_ZLIB, ELFCOMPRESS_ZSTD = 1, 2
-_MAX_WINDOW = 128 << 20  # what one zstd frame may want to look back
 DT_SONAME = 14
 
 
@@ -148,17 +145,36 @@ class ElfFile:
 
     def contents(self, section: Section, limit: int = MAX_INFLATED) -> memoryview:
         """A section's bytes, inflated if it is compressed (empty if it does not inflate, cut at
-        `limit`)."""
-        raw = self.view[section.offset : section.offset + section.size]
+        `limit`, and at the size that it claims)."""
+        raw = self._raw(section)
+        packed = self._packed(section, raw)
+        if packed is None:
+            return raw
+        head, kind, size = packed
+        return memoryview(inflate(raw[head:], kind, min(limit, size)))
+
+    def inflater(self, section: Section) -> Inflater | None:
+        """The same of a compressed section piece by piece; None for one that is not compressed."""
+        raw = self._raw(section)
+        packed = self._packed(section, raw)
+        return Inflater(raw[packed[0] :], *packed[1:]) if packed is not None else None
+
+    def _raw(self, section: Section) -> memoryview:
+        return self.view[section.offset : section.offset + section.size]
+
+    def _packed(self, section: Section, raw: memoryview) -> tuple[int, int, int] | None:
+        """(bytes of the head, ELFCOMPRESS_* kind, size that it claims to have) of a compressed
+        section, None for any other."""
         if section.flags & SHF_COMPRESSED:
-            head = 24 if self.wide else 12
-            if len(raw) < head:
-                return raw[:0]
-            kind = struct.unpack_from(self.order + "I", raw)[0]
-            return memoryview(inflate(raw[head:], kind, limit))
-        if section.name.startswith(b".zdebug_") and bytes(raw[:4]) == b"ZLIB":
-            return memoryview(inflate(raw[12:], ELFCOMPRESS_ZLIB, limit))
-        return raw
+            if len(raw) < (24 if self.wide else 12):
+                return len(raw), 0, 0
+            if self.wide:
+                kind, _, size = struct.unpack_from(self.order + "IIQ", raw)
+                return 24, kind, size
+            return 12, *struct.unpack_from(self.order + "II", raw)
+        if section.name.startswith(b".zdebug_") and bytes(raw[:4]) == b"ZLIB" and len(raw) >= 12:
+            return 12, ELFCOMPRESS_ZLIB, int.from_bytes(raw[4:12], "big")
+        return None
 
     def debug_section(self, name: bytes) -> Section | None:
         """The section `.debug_` + `name`, or its compressed forerunner `.zdebug_` + `name`."""
@@ -252,13 +268,18 @@ class ElfFile:
         return total
 
     def _inflated_size(self, section: Section) -> int:
-        if section.flags & SHF_COMPRESSED:
-            at = section.offset + (8 if self.wide else 4)
-            layout = struct.Struct(self.order + ("Q" if self.wide else "I"))
-            if at + layout.size <= len(self.view):
-                size: int = layout.unpack_from(self.view, at)[0]
-                return size
-        return section.size * (4 if section.name.startswith(b".z") else 1)
+        packed = self._packed(section, self._raw(section))
+        return section.size if packed is None else packed[2]
+
+    @property
+    def compressed_debug_size(self) -> int:
+        """What all compressed sections of DWARF claim to have, inflated."""
+        packed = (
+            self._packed(section, self._raw(section))
+            for section in self.sections
+            if section.type != SHT_NOBITS and section.name.startswith((b".debug_", b".zdebug_"))
+        )
+        return sum(one[2] for one in packed if one is not None)
 
     @cached_property
     def debug_link(self) -> tuple[bytes, int] | None:
@@ -281,27 +302,10 @@ class ElfFile:
             return None
         try:
             inflater = lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=256 << 20)
-            return ElfFile(inflater.decompress(self.contents(section), MAX_INFLATED // 4))
+            found = inflater.decompress(self.contents(section), MAX_INFLATED // 4)
+            return ElfFile(found) if charge(len(found)) else None
         except (lzma.LZMAError, EOFError, FormatError):
             return None
-
-
-def inflate(data: memoryview, kind: int, limit: int) -> bytes:
-    """At most `limit` bytes of compressed section contents (ELFCOMPRESS_*); b"" if they are not."""
-    if kind == ELFCOMPRESS_ZLIB:
-        try:
-            return zlib.decompressobj().decompress(data, limit)
-        except zlib.error:
-            return b""
-    if kind == ELFCOMPRESS_ZSTD:
-        import zstandard
-
-        inflater = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW)
-        try:
-            return inflater.stream_reader(data).read(limit)
-        except zstandard.ZstdError:
-            return b""
-    return b""
 
 
 def build_id_of_notes(data: bytes | memoryview, little: bool = True) -> bytes | None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ...errors import FormatError
+from .attributes import AT_sibling
 from .encodings import Buffer, fixed, sleb, uleb
+from .work import Work
 
 MAX_ABBREVIATIONS = 200_000
 MAX_ATTRIBUTES = 1_000  # of one abbreviation
@@ -20,6 +22,8 @@ FORM_strp_sup, FORM_line_strp, FORM_implicit_const = 0x1D, 0x1F, 0x21
 FORM_rnglistx, FORM_ref_sup8 = 0x23, 0x24
 FORM_GNU_addr_index, FORM_GNU_str_index = 0x1F01, 0x1F02
 FORM_GNU_ref_alt, FORM_GNU_strp_alt = 0x1F20, 0x1F21
+
+_REFERENCES = {0x11: 1, 0x12: 2, 0x13: 4, 0x14: 8}  # within a unit, and how long
 
 # What a form takes: so many bytes, or one of these
 ADDRESS, OFFSET, LEB, STRING, BLOCK1, BLOCK2, BLOCK4, BLOCK, INDIRECT = range(-9, 0)
@@ -50,12 +54,14 @@ class Abbreviation:
     """One layout: (attribute, form, its constant for DW_FORM_implicit_const) in order.
 
     `skips` is how to step over all of them: byte counts, and the sizes that depend on the data.
+    `sibling`: how many bytes the last of them takes if it says where the next sibling is, else 0.
     """
 
     tag: int
     children: bool
     attributes: list[tuple[int, int, int]]
     skips: list[int] = field(default_factory=list)
+    sibling: int = 0
 
 
 def form_size(form: int, shape: Shape) -> int:
@@ -70,7 +76,7 @@ def form_size(form: int, shape: Shape) -> int:
     return size
 
 
-def read_table(data: Buffer, position: int, shape: Shape) -> dict[int, Abbreviation]:
+def read_table(data: Buffer, position: int, shape: Shape, work: Work) -> dict[int, Abbreviation]:
     """The abbreviations of a unit by their codes. FormatError where the table is broken."""
     table: dict[int, Abbreviation] = {}
     while len(table) < MAX_ABBREVIATIONS:
@@ -82,7 +88,11 @@ def read_table(data: Buffer, position: int, shape: Shape) -> dict[int, Abbreviat
         tag, position = uleb(data, position)
         children = fixed(data, position, "B") != 0
         found, position = _attributes(data, position + 1)
-        table[code] = Abbreviation(tag, children, found, _skips(found, shape))
+        work.spend(4 + 4 * len(found))
+        last = found[-1] if found and found[-1][0] == AT_sibling else (0, 0, 0)
+        table[code] = Abbreviation(
+            tag, children, found, _skips(found, shape), _REFERENCES.get(last[1], 0)
+        )
     raise FormatError("too many abbreviations")
 
 

@@ -15,7 +15,7 @@ from .attributes import (
     AT_rnglists_base,
 )
 from .debug_info import DwarfFile
-from .encodings import Buffer, fixed, initial_length, uleb
+from .encodings import Buffer, fixed, uleb
 from .units import Entry, Unit
 
 MAX_RANGES = 100_000  # of one entry
@@ -76,6 +76,7 @@ def _old_list(unit: Unit, at: int) -> Ranges:
     base = _base(unit)
     found: Ranges = []
     for _ in range(MAX_RANGES):
+        unit.file.work.spend()
         low, high = fixed(data, at, letter), fixed(data, at + word, letter)
         at += 2 * word
         if low == high == 0:
@@ -94,6 +95,7 @@ def _list(unit: Unit, at: int) -> Ranges:
     found: Ranges = []
     word, letter = unit.shape.word, unit.file.order + _LETTERS[unit.shape.word]
     for _ in range(MAX_RANGES):
+        unit.file.work.spend(2)
         kind = fixed(data, at, "B")
         at += 1
         if kind == 0:  # DW_RLE_end_of_list
@@ -126,26 +128,27 @@ def _operand(data: Buffer, at: int, address: bool, word: int, letter: str) -> tu
 
 def read_aranges(file: DwarfFile) -> list[tuple[int, int, int]]:
     """(start, end, offset of the unit) of all of `.debug_aranges`, as far as it can be read."""
-    data, order = file.section("aranges"), file.order
+    data, order = bytes(file.section("aranges")), file.order
+    short, wide = struct.Struct(order + "IHIBB"), struct.Struct(order + "4xQHQBB")
+    pairs = {4: struct.Struct(order + "II"), 8: struct.Struct(order + "QQ")}
     rows: list[tuple[int, int, int]] = []
     at = 0
-    try:
-        while at + 12 <= len(data) and len(rows) < MAX_ARANGES:
-            size, wide = initial_length(data, at, order)
-            head = at + (12 if wide else 4)
-            end = min(head + size, len(data))
-            unit = fixed(data, head + 2, order + ("Q" if wide else "I"))
-            behind = head + (10 if wide else 6)
-            word, segment = fixed(data, behind, "B"), fixed(data, behind + 1, "B")
-            if word in (4, 8) and segment == 0:
-                first = behind + 2
-                first += -(first - at) % (2 * word)
-                pair = struct.Struct(order + ("QQ" if word == 8 else "II"))
-                usable = max(0, end - first) // pair.size * pair.size
-                for low, length in pair.iter_unpack(data[first : first + usable]):
-                    if length:
-                        rows.append((low, low + length, unit))
-            at = end
-    except FormatError:
-        pass
+    while at + wide.size <= len(data) and len(rows) < MAX_ARANGES:
+        head, begin = short, at + 4
+        size, _, unit, word, segment = short.unpack_from(data, at)
+        if size == 0xFFFFFFFF:
+            head, begin = wide, at + 12
+            size, _, unit, word, segment = wide.unpack_from(data, at)
+        end = min(begin + size, len(data))
+        pair = pairs.get(word)
+        if pair is not None and segment == 0:
+            first = at + head.size + -head.size % pair.size
+            usable = max(0, end - first) // pair.size * pair.size
+            file.work.spend(4 + usable // pair.size)
+            for low, length in pair.iter_unpack(data[first : first + usable]):
+                if length:
+                    rows.append((low, low + length, unit))
+        else:
+            file.work.spend(4)
+        at = end
     return rows

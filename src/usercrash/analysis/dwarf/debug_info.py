@@ -13,27 +13,29 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 
 from ...errors import FormatError
-from ..binary.elf_file import ElfFile
+from ..binary.elf_file import ElfFile, Section
+from ..binary.inflation import MAX_INFLATED, Inflater
 from . import abbreviations as ab
 from .abbreviations import Abbreviation, Shape
 from .encodings import Buffer, initial_length
-from .units import Unit
+from .units import MAX_STRING, Unit
+from .work import Work
 
 MAX_UNITS = 400_000
-MAX_STRING = 16_384
-BUDGET = 3_000_000  # entries that one file's reader looks at before it gives up
 
 
 class DwarfFile:
-    """One file's DWARF. `split`: the sections are those of a `.dwo` or `.dwp` file."""
+    """One file's DWARF. `split`: the sections are those of a `.dwo` or `.dwp` file. All that is
+    read is spent from `work`, TooMuchError (a FormatError) is its end."""
 
-    def __init__(self, elf: ElfFile, *, split: bool = False) -> None:
+    def __init__(self, elf: ElfFile, *, split: bool = False, work: Work | None = None) -> None:
         self.elf = elf
         self.order = elf.order
         self.split = split
         self.alternate: Callable[[], DwarfFile | None] = lambda: None
-        self.budget = BUDGET
+        self.work = work if work is not None else Work()
         self._sections: dict[str, Buffer] = {}
+        self._inflater: Inflater | None = None  # of `.debug_info`, if that is compressed
         self._tables: dict[tuple[int, Shape], dict[int, Abbreviation]] = {}
         self._starts: list[int] = []
         self._units: dict[int, Unit] = {}
@@ -42,19 +44,30 @@ class DwarfFile:
         """A section's bytes (`info` stands for `.debug_info`), empty where there is none."""
         found = self._sections.get(name)
         if found is None:
-            full = f".debug_{name}" + (".dwo" if self.split else "")
-            section = self.elf.section(full.encode())
-            if section is None:
-                section = self.elf.section(b".z" + full[1:].encode())
-            found = self.elf.contents(section) if section is not None else b""
+            if name == "info":
+                found = self.info(MAX_INFLATED)
+            else:
+                section = self._header(name)
+                found = self.elf.contents(section) if section is not None else b""
             self._sections[name] = found
         return found
 
-    def spend(self, entries: int = 1) -> None:
-        """Count entries that are read: FormatError when there were too many."""
-        self.budget -= entries
-        if self.budget < 0:
-            raise FormatError("more debug information than there is time for")
+    def info(self, end: int) -> Buffer:
+        """`.debug_info` as far as `end` at least: to inflate all of it for one unit takes long."""
+        found = self._sections.get("info")
+        if found is not None:
+            return found
+        if self._inflater is None:
+            section = self._header("info")
+            self._inflater = self.elf.inflater(section) if section is not None else None
+            if self._inflater is None:
+                self._sections["info"] = self.elf.contents(section) if section is not None else b""
+                return self._sections["info"]
+        return memoryview(self._inflater.upto(end))
+
+    def _header(self, name: str) -> Section | None:
+        full = f".debug_{name}" + (".dwo" if self.split else "")
+        return self.elf.section(full.encode()) or self.elf.section(b".z" + full[1:].encode())
 
     def table(self, offset: int, shape: Shape) -> dict[int, Abbreviation]:
         """The abbreviations at an offset."""
@@ -62,7 +75,7 @@ class DwarfFile:
         if key not in self._tables:
             if len(self._tables) > 4_096:
                 self._tables.clear()
-            self._tables[key] = ab.read_table(self.section("abbrev"), offset, shape)
+            self._tables[key] = ab.read_table(self.section("abbrev"), offset, shape, self.work)
         return self._tables[key]
 
     # --- units ---
@@ -73,6 +86,7 @@ class DwarfFile:
             info = self.section("info")
             at = 0
             while at + 11 <= len(info) and len(self._starts) < MAX_UNITS:
+                self.work.spend()
                 self._starts.append(at)
                 size, wide = initial_length(info, at, self.order)
                 at += size + (12 if wide else 4)
@@ -99,6 +113,7 @@ class DwarfFile:
     def units(self) -> Iterator[Unit]:
         """All units with headers of known versions."""
         for start in self.unit_starts():
+            self.work.spend()
             try:
                 yield self.unit(start)
             except FormatError:
@@ -106,6 +121,7 @@ class DwarfFile:
 
     def text(self, section: str, offset: int) -> bytes:
         """A string of a string section."""
+        self.work.spend()
         data = self.section(section)
         if not 0 <= offset < len(data):
             raise FormatError("string outside its section")

@@ -1,8 +1,5 @@
 """Functions at an address: the subprogram and what is inlined in it, and what calls what.
-
-Names follow abstract origins and specifications, also into other units and files. (DWARF 5
-sections 3.3.1, 3.3.8, 3.4; GNU's call sites before version 5.)
-"""
+(DWARF 5 sections 3.3.1, 3.3.8, 3.4; GNU's call sites before version 5.)"""
 
 from __future__ import annotations
 
@@ -11,32 +8,21 @@ from dataclasses import dataclass
 
 from ...errors import FormatError
 from .address_ranges import Ranges, covers, ranges_of
-from .attributes import (
-    AT_abstract_origin,
-    AT_language,
-    AT_linkage_name,
-    AT_low_pc,
-    AT_name,
-    AT_specification,
-)
+from .attributes import AT_abstract_origin, AT_low_pc
+from .names import name_of
 from .units import Entry, Unit
 
 TAG_lexical_block, TAG_subprogram, TAG_inlined_subroutine = 0x0B, 0x2E, 0x1D
 TAG_call_site, TAG_GNU_call_site = 0x48, 0x4109
-_TAG_namespace = 0x39
-_TYPES = (0x02, 0x13, 0x17, 0x38)  # class, structure, union, interface
-_SCOPES = (_TAG_namespace, TAG_subprogram, *_TYPES)
-_UNNAMED = {_TAG_namespace: b"(anonymous namespace)", 0x02: b"{lambda}", 0x13: b"{lambda}"}
 # Entries below which no code lies: array, enumeration, function type, union, inlined function
 _CLOSED = frozenset((0x01, 0x04, 0x15, 0x17, TAG_inlined_subroutine))
+# Class and structure: gcc, which alone says where a type ends, has only declarations in them, but
+# for those that are local to a function
+_TYPES = frozenset((0x02, 0x13))
 _AT_call_column, _AT_call_file, _AT_call_line = 0x57, 0x58, 0x59
-_AT_MIPS_linkage_name = 0x2007
 _AT_call_return_pc, _AT_call_origin, _AT_call_pc = 0x7D, 0x7F, 0x81
 _AT_call_tail_call, _AT_GNU_tail_call = 0x82, 0x2115
-# C++, C++03, 11, 14, 17, 20, Rust: whose names are told with the scopes around them
-_SCOPED = frozenset((0x04, 0x19, 0x1A, 0x21, 0x2A, 0x2B, 0x1C))
 MAX_DEPTH = 128  # of lexical blocks and inlined functions in each other
-_MAX_STEPS = 16  # from an origin to the next
 _MAX_FUNCTIONS = 500_000
 _MAX_CALLS = 100_000
 
@@ -92,19 +78,24 @@ class FunctionIndex:
 def _collect(unit: Unit, rows: list[tuple[int, int, int]]) -> None:
     """(start, end, offset) of all subprograms with code, also of those in other functions."""
     at, depth, count = unit.root.end, 1, 0
+    function_end = 0  # of the outermost function around
     while at < unit.end and depth and len(rows) < _MAX_FUNCTIONS:
         count += 1
         if not count & 1023:
-            unit.file.spend(1024)
+            unit.file.work.spend(2048)
         layout, end = unit.step(at)
         if layout is None:
             depth -= 1
         elif layout.tag == TAG_subprogram:
             _add_code(unit, at, rows)
             depth += layout.children
-        elif layout.children and layout.tag in _CLOSED:
-            entry = unit.entry(at)
-            end = unit.behind(entry) if entry is not None else end
+            if at >= function_end and layout.children:
+                function_end = unit.behind_step(layout, end) if layout.sibling else unit.end
+        elif layout.children and (
+            layout.tag in _CLOSED
+            or (layout.tag in _TYPES and layout.sibling and at >= function_end)
+        ):
+            end = unit.behind_step(layout, end)
         else:
             depth += layout.children
         at = end
@@ -162,76 +153,6 @@ def _child_at(parent: Entry, address: int) -> Entry | None:
             if covers(ranges, address):
                 return child
     return None
-
-
-# --- names ---
-
-
-def _origin(entry: Entry) -> Entry | None:
-    for attribute in (AT_abstract_origin, AT_specification):
-        found = entry.reference(attribute)
-        if found is not None:
-            return found
-    return None
-
-
-def name_of(entry: Entry) -> tuple[bytes, int]:
-    """(the linker's name, else the source's; language of the unit that has it).
-
-    Without a linker's name, one in C++ and Rust stands with the scopes around it. b"" where the
-    information does not tell it (or lies in a file that is missing).
-    """
-    plain, holder = b"", entry
-    last = entry
-    current: Entry | None = entry
-    try:
-        for _ in range(_MAX_STEPS):
-            if current is None:
-                break
-            last = current
-            linkage = current.text(AT_linkage_name) or current.text(_AT_MIPS_linkage_name)
-            if linkage:
-                return linkage, language_of(current.unit)
-            if not plain:
-                plain, holder = current.text(AT_name), current
-            current = _origin(current)
-    except FormatError:
-        pass
-    language = language_of(holder.unit)
-    if plain and language in _SCOPED:
-        plain = b"::".join((*_scopes(last), plain))
-    return plain, language
-
-
-def language_of(unit: Unit) -> int:
-    """DW_AT_language of a unit, 0 where it has none."""
-    return unit.root.number(AT_language) or 0
-
-
-def _scopes(entry: Entry) -> list[bytes]:
-    """The names of the namespaces and types around an entry, outermost first."""
-    unit, found = entry.unit, []
-    current = unit.root
-    try:
-        for _ in range(MAX_DEPTH):
-            inside = None
-            for child in unit.children(current):
-                if child.offset >= entry.offset:
-                    break
-                inside = child
-            if inside is None or not inside.children or unit.behind(inside) <= entry.offset:
-                break
-            if inside.tag in _SCOPES:
-                found.append(_own_name(inside) or _UNNAMED.get(inside.tag, b"{unnamed}"))
-            current = inside
-    except FormatError:
-        return []
-    return found
-
-
-def _own_name(entry: Entry) -> bytes:
-    origin = None if entry.text(AT_name) else _origin(entry)
-    return (origin or entry).text(AT_name)
 
 
 # --- calls ---

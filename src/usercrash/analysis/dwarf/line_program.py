@@ -15,6 +15,7 @@ from .attributes import AT_stmt_list
 from .debug_info import DwarfFile
 from .encodings import Buffer, fixed, initial_length, sleb, uleb
 from .units import Unit
+from .work import Work
 
 MAX_ROWS = 2_000_000  # of one unit
 MAX_FILES = 200_000
@@ -104,9 +105,9 @@ def read_program(
         if version >= 5:
             _new_names(file, found, at, shape)
         else:
-            _old_names(data, found, at)
+            _old_names(data, found, at, file.work)
         if rows:
-            _Machine(data, setup, shape, found).run(code, end)
+            _Machine(data, setup, shape, found, file.work).run(code, end)
     except (FormatError, struct.error, IndexError):
         pass
     found.finish()
@@ -146,14 +147,16 @@ def join(directory: bytes, name: bytes) -> bytes:
     return os.path.join(directory, name) if directory else name
 
 
-def _old_names(data: Buffer, found: LineProgram, at: int) -> None:
+def _old_names(data: Buffer, found: LineProgram, at: int, work: Work) -> None:
     while len(found.directories) < MAX_FILES and fixed(data, at, "B"):
         end = ab.string_end(data, at)
+        work.spend(2 + (end - at >> 6))
         found.directories.append(bytes(data[at:end]))
         at = end + 1
     at += 1
     while len(found.files) < MAX_FILES and fixed(data, at, "B"):
         end = ab.string_end(data, at)
+        work.spend(4 + (end - at >> 6))
         directory, behind = uleb(data, end + 1)
         found.files.append((bytes(data[at:end]), directory))
         at = uleb(data, uleb(data, behind)[1])[1]
@@ -183,10 +186,12 @@ def _names(file: DwarfFile, at: int, shape: Shape) -> tuple[list[tuple[bytes, in
         raise FormatError("too many files")
     rows = []
     for _ in range(count):
+        file.work.spend(1 + 3 * len(formats))
         name, directory = b"", 0
         for kind, form in formats:
             size = ab.form_size(form, shape)
             behind = at + size if size >= 0 else ab.step_over(data, at, size, shape)
+            file.work.spend(max(0, behind - at) >> 6)
             if kind == _LNCT_path:
                 name = _text(file, data, at, form, shape)
             elif kind == _LNCT_directory_index:
@@ -218,7 +223,10 @@ def _number(data: Buffer, at: int, form: int, size: int, shape: Shape) -> int:
 class _Machine:
     """Runs a program's instructions, and collects its rows."""
 
-    def __init__(self, data: Buffer, setup: _Setup, shape: Shape, found: LineProgram) -> None:
+    def __init__(
+        self, data: Buffer, setup: _Setup, shape: Shape, found: LineProgram, work: Work
+    ) -> None:
+        self.work = work
         self.data = data
         self.setup = setup
         self.shape = shape
@@ -251,6 +259,8 @@ class _Machine:
             else:
                 position = self.standard(data, position, code)
             self.count += 1
+            if not self.count & 255:
+                self.work.spend(256)
             if self.count > MAX_ROWS:
                 raise FormatError("line program too long")
 
@@ -274,6 +284,7 @@ class _Machine:
             self.address += fixed(data, at, self.shape.order + "H")
             at += 2
         else:  # flags, and what a later version may bring
+            self.work.spend(self.setup.lengths[code - 1])
             for _ in range(self.setup.lengths[code - 1]):
                 at = uleb(data, at)[1]
         return at

@@ -20,6 +20,7 @@ def unit_in_object(file: DwarfFile, skeleton: Unit) -> Unit | None:
     """The unit of a `.dwo` file that belongs to a skeleton, None where none has its id."""
     wanted = skeleton.identity()
     for start in file.unit_starts():
+        file.work.spend()
         try:
             found = Unit(file, start, Parts(), skeleton)
             if wanted is not None and found.identity() == wanted:
@@ -38,7 +39,7 @@ def unit_in_package(file: DwarfFile, skeleton: Unit) -> Unit | None:
     section = file.elf.section(b".debug_cu_index")
     if wanted is None or section is None:
         return None
-    rows = _contributions(file.elf.contents(section), file.order, wanted)
+    rows = _contributions(file, file.elf.contents(section), wanted)
     if rows is None:
         return None
     parts = Parts(
@@ -52,12 +53,13 @@ def unit_in_package(file: DwarfFile, skeleton: Unit) -> Unit | None:
     return found
 
 
-def _contributions(data: Buffer, order: str, wanted: int) -> dict[int, int] | None:
+def _contributions(file: DwarfFile, data: Buffer, wanted: int) -> dict[int, int] | None:
     """The offsets of a unit's parts by DW_SECT number."""
+    order = file.order
     _version, columns, units, slots = struct.unpack(order + "4I", _take(data, 0, 16))
     if not 0 < columns <= _MAX_COLUMNS or slots & (slots - 1) or units > slots:
         raise FormatError("package index with a broken head")
-    row = _slot(data, order, wanted, slots)
+    row = _slot(file, data, wanted, slots)
     if row is None:
         return None
     if row > units:
@@ -69,11 +71,12 @@ def _contributions(data: Buffer, order: str, wanted: int) -> dict[int, int] | No
     return dict(zip(kinds, offsets, strict=True))
 
 
-def _slot(data: Buffer, order: str, wanted: int, slots: int) -> int | None:
+def _slot(file: DwarfFile, data: Buffer, wanted: int, slots: int) -> int | None:
     """The row of an id, by the hash table."""
-    mask = slots - 1
+    order, mask = file.order, slots - 1
     at, step = wanted & mask, (wanted >> 32) & mask | 1
     for _ in range(slots):
+        file.work.spend(2)
         row = fixed(data, 16 + 8 * slots + 4 * at, order + "I")
         if row == 0:
             return None

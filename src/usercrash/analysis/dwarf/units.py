@@ -32,6 +32,8 @@ from .encodings import Buffer, fixed, initial_length, sleb, uleb
 if TYPE_CHECKING:
     from .debug_info import DwarfFile
 
+MAX_STRING = 16_384
+_MAX_HEAD = 48  # bytes
 _DIRECT = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 
@@ -87,14 +89,16 @@ class Unit:
         self, file: DwarfFile, start: int, parts: Parts = Parts(), skeleton: Unit | None = None
     ) -> None:
         """FormatError if there is no header of a known version."""
+        file.work.spend(10)
         self.file = file
         self.start = start
         self.parts = parts
         self.skeleton = skeleton
-        info, order = file.section("info"), file.order
+        info, order = file.info(start + _MAX_HEAD), file.order
         size, wide = initial_length(info, start, order)
         at = start + (12 if wide else 4)
-        self.end = min(at + size, len(info))
+        self.info = file.info(at + size)
+        self.end = min(at + size, len(self.info))
         self.version = fixed(info, at, order + "H")
         self.offset_letter = order + ("Q" if wide else "I")
         offset_size = 8 if wide else 4
@@ -118,6 +122,7 @@ class Unit:
         self.table = file.table(abbrev + parts.abbrev, self.shape)
         self.first = at
         self._root: Entry | None = None
+        self._below: dict[int, tuple[list[int], list[int]]] = {}
 
     def _rest_of_head(self, info: Buffer, at: int, offset_size: int) -> int:
         if self.kind in (UT_skeleton, UT_split_compile):
@@ -143,14 +148,15 @@ class Unit:
         """The entry at an offset; None for the zero that ends a list of children."""
         if not self.first <= offset < self.end:
             raise FormatError("entry outside its unit")
-        self.file.spend()
-        info = self.file.section("info")
+        info = self.info
         code, at = uleb(info, offset)
         if code == 0:
+            self.file.work.spend()
             return None
         layout = self.table.get(code)
         if layout is None:
             raise FormatError(f"no abbreviation {code}")
+        self.file.work.spend(2 + len(layout.attributes))
         values: dict[int, tuple[int, int]] = {}
         for attribute, form, constant in layout.attributes:
             form, number, at = self._value(info, at, form, constant)
@@ -180,7 +186,9 @@ class Unit:
             return form, number, end
         if size > 0:
             return form, at, at + size
-        return form, at, ab.step_over(info, at, size, self.shape)
+        end = ab.step_over(info, at, size, self.shape)
+        self.file.work.spend(min(end - at, len(info)) >> 6)
+        return form, at, end
 
     def children(self, parent: Entry) -> Iterator[Entry]:
         """An entry's children, without what is below them."""
@@ -205,9 +213,40 @@ class Unit:
                 return at
         return self.skip(entry.end)
 
+    def behind_step(self, layout: Abbreviation, end: int) -> int:
+        """The same of an entry that was only stepped over (`step` gave its layout and end)."""
+        if not layout.children:
+            return end
+        size = layout.sibling
+        if size:
+            info, letter = self.info, self.shape.order + _DIRECT[size]
+            at = self.start + fixed(info, end - size, letter)
+            if end < at <= self.end:
+                return at
+        return self.skip(end)
+
+    def below(self, first: int) -> tuple[list[int], list[int]]:
+        """(offsets, tags) of the entries of the list that begins at an offset, without what is
+        below them: kept, as names ask for the same lists again and again."""
+        found = self._below.get(first)
+        if found is None:
+            offsets: list[int] = []
+            tags: list[int] = []
+            at = first
+            while at < self.end:
+                self.file.work.spend(2)
+                layout, end = self.step(at)
+                if layout is None:
+                    break
+                offsets.append(at)
+                tags.append(layout.tag)
+                at = self.behind_step(layout, end)
+            found = self._below[first] = (offsets, tags)
+        return found
+
     def step(self, at: int) -> tuple[Abbreviation | None, int]:
         """The layout of the entry at an offset (None: the end of a list) and where it ends."""
-        info, shape = self.file.section("info"), self.shape
+        info, shape = self.info, self.shape
         code, at = uleb(info, at)
         if code == 0:
             return None, at
@@ -215,7 +254,14 @@ class Unit:
         if layout is None:
             raise FormatError(f"no abbreviation {code}")
         for size in layout.skips:
-            at = at + size if size >= 0 else ab.step_over(info, at, size, shape)
+            if size >= 0:
+                at += size
+            else:
+                before, at = at, ab.step_over(info, at, size, shape)
+                if at - before > 255:
+                    self.file.work.spend(min(at - before, len(info)) >> 6)
+        if len(layout.skips) > 8:
+            self.file.work.spend(len(layout.skips))
         return layout, at
 
     def skip(self, at: int) -> int:
@@ -223,9 +269,11 @@ class Unit:
         depth, count, end = 1, 0, self.end
         while depth and at < end:
             count += 1
+            if not count & 255:
+                self.file.work.spend(512)
             layout, at = self.step(at)
             depth += layout.children if layout is not None else -1
-        self.file.spend(count)
+        self.file.work.spend(2 * (count & 255))
         return at
 
     # --- values ---
@@ -233,7 +281,8 @@ class Unit:
     def text(self, form: int, number: int) -> bytes:
         """The string of an attribute; FormatError where it is none, or not there."""
         if form == ab.FORM_string:
-            return self.file.text("info", number)
+            end = ab.string_end(self.info, number)
+            return bytes(self.info[number : min(end, number + MAX_STRING)])
         if form == ab.FORM_strp:
             return self.file.text("str", number)
         if form == ab.FORM_line_strp:

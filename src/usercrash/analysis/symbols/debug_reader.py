@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import struct
 from bisect import bisect_right
+from collections.abc import Iterable, Iterator
 
 from ...errors import FormatError
 from ..dwarf.address_ranges import ranges_of, read_aranges
 from ..dwarf.debug_info import DwarfFile
-from ..dwarf.functions import CallSite, FunctionIndex, Level, calls_of, levels, name_of
+from ..dwarf.functions import CallSite, FunctionIndex, Level, calls_of, levels
 from ..dwarf.line_program import LineProgram, program_of, program_size
+from ..dwarf.names import name_of
 from ..dwarf.units import Unit
 from .line_tables import LANGUAGES, NO_ADDRESS, Line
 from .related_files import RelatedFiles, alternate_link
@@ -45,12 +47,13 @@ class DebugReader:
     """What a file's DWARF says about addresses; they are those of the file (link-time)."""
 
     def __init__(self, file: DwarfFile, related: RelatedFiles | None = None) -> None:
+        """Nothing is read yet. Once `file.work` is spent, nothing more is known."""
         self._file = file
         self._related = related
         if related is not None:
             file.alternate = related.alternate
-        self._spans: list[tuple[int, int, int]] | None = None
-        self._starts: list[int] = []
+        self._listed: _Spans | None = None
+        self._others: _Spans | None = None
         self._units: dict[int, tuple[Unit, FunctionIndex]] = {}
         self._programs: dict[int, LineProgram | None] = {}
 
@@ -59,14 +62,37 @@ class DebugReader:
 
         Only a line: one `Line` without a name.
         """
+        if self.exhausted:
+            return []
         try:
             home = self._unit_of(address)
             return self._lines(home, address) if home is not None else []
         except _BROKEN:
             return []
 
+    def names(self, address: int) -> list[str]:
+        """The names alone of the functions at an address, innermost first."""
+        if self.exhausted:
+            return []
+        try:
+            home = self._unit_of(address)
+            function = self._functions(home)[1].at(address) if home is not None else None
+            if function is None:
+                return []
+            found = [name_of(level.entry)[0] for level in levels(function, address)]
+            return [name.decode("utf-8", "backslashreplace") for name in found]
+        except _BROKEN:
+            return []
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether there was more to read than is allowed."""
+        return self._file.work.exhausted
+
     def call_sites(self, address: int) -> list[CallSite]:
         """The calls in the function that holds an address; empty where none are known."""
+        if self.exhausted:
+            return []
         try:
             home = self._unit_of(address)
             function = self._functions(home)[1].at(address) if home is not None else None
@@ -77,6 +103,8 @@ class DebugReader:
     def row_at(self, address: int, budget: int) -> tuple[int, int, int]:
         """(line, column, bytes of the program that was run for it) at an address; zeros where
         that is not known, or the unit's line program is longer than `budget`."""
+        if self.exhausted:
+            return 0, 0, 0
         try:
             home = self._unit_of(address)
             if home is None:
@@ -91,34 +119,32 @@ class DebugReader:
     # --- units ---
 
     def _unit_of(self, address: int) -> Unit | None:
-        if self._spans is None:
-            self._spans = self._all_spans()
-            self._starts = [span[0] for span in self._spans]
-        index = bisect_right(self._starts, address)
-        for low, high, start in reversed(self._spans[max(0, index - 64) : index]):
-            if low <= address < high:
-                return self._file.unit(start)
-        return None
+        """The unit that has the code at an address: by the table of ranges (`.debug_aranges`), and
+        only where that has nothing by the units that it leaves out."""
+        if self._listed is None:
+            self._listed = _Spans(row for row in read_aranges(self._file) if row[0])
+        start = self._listed.at(address)
+        if start is None:
+            if self._others is None:
+                self._others = _Spans(self._spans_of_others(self._listed.units))
+            start = self._others.at(address)
+        return self._file.unit(start) if start is not None else None
 
-    def _all_spans(self) -> list[tuple[int, int, int]]:
-        """(start, end, unit) of all code: by the table of ranges, and of what it leaves out by
-        the units themselves."""
-        spans = read_aranges(self._file)
-        known = {span[2] for span in spans}
-        starts = set(self._file.unit_starts())
-        spans = [span for span in spans if span[2] in starts and span[0]]
+    def _spans_of_others(self, known: frozenset[int]) -> Iterator[tuple[int, int, int]]:
+        """(start, end, unit) of all code of units that are not known."""
         for start in self._file.unit_starts():
+            self._file.work.spend()
             if start in known:
                 continue
             try:
                 root = self._file.unit(start).root
                 if root.tag in (_PARTIAL_UNIT, _TYPE_UNIT):
                     continue
-                spans += [(low, high, start) for low, high in ranges_of(root) if low]
+                for low, high in ranges_of(root):
+                    if low:
+                        yield low, high, start
             except FormatError:
                 continue
-        spans.sort()
-        return spans
 
     def _functions(self, home: Unit) -> tuple[Unit, FunctionIndex]:
         """The unit that has the functions (a split one's is elsewhere), and these."""
@@ -156,6 +182,23 @@ class DebugReader:
             found.append(_line(level, path, line, column))
             file, line, column = level.call_file, level.call_line, level.call_column
         return found
+
+
+class _Spans:
+    """Which unit lies where; `units` are all that are named."""
+
+    def __init__(self, rows: Iterable[tuple[int, int, int]]) -> None:
+        self._rows = sorted(rows)
+        self._starts = [row[0] for row in self._rows]
+        self.units = frozenset(row[2] for row in self._rows)
+
+    def at(self, address: int) -> int | None:
+        """The unit around an address, the innermost of several."""
+        index = bisect_right(self._starts, address)
+        for low, high, unit in reversed(self._rows[max(0, index - 64) : index]):
+            if low <= address < high:
+                return unit
+        return None
 
 
 def _line(level: Level, path: str, line: int, column: int) -> Line:

@@ -3,6 +3,7 @@ columns (which a SymCache does not keep), call sites."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from ...model.notes import NoteLog
@@ -11,8 +12,10 @@ from ..core.file_search import HOST, SearchPlaces
 from ..core.modules import Module
 from ..dwarf.debug_info import DwarfFile
 from ..dwarf.functions import CallSite
+from ..dwarf.work import ANALYSIS_WORK, MODULE_WORK, TOO_MUCH, Work
 from .debug_files import DebugFile, open_debug_file
 from .debug_reader import DebugReader
+from .line_tables import Line
 from .related_files import RelatedFiles
 from .symcache import FileSymbols, debug_owner, source_name
 
@@ -20,6 +23,7 @@ from .symcache import FileSymbols, debug_owner, source_name
 # of so many bytes of debug information, and no more bytes of programs in one analysis than this
 _MAX_FOR_COLUMNS = 4 << 20
 _COLUMN_BUDGET = 32 << 10
+_STAGE = "symbols"
 
 
 @dataclass(slots=True)
@@ -31,6 +35,12 @@ class Readers:
     missing: list[tuple[str, bytes]] = field(default_factory=list)
     _readers: dict[int, DebugReader | None] = field(default_factory=dict)
     _budget: int = _COLUMN_BUDGET
+    _work: Work = field(default_factory=lambda: Work(ANALYSIS_WORK))
+    _given_up: set[int] = field(default_factory=set)
+
+    def share(self) -> Work:
+        """What may be spent on one module, of what the analysis may."""
+        return Work(MODULE_WORK, self._work)
 
     def names(self, module: Module, elf: ElfFile, found: FileSymbols) -> FileSymbols:
         """The symbols of a module with the lines that a reader gives, where `found` has none."""
@@ -40,8 +50,9 @@ class Readers:
         reading = self._reading(module, elf, debug)
         if reading is None:
             return found
+        lines = _Lines(reading, lambda: self._note_end(module))
         return replace(
-            found, lines=reading, load_address=0, limited="", source=source_name(elf, debug)
+            found, lines=lines, load_address=0, limited="", source=source_name(elf, debug)
         )
 
     def column(self, module: Module, vaddr: int, line: int) -> int | None:
@@ -56,19 +67,42 @@ class Readers:
         if reading is None:
             return None
         found, column, cost = reading.row_at(vaddr, self._budget)
+        self._note_end(module)
         self._budget -= min(cost, self._budget)
         return column or None if found == line else None
 
     def call_sites(self, module: Module, vaddr: int) -> list[CallSite]:
         """The calls in the function at a link-time address, as far as they are known."""
+        reading = self._any_reading(module)
+        found = reading.call_sites(vaddr) if reading is not None else []
+        self._note_end(module)
+        return found
+
+    def function_names(self, module: Module, vaddr: int) -> list[str]:
+        """The names of the functions at a link-time address, innermost first, with the scopes
+        around those that have no linker's name; empty where they are not known."""
+        reading = self._any_reading(module)
+        found = reading.names(vaddr) if reading is not None else []
+        self._note_end(module)
+        return found
+
+    def _note_end(self, module: Module) -> None:
+        """Say once that a module's debug information was too much."""
+        key = id(module)
+        reading = self._readers.get(key)
+        if reading is not None and reading.exhausted and key not in self._given_up:
+            self._given_up.add(key)
+            name = module.path.decode("utf-8", "backslashreplace")
+            self.notes.add(_STAGE, f"debug information of {name}", TOO_MUCH)
+
+    def _any_reading(self, module: Module) -> DebugReader | None:
         elf = module.elf
         if elf is None:
-            return []
+            return None
         debug = None
         if id(module) not in self._readers and not elf.debug_info_size:
             debug = open_debug_file(elf, module.path, elf.build_id, NoteLog(), self.places)
-        reading = self._reading(module, elf, debug)
-        return reading.call_sites(vaddr) if reading is not None else []
+        return self._reading(module, elf, debug)
 
     def _reading(self, module: Module, elf: ElfFile, debug: DebugFile | None) -> DebugReader | None:
         key = id(module)
@@ -76,10 +110,24 @@ class Readers:
             owner = debug_owner(elf, debug)
             self._readers[key] = None
             if owner.debug_info_size:
-                file = DwarfFile(owner)
+                file = DwarfFile(owner, work=self.share())
                 path = debug.path if debug is not None else module.path
                 related = RelatedFiles(
                     file, module.path, path, self.notes, self.places, self.missing
                 )
                 self._readers[key] = DebugReader(file, related)
         return self._readers[key]
+
+
+class _Lines:
+    """What a reader tells; that it gave up is noted when it does."""
+
+    def __init__(self, reading: DebugReader, note_end: Callable[[], None]) -> None:
+        self._reading = reading
+        self._note_end = note_end
+
+    def lookup(self, address: int) -> list[Line]:
+        """The functions at an address, innermost first; empty where there is none."""
+        found = self._reading.lookup(address)
+        self._note_end()
+        return found

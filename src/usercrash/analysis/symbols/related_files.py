@@ -27,6 +27,7 @@ from ..dwarf.units import Unit
 _STAGE = "symbols"
 _MAX_OBJECTS = 4_096  # `.dwo` files for one module
 _MAX_NOTES = 8
+_OPENING = 200  # what opening a file counts as, of the work on a module
 
 
 class RelatedFiles:
@@ -72,7 +73,7 @@ class RelatedFiles:
         for spot in self._alternate_spots(name, build_id):
             elf = self._open(spot)
             if elf is not None and elf.build_id == build_id:
-                return DwarfFile(elf)
+                return DwarfFile(elf, work=self._file.work)
         self._wanted.append(("debuginfo", build_id))
         self._note(f"{_text(name)} (build-id {build_id.hex()})", "not found: names are missing")
         return None
@@ -106,7 +107,8 @@ class RelatedFiles:
             if elf is None:
                 continue
             self._objects += 1
-            found = unit_in_object(DwarfFile(elf, split=True), skeleton)
+            self._file.work.spend(_OPENING + len(elf.sections))
+            found = unit_in_object(DwarfFile(elf, split=True, work=self._file.work), skeleton)
             if found is not None:
                 return self._joined(found)
             wrong = True
@@ -123,7 +125,11 @@ class RelatedFiles:
             names = dict.fromkeys((self._path + b".dwp", self._debug_path + b".dwp"))
             spots = [self._places.host_spot(name) for name in names if name.startswith(b"/")]
             opened = [self._open(spot) for spot in spots]
-            self._packages = [DwarfFile(elf, split=True) for elf in opened if elf is not None]
+            self._packages = [
+                DwarfFile(elf, split=True, work=self._file.work)
+                for elf in opened
+                if elf is not None
+            ]
         return self._packages
 
     def _object_spots(self, directory: bytes, name: bytes) -> Iterable[Spot]:

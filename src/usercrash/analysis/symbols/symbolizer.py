@@ -16,11 +16,12 @@ from ..dwarf.functions import CallSite
 from . import symcache
 from .debug_files import open_debug_file
 from .demangle import demangle
-from .line_tables import NO_ADDRESS, Line
+from .line_tables import NO_ADDRESS, Line, LineTable
 from .readers import Readers
 from .symcache import FileSymbols
 
 _STAGE = "symbols"
+_MANGLED = ("_Z", "_R")
 _ASSEMBLER = (".S", ".s", ".asm")
 
 
@@ -133,6 +134,7 @@ class Symbolizer:
         start: int | None = None
         if lines[-1].start != NO_ADDRESS:
             start = lines[-1].start + symbols.load_address
+        lines = self._with_scopes(module, vaddr, symbols, lines)
         locations = list(_locations_of(lines))
         if len(lines[0].file) and not locations[0].column and lines[0].line:
             column = self._readers.column(module, vaddr, lines[0].line)
@@ -145,6 +147,25 @@ class Symbolizer:
         elif named is not None and (start is None or start > vaddr or named[1] > start):
             start = named[1]  # a part of the function that lies elsewhere (foo.cold)
         return locations, start if start is not None and start <= vaddr else None
+
+    def _with_scopes(
+        self, module: Module, vaddr: int, symbols: FileSymbols, lines: list[Line]
+    ) -> list[Line]:
+        """The lines with whole names for inlined functions that have none of the linker's: a
+        SymCache keeps only what stands at their entry, without namespaces and classes."""
+        if not isinstance(symbols.lines, LineTable) or not any(map(_is_bare, lines[:-1])):
+            return lines
+        whole = self._readers.function_names(module, vaddr)
+        found = []
+        for line in lines[:-1]:
+            if _is_bare(line):
+                ending = f"::{line.name}"
+                at = next((at for at, one in enumerate(whole) if one.endswith(ending)), None)
+                if at is not None:
+                    line = replace(line, name=whole[at])
+                    del whole[: at + 1]
+            found.append(line)
+        return [*found, lines[-1]]
 
     def _from_table(self, named: tuple[bytes, int] | None) -> tuple[list[Location], int | None]:
         if named is None:
@@ -190,10 +211,15 @@ class Symbolizer:
         debug = None
         if not elf.debug_info_size:
             debug = open_debug_file(elf, module.path, elf.build_id, self._notes, self.places)
-        found = symcache.convert(elf, debug, self._max_debug_bytes)
+        found = symcache.convert(elf, debug, self._max_debug_bytes, self._readers.share())
         if status is not None and symcache.shareable(status, self._owner, module.fd):
             self.wanted.append(module)
         return self._readers.names(module, elf, found) if found.limited and self.native else found
+
+
+def _is_bare(line: Line) -> bool:
+    """Whether a function's name may lack the scopes around it."""
+    return line.language in ("cpp", "rust") and bool(line.name) and line.name[:2] not in _MANGLED
 
 
 def _by_go(module: Module, vaddr: int) -> tuple[list[Location], int | None] | None:

@@ -27,17 +27,20 @@ from ...descriptors import write_all
 from ...errors import FormatError
 from ...model.notes import NoteLog
 from ..binary.elf_file import ElfFile
+from ..binary.inflation import charge
 from ..binary.symbol_table import SymbolTable
 from ..core.file_search import HOST, SearchPlaces
 from ..core.module_files import reason
 from ..core.opening import map_file
 from ..dwarf.debug_info import DwarfFile
+from ..dwarf.work import Work
 from .debug_files import DebugFile, debug_status, open_debug_file
 from .debug_reader import needs_own_reader
 from .line_tables import FORMAT, Line, LineTable
 
 DEFAULT_MAX_DEBUG_BYTES = 64 << 20
 MAX_SHARED_BYTES = 4 * DEFAULT_MAX_DEBUG_BYTES
+_NOT_INFLATED = "its compressed debug information is more than one analysis inflates"
 IN_OTHER_FILES = "debug information that lies in other files, too"
 _MAGIC = b"UCCACHE\1"
 _HEAD = struct.Struct("<8sIIQQQ8x")
@@ -74,9 +77,13 @@ class FileSymbols:
 
 
 def convert(
-    elf: ElfFile, debug: DebugFile | None, max_debug_bytes: int = DEFAULT_MAX_DEBUG_BYTES
+    elf: ElfFile,
+    debug: DebugFile | None,
+    max_debug_bytes: int = DEFAULT_MAX_DEBUG_BYTES,
+    work: Work | None = None,
 ) -> FileSymbols:
-    """Read a file's own or its separate debug information, and its symbol table."""
+    """Read a file's own or its separate debug information, and its symbol table. `work` bounds
+    what is read by ourselves to know who can."""
     owner = debug_owner(elf, debug)
     symbols = elf.symbols
     if debug is not None and elf.section(b".symtab") is None:
@@ -89,8 +96,10 @@ def convert(
         limited = f"{size >> 20} MiB of debug information, the limit is {max_debug_bytes >> 20}"
         return FileSymbols(None, symbols, 0, "symbol table", limited)
     # (without segments symbolic has nothing to count from, and 32 bits for an address)
-    if not owner.loads or needs_own_reader(DwarfFile(owner)):
+    if not owner.loads or needs_own_reader(DwarfFile(owner, work=work)):
         return FileSymbols(None, symbols, 0, "symbol table", IN_OTHER_FILES)
+    if not charge(owner.compressed_debug_size):
+        return FileSymbols(None, symbols, 0, "symbol table", _NOT_INFLATED)
     try:
         # symbolic would take a name from the symbol table (of several at one address any)
         # before the one in the debug information

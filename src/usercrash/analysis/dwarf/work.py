@@ -1,0 +1,59 @@
+"""How much work reading debug information may be: a file of a few kilobytes can claim any amount.
+
+A unit of work is about a microsecond: an entry's attribute, an instruction of a line program, a
+range, an abbreviation, a hundred bytes that are searched for their end. Each module has its share
+of what one analysis may spend, so that one hostile file takes the names of no other.
+"""
+
+from __future__ import annotations
+
+from ...errors import FormatError
+
+ANALYSIS_WORK = 8_000_000
+MODULE_WORK = 3_000_000
+_LEASE = 50_000  # what a share takes from the whole at a time
+
+TOO_MUCH = "too much debug information to read here: names and lines are missing"
+
+
+class TooMuchError(FormatError):
+    """The work that was allowed is done; nothing more will be read."""
+
+
+class Work:
+    """What may still be spent: of a module's share, and of the `whole` that it is part of."""
+
+    __slots__ = ("_left", "_rest", "_whole")
+
+    def __init__(self, units: int = MODULE_WORK, whole: Work | None = None) -> None:
+        self._left = 0 if whole is not None else units  # (at hand)
+        self._rest = units - self._left
+        self._whole = whole
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether more was asked for than there is."""
+        return self._left < 0
+
+    def spend(self, units: int = 1) -> None:
+        """Count work that is done or about to be; TooMuchError when it is more than allowed, and
+        from then on."""
+        self._left -= units
+        if self._left < 0:
+            self._refill()
+
+    def _refill(self) -> None:
+        if self._whole is not None and self._rest > 0:
+            wanted = max(_LEASE, -self._left)
+            if wanted <= self._rest:
+                self._rest -= wanted
+                try:
+                    self._whole.spend(wanted)
+                except TooMuchError:
+                    self._rest = 0
+                    self._left = -1
+                    raise
+                self._left += wanted
+                return
+        self._rest, self._left = 0, -1
+        raise TooMuchError(TOO_MUCH)

@@ -1,0 +1,65 @@
+"""Names of inlined functions that the linker has none for, with what is around them, as gdb has it:
+by the SymCache and by our own reader."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.support.analysed import analyse
+from tests.support.build import need
+from tests.support.compare import differences
+from tests.support.gcore import gcore_at_fault
+from tests.support.oracle import gdb_frames
+
+from usercrash.analysis.assemble import assemble
+
+NESTED = r"""
+#define IN inline __attribute__((always_inline))
+static volatile int *hole;
+namespace first { namespace {
+template <typename T> struct Box { static IN int deep(T x) { *hole = x; return x + 1; } };
+IN int hidden(int x) { return Box<long>::deep(x) + 1; }
+} }
+namespace first { inline namespace v2 { struct Shape { struct Part; int area(int x); }; } }
+struct first::v2::Shape::Part { IN int take(int x) { return hidden(x) + 2; } };
+union Either { int a; float b;
+    IN int both(int x) { return first::v2::Shape::Part().take(x) + a; } };
+IN int first::v2::Shape::area(int x) { Either e{x}; return e.both(x); }
+namespace second {
+__attribute__((noinline)) int outer(int x) {
+    struct Local { IN int inside(int y) { return first::Shape().area(y) + 1; } };
+    auto lambda = [&](int z) __attribute__((always_inline)) { return Local().inside(z) + x; };
+    return lambda(x) + 1;
+}
+}
+int main(int c, char **) { return second::outer(c) + 1; }
+"""
+
+WANTED = [
+    "first::(anonymous namespace)::Box<long>::deep", "first::(anonymous namespace)::hidden",
+    "first::v2::Shape::Part::take", "Either::both", "first::v2::Shape::area",
+    "second::outer::Local::inside", "second::outer::{lambda}::operator()", "second::outer",
+    "main",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("how", ["-gdwarf-4", "-gdwarf-5", "-gsplit-dwarf", "-gz=zlib"])
+def test_scopes_of_inlined_functions(tmp_path: Path, how: str) -> None:
+    source = tmp_path / "program.cc"
+    source.write_text(NESTED)
+    program = tmp_path / "program"
+    subprocess.run(
+        [need("g++", "g++"), "-g", how, "-O2", source, "-o", program], cwd=tmp_path, check=True
+    )
+    core = gcore_at_fault([bytes(program)], tmp_path / "core")
+    ours = analyse(core)
+    report = assemble(ours.image, ours.modules, ours.symbolizer, "0" * 32)
+    frames = report.threads[0].frames
+    names = [(frame.function or "").replace("(int)", "") for frame in frames]
+    assert [name.replace("long int", "long") for name in names][: len(WANTED)] == WANTED
+    oracle = gdb_frames(core, program)[ours.image.threads[0].tid]
+    found = differences(report.threads[0], oracle)
+    assert {one.kind for one in found} <= {"wider"}, list(map(str, found))
+    assert not report.notes
