@@ -13,35 +13,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.support.server_states import HOSTILE, STATE
 
 from usercrash import protocol, server_state
 from usercrash.cli import run_program, server_answer, status
 from usercrash.cli.server_answer import Answer, ask_server, somebody_listens
 from usercrash.cli.status import ELSEWHERE, PIPE, SOCKET, Entrance, judge, socket_is_unused, way_of
 from usercrash.config import Config, Paths, Server
-from usercrash.errors import FormatError
-from usercrash.server.tally import SAME_NS, Tally
-from usercrash.server_state import Counts, Hold, Queue, State, Workers
-from usercrash.storage.events import INCOMPLETE, LOST, PUBLISHED
+from usercrash.server_state import Queue, State
 from usercrash.system import entrance, sysctl
-
-HOSTILE = "evil\x1b[31m\n\u202ename"
-
-STATE = State(
-    pid=4711,
-    since_ns=1_767_323_045_000_000_000,
-    version="9.9",
-    listening=True,
-    workers=Workers(waiting=2, busy=1, wanted=3),
-    queue=Queue(waiting=5, running=2, crashes=2000, megabytes=1024),
-    counts=Counts(announced=12, complete=9, incomplete=1, lost=1, duplicate=1, missed=3),
-    holds=[
-        Hold(time_ns=1_767_323_046_000_000_000, pid=10, name="worker", source="coredump_socket",
-             hold_ns=3_120_000),
-        Hold(time_ns=1_767_323_045_000_000_000, pid=11, name=HOSTILE, source="core_pattern",
-             hold_ns=21_000_000),
-    ],
-)  # fmt: skip
 
 
 class Place:
@@ -357,43 +337,3 @@ def test_another_user_sees_what_can_be_seen(tmp_path: Path) -> None:
     assert done.returncode == 1 and done.stderr == ""
     assert "server     only root can ask it" in done.stdout
     assert done.stdout.rstrip().endswith("The rest is for root to see.")
-
-
-def test_a_state_fits_into_its_packet() -> None:
-    tally = Tally()
-    for number in range(50):
-        tally.announced(number)
-        tally.held(number, b"\xff" * 64, "coredump_socket", 10**9)
-    tally.held(51, b"last", "core_pattern", 5)
-    state = tally.state(listening=True, workers=STATE.workers, queue=STATE.queue, watching=True)
-    data = server_state.encode(state)
-    assert protocol.encode_state(protocol.State(data))
-    back = server_state.decode(data)
-    assert 1 < len(back.holds) <= server_state.MAX_HOLDS and back.holds[0].name == "last"
-    assert back.counts.announced == 50 and back.pid == os.getpid()
-
-
-def test_a_state_of_another_version_is_read_as_far_as_it_is_known() -> None:
-    assert server_state.decode(b'{"pid": 1, "since_ns": 2, "news": [1]}').pid == 1
-    with pytest.raises(FormatError):
-        server_state.decode(b'{"pid": "x", "since_ns": 2}')
-
-
-def test_the_tally_counts() -> None:
-    tally = Tally()
-    tally.announced(7, 1000 * SAME_NS)
-    tally.announced()
-    for outcome in (PUBLISHED, PUBLISHED, INCOMPLETE, LOST):
-        tally.closed(outcome)
-    tally.missed(3)
-    counts = tally.state(
-        listening=False, workers=Workers(), queue=Queue(), watching=False, overwritten=4
-    ).counts
-    assert counts == Counts(
-        announced=2, complete=2, incomplete=1, lost=1, missed=None, overwritten=4
-    )
-    assert tally.knows(7, 1000 * SAME_NS + SAME_NS)
-    assert not tally.knows(7, 1002 * SAME_NS) and not tally.knows(8, 1000 * SAME_NS)
-    for pid in range(10_000, 20_000):
-        tally.announced(pid)
-    assert not tally.knows(7, 1000 * SAME_NS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+_DELETED = b" (deleted)"
+
 
 class Mapping:
     """One line of `maps`: [start, end), permissions `rwxp`, file offset, device, inode, path.
@@ -58,6 +60,11 @@ class Mapping:
         return self.inode != 0 and self.path[:1] != b"["
 
 
+def split_deleted(path: bytes) -> tuple[bytes, bool]:
+    """A path without the kernel's ` (deleted)`, and whether that stood there."""
+    return (path[: -len(_DELETED)], True) if path.endswith(_DELETED) else (path, False)
+
+
 def parse_maps(text: bytes) -> list[Mapping]:
     """All well-formed lines of /proc/PID/maps, in their order; others are passed over."""
     mappings = []
@@ -68,9 +75,7 @@ def parse_maps(text: bytes) -> list[Mapping]:
         span, perms, offset, device, inode = parts[:5]
         low, _, high = span.partition(b"-")
         path = parts[5] if len(parts) == 6 else b""
-        deleted = path.endswith(b" (deleted)")
-        if deleted:
-            path = path[:-10]
+        path, deleted = split_deleted(path)
         if b"\\012" in path:
             path = path.replace(b"\\012", b"\n")
         try:

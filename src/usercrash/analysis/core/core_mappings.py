@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 
 from ...elf.headers import AT_RANDOM, AT_SYSINFO_EHDR, PF_R, PF_W, PF_X, PT_LOAD, ProgramHeader
-from ...model.maps import Mapping
+from ...model.maps import Mapping, split_deleted
 from .elf_notes import FileRow
 
 UNKNOWN_PERMISSIONS = b"???p"  # a mapping that only NT_FILE names
@@ -30,13 +30,13 @@ def made_mappings(
             row = rows[at]
             covered.add(row.start)
             mapping.offset = row.offset + start - row.start
-            mapping.path, mapping.deleted = _split_deleted(row.path)
+            mapping.path, mapping.deleted = split_deleted(row.path)
         else:
             mapping.path = _special_name(start, end, auxv)
         mappings.append(mapping)
     for row in rows:  # gcore leaves out what a file can give
         if row.start not in covered:
-            path, deleted = _split_deleted(row.path)
+            path, deleted = split_deleted(row.path)
             mappings.append(
                 Mapping(row.start, row.end, UNKNOWN_PERMISSIONS, row.offset,
                         path=path, deleted=deleted)
@@ -59,7 +59,3 @@ def _permissions(flags: int) -> bytes:
         + (b"x" if flags & PF_X else b"-")
         + b"p"
     )
-
-
-def _split_deleted(path: bytes) -> tuple[bytes, bool]:
-    return (path[:-10], True) if path.endswith(b" (deleted)") else (path, False)

@@ -10,8 +10,9 @@ import re
 from dataclasses import dataclass
 
 from ... import report
+from ...model.maps import split_deleted
 from ...model.notes import NoteLog
-from .proc_texts import number, parse_status, split_deleted
+from .proc_texts import number, parse_status
 from .sockets import Socket, read_sockets
 from .texts import Texts, json_cost
 

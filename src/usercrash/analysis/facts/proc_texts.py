@@ -15,7 +15,6 @@ _CONTAINER = re.compile(rb"(?:^|[^0-9a-f])([0-9a-f]{64})(?:[^0-9a-f]|$)")
 _LXC = re.compile(rb"/lxc(?:\.payload)?[./]([^/]+)")
 _UNIT = re.compile(rb"[^/]+\.(?:service|scope|socket|mount|swap)$")
 
-DELETED = b" (deleted)"
 
 # <linux/capability.h>, in the order of their numbers.
 _CAPABILITY_NAMES = (
@@ -161,13 +160,6 @@ def ids(value: bytes | None) -> list[int]:
 def auxv_name(key: int) -> str:
     """`AT_PHDR` …, or the number as text."""
     return _AUXV_NAMES.get(key, str(key))
-
-
-def split_deleted(path: bytes) -> tuple[bytes, bool]:
-    """A link target without the kernel's ` (deleted)`, and whether that stood there."""
-    if path.endswith(DELETED):
-        return path[: -len(DELETED)], True
-    return path, False
 
 
 def kernel_stack(data: bytes) -> list[bytes]:

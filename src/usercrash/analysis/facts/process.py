@@ -10,6 +10,7 @@ from ... import report
 from ...elf.arch import Arch
 from ...elf.headers import AT_EGID, AT_EUID, AT_GID, AT_UID
 from ...model.event import DUMP_MODE_ROOT, DUMP_MODE_USER, SOURCE_CORE, CrashEvent
+from ...model.maps import split_deleted
 from ...model.notes import NoteLog
 from . import proc_texts as f
 from .secrets import mask_cmdline, mask_environment
@@ -94,9 +95,9 @@ def build_process(
     auxv = identity.auxv
     uids = f.ids(status.get(b"Uid")) or [auxv[k] for k in (AT_UID, AT_EUID) if k in auxv]
     gids = f.ids(status.get(b"Gid")) or [auxv[k] for k in (AT_GID, AT_EGID) if k in auxv]
-    exe, deleted = f.split_deleted(facts.get(b"exe", b""))
+    exe, deleted = split_deleted(facts.get(b"exe", b""))
     if not exe:
-        exe, deleted = f.split_deleted(identity.exe or identity.execfn)
+        exe, deleted = split_deleted(identity.exe or identity.execfn)
     cgroup = f.parse_cgroup(facts.get(b"cgroup", b""))[:64]
     unit, container = f.cgroup_names(cgroup)
     started, age = _start(facts, event, zone)
