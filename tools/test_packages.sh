@@ -42,6 +42,9 @@ for pair in aarch64-linux-gnu:arm64 arm-linux-gnueabihf:armhf riscv64-linux-gnu:
     need "${pair%:*}-gcc" "gcc-${pair%:*}"
     [ -e "/usr/${pair%:*}/include/stdio.h" ] || missing="$missing libc6-dev-${pair#*:}-cross"
 done
+for machine in aarch64-linux-gnu arm-linux-gnueabihf riscv64-linux-gnu; do
+    need "$machine-g++" "g++-$machine"
+done
 [ -e /usr/include/stdio.h ] || missing="$missing libc6-dev"
 [ -d /usr/lib/postgresql ] || missing="$missing postgresql"
 [ -d /usr/lib/debug/.build-id ] || missing="$missing libc6-dbg"

@@ -65,6 +65,19 @@ KEEP int in_info_signal(int value) {
     return value;
 }
 
+/* The handler itself crashes; what it interrupts is a fault, not a call. */
+KEEP void direct_handler(int number) { *(volatile int *)16 = number; }
+
+KEEP int in_fault(int value) {
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = direct_handler;
+    sigaction(SIGSEGV, &action, NULL);
+    int result = leaf(nowhere);
+    HERE;
+    return result + value;
+}
+
 KEEP void *worker(void *argument) {
     middle(*(int *)argument);
     HERE;
@@ -97,6 +110,7 @@ int main(int count, char **words) {
     if (!strcmp(how, "nested")) result = middle(count);
     if (!strcmp(how, "signal")) result = in_signal(count);
     if (!strcmp(how, "siginfo")) result = in_info_signal(count);
+    if (!strcmp(how, "fault")) result = in_fault(count);
     if (!strcmp(how, "thread")) result = on_thread(count);
     if (!strcmp(how, "abort")) result = aborts(count);
     if (!strcmp(how, "jump")) result = calls_nowhere(count);

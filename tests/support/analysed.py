@@ -56,16 +56,20 @@ class Analysed:
 
 
 def analyse(
-    core: Path | bytes, provider: FileProvider | None = None, cache: Path | None = None
+    core: Path | bytes,
+    provider: FileProvider | None = None,
+    cache: Path | None = None,
+    exe: Path | None = None,
 ) -> Analysed:
-    """Open a core with the files that it names (or those that `provider` has)."""
+    """Open a core with the files that it names (or those that `provider` has); `exe`: its
+    program."""
     if isinstance(core, bytes):
         data: bytes | mmap.mmap = core
     else:
         with core.open("rb") as file:
             data = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
     image = CoreImage.open(data)
-    modules = load(image, provider or PathFiles(image.notes))
+    modules = load(image, provider or PathFiles(image.notes), str(exe) if exe else None)
     modules.made_at_run_time = JitModules(image, modules).find
     symbolizer = Symbolizer(str(cache) if cache else None, image.notes)
     return Analysed(image, modules, ModuleMemory(image, modules), symbolizer)

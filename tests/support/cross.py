@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import resource
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -44,7 +45,8 @@ def _cache_dir() -> Path:
 
 
 def compile_for(target: Target, source: Path | str, *flags: str, strip: bool = False) -> Path:
-    """The program of a source (a file of tests/cross, or text), compiled once for each content.
+    """The program of a source (a file of tests/cross, or text), compiled once for each content;
+    a file named .cc is C++.
 
     ToolMissingError if there is no compiler, RuntimeError with its words.
     """
@@ -57,11 +59,13 @@ def compile_for(target: Target, source: Path | str, *flags: str, strip: bool = F
         return program
     part = Path(tempfile.mkdtemp(dir=_cache_dir()))
     part.chmod(0o755)
-    (part / "program.c").write_text(text)
-    command = [
-        need(f"{target.triple}-gcc", target.package), *target.compiler, "-g", *flags,
-        "-o", "program", "program.c", "-lpthread",
-    ]  # fmt: skip
+    suffix = source.suffix if isinstance(source, Path) else ".c"
+    name, kind = f"program{suffix}", "g++" if suffix == ".cc" else "gcc"
+    (part / name).write_text(text)
+    compiler = need(f"{target.triple}-{kind}", f"{kind}-{target.triple}")
+    command = [compiler, *target.compiler, "-g", *flags, "-o", "program", name]
+    if "-nostdlib" not in flags:
+        command.append("-lpthread")
     done = subprocess.run(command, capture_output=True, text=True, cwd=part, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}\n{done.stderr}")
@@ -74,8 +78,25 @@ def compile_for(target: Target, source: Path | str, *flags: str, strip: bool = F
     return program
 
 
-def crash(target: Target, program: Path, place: Path, *arguments: str) -> Crashed:
-    """Run a program under qemu to its fatal signal; its core is `place`/core."""
+def own_core(target: Target, program: Path, place: Path, *arguments: str) -> Path | None:
+    """The core that qemu itself writes of a program's fatal signal, None where it writes none."""
+    command = [
+        need(f"qemu-{target.qemu}", "qemu-user"), "-L", str(target.sysroot), str(program),
+        *arguments,
+    ]  # fmt: skip
+    limits = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    done = subprocess.run(
+        command, cwd=place, capture_output=True, check=False, stdin=subprocess.DEVNULL,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, limits),
+    )  # fmt: skip
+    if done.returncode >= 0:
+        raise RuntimeError(f"{command} ended with {done.returncode}: {done.stderr!r}")
+    return next(place.glob("qemu_*.core"), None)
+
+
+def crash(target: Target, program: Path, place: Path, *arguments: str, passed: int = 0) -> Crashed:
+    """Run a program under qemu to its fatal signal, of which it may handle the first `passed`; its
+    core is `place`/core."""
     door, log = place / "door", place / "pages"
     base = _BASE_32 if target.elf_class == 1 else 0
     command = [
@@ -90,7 +111,8 @@ def crash(target: Target, program: Path, place: Path, *arguments: str) -> Crashe
         remote = Remote(door)
         try:
             signal, thread = remote.run()
-            while signal not in _FATAL:
+            while signal not in _FATAL or passed:
+                passed -= signal in _FATAL
                 signal, thread = remote.run(signal)
             machine_signal = target.signals.get(signal, _FATAL[signal])
             core = place / "core"

@@ -153,7 +153,10 @@ def _debug_root(image: CoreImage, elf: ElfFile, bias: int) -> int:
         return 0
     layout = struct.Struct(image.arch.order + ("QQ" if elf.wide else "II"))
     at = segment.vaddr + bias
-    data = image.read(at, min(segment.memsz, _MAX_DYNAMIC * layout.size))
+    size = min(segment.memsz, _MAX_DYNAMIC * layout.size)
+    data = image.read(at, size)
+    if len(data) < size:  # (on MIPS it is not writable: a core need not have it)
+        data = elf.read_at(segment.vaddr, size)
     rows = layout.iter_unpack(data[: len(data) // layout.size * layout.size])
     for number, (tag, value) in enumerate(rows):
         if tag == _DT_DEBUG and value:

@@ -234,13 +234,22 @@ class LinkRecovery:
         places = {number: above + value for number, value in saved.items()}
         found = self._restored(registers, above, places)
         called = self.call_target(found[self.pc] or 0) if found is not None else None
-        if called and start is not None and self._same(called, start):
+        if called and start is not None and self._same(called, start) and not self._stub(called):
             # a call that led to another function of the same file
             return found if 0 <= start - called <= _EARLY_CODE else None
         return found
 
     def _same(self, one: int, other: int) -> bool:
         return self.modules.find(one) is self.modules.find(other)
+
+    def _stub(self, address: int) -> bool:
+        """Whether code lies in the procedure linkage table, which leads anywhere: also to
+        functions of the same library that another one might replace."""
+        module = self.modules.find(address)
+        section = module.elf.section(b".plt") if module is not None and module.elf else None
+        if module is None or section is None:
+            return False
+        return section.address <= address - module.bias < section.address + section.size
 
     def _by_record(self, registers: Registers, at: int) -> tuple[Registers, str] | None:
         """By the frame record: where the frame pointer points, a saved one and a return address.
