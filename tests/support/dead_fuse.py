@@ -32,7 +32,7 @@ class DeadFuse:
     def __init__(self, content: bytes) -> None:
         self.content = content
         self.dev = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
-        self.asked: list[int] = []  # the requests about files, answered or not
+        self.asked: list[int] = []  # requests but for ends of open files, answered or not
         self.unanswered: list[int] = []
         self._silent = False
 
@@ -50,7 +50,7 @@ class DeadFuse:
             _, opcode, unique, node, *_ = _IN.unpack_from(request)
             if opcode in (_FORGET, _BATCH_FORGET):
                 continue
-            if opcode != _INIT:
+            if opcode not in (_INIT, _FLUSH, _RELEASE):
                 self.asked.append(opcode)
             if self._silent and opcode not in (_FLUSH, _RELEASE):
                 self.unanswered.append(opcode)
