@@ -71,12 +71,12 @@ def _program(
             try:
                 elf = ElfFile(opened.data)
             except (FormatError, ValueError):
-                opened.close()
                 continue
+            finally:
+                opened.close()
             bias = _program_bias(image, elf)
             if bias is not None:
                 return path if path[:1] == b"/" else opened.name, elf, bias
-            opened.close()
     return None
 
 
