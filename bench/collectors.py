@@ -62,11 +62,11 @@ class Collector(Protocol):
     name: str
     pattern: str
     pipe_limit: int
-    core_limit: int
-    heavy: bool
-    small: bool
-    bursts: bool
-    size: int
+    core_limit: int = -1
+    heavy: bool = False
+    small: bool = False
+    bursts: bool = True
+    size: int = 0
 
     def start(self) -> None:
         """Make it ready; UnavailableError says why it cannot be."""
@@ -76,6 +76,7 @@ class Collector(Protocol):
 
     def around(self) -> AbstractContextManager[None]:
         """What has to be there only while it is measured."""
+        return contextlib.nullcontext()
 
     def report_ms(self, crash: Crash, exe: Path) -> float | None:
         """Milliseconds from the fault to the complete report; None where it makes none."""
@@ -84,26 +85,19 @@ class Collector(Protocol):
         """What it has of these crashes, waited for at most so long."""
 
 
-class Floor:
+class Floor(Collector):
     """No dump at all: what the death of such a process takes by itself."""
 
     name = FLOOR
     pattern = "core"
     pipe_limit = 0
     core_limit = 0
-    heavy = False
-    small = False
-    bursts = True
-    size = 0
 
     def start(self) -> None:
         return
 
     def stop(self) -> None:
         return
-
-    def around(self) -> AbstractContextManager[None]:
-        return contextlib.nullcontext()
 
     def report_ms(self, crash: Crash, exe: Path) -> float | None:
         return None
@@ -112,13 +106,10 @@ class Floor:
         return Record(0, 0, 0)
 
 
-class Usercrash:
+class Usercrash(Collector):
     """Our server, warm, behind the kernel's socket or, with our client, behind its pipe."""
 
     pipe_limit = 1000
-    core_limit = -1
-    heavy = False
-    size = 0
 
     def __init__(self, entrance: str, workers: int = 2) -> None:
         self.name = {"socket": SOCKET, "pipe": PIPE}[entrance] if workers else COLD

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 import subprocess
@@ -10,30 +9,22 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from .collectors import Crash, Record, UnavailableError
+from .collectors import Collector, Crash, Record, UnavailableError
 from .packages import bytes_on_disk, find
 from .results import MINICOREDUMPER
 
 
-class Minicoredumper:
+class Minicoredumper(Collector):
     """The chosen parts of the memory, in C, no names; as its package configures it."""
 
     name = MINICOREDUMPER
     pipe_limit = 1000
-    core_limit = -1
-    heavy = False
-    small = False
-    bursts = True
-    size = 0
 
     def __init__(self, peers: Sequence[Path], place: Path) -> None:
         self._peers = peers
         self._place = place / "minicoredumper"
         self._out = self._place / "out"
         self.pattern = ""
-
-    def around(self) -> contextlib.AbstractContextManager[None]:
-        return contextlib.nullcontext()
 
     def start(self) -> None:
         program = find("usr/sbin/minicoredumper", self._peers)
@@ -70,15 +61,12 @@ class Minicoredumper:
         return Record(known, known, 0)
 
 
-class CoreFile:
+class CoreFile(Collector):
     """The kernel's whole core in a file, then a tool for the stacks of all threads: what a script
     around core files does, and, with gdb, the reference usercrash in principle."""
 
     pipe_limit = 0
-    core_limit = -1
     heavy = True
-    small = False
-    size = 0
 
     def __init__(self, tool: str, place: Path) -> None:
         self.name = f"core file, {tool}"
@@ -86,9 +74,6 @@ class CoreFile:
         self._tool = tool
         self._place = place / f"cores-{tool}"
         self.pattern = f"{self._place}/core.%P"
-
-    def around(self) -> contextlib.AbstractContextManager[None]:
-        return contextlib.nullcontext()
 
     def start(self) -> None:
         if shutil.which(self._tool) is None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from .collectors import Crash, Record, UnavailableError
+from .collectors import Collector, Crash, Record, UnavailableError
 from .packages import bytes_on_disk, find
 
 _COREDUMP = Path("/run/systemd/coredump")
@@ -24,16 +24,12 @@ _STORAGE = Path("/var/lib/systemd/coredump")
 _MESSAGE = "MESSAGE_ID=fc2e22bc6ee647b6b90729ab34a250b1"  # SD_MESSAGE_COREDUMP
 
 
-class SystemdCoredump:
+class SystemdCoredump(Collector):
     """The whole core, compressed, and stacks by elfutils in the journal."""
 
     name = "systemd-coredump"
     pipe_limit = 16
-    core_limit = -1
     heavy = True
-    small = False
-    bursts = True
-    size = 0
 
     def __init__(self, peers: Sequence[Path], place: Path) -> None:
         self._peers = peers

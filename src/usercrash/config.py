@@ -50,7 +50,7 @@ Kilobytes = Annotated[
 Collectors = Annotated[int, Meta(ge=0, le=64, description="an integer from 0 to 64")]
 MostCollectors = Annotated[int, Meta(ge=1, le=256, description="an integer from 1 to 256")]
 Crashes = Annotated[int, Meta(ge=1, le=100_000, description="an integer from 1 to 100000")]
-Entrance = Annotated[
+EntranceWish = Annotated[
     str, Meta(pattern=r"\A(auto|socket|pipe)\Z", description='"auto", "socket" or "pipe"')
 ]
 Files = Annotated[int, Meta(ge=1, le=100_000, description="an integer from 1 to 100000")]
@@ -93,7 +93,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The entrance from the kernel; how many workers wait behind its socket, how many there
     may be in a storm; how long a client may take: for its request, for the capture."""
 
-    entrance: Entrance = "auto"
+    entrance: EntranceWish = "auto"
     workers: Collectors = 2
     max_workers: MostCollectors = 16
     request_seconds: Seconds = 1.0

@@ -15,40 +15,14 @@ from tests.support.commands import environment, program, settings
 from tests.support.compare import plain_name
 from tests.support.oracle import eu_stack_frames, gdb_frames
 from tests.support.spawn import compile_c, expect, running, state_of, tell
+from tests.support.waiting_threads import WAITING_THREADS
 
 SECONDS = 60
-
-WORKERS = r"""
-#include <pthread.h>
-#include <unistd.h>
-static pthread_barrier_t here;
-static int never[2];
-__attribute__((noinline)) void wait_here(void) {
-    char byte;
-    if (read(never[0], &byte, 1)) _exit(9);
-    __asm__ volatile("");
-}
-static void *work(void *arg) {
-    pthread_barrier_wait(&here);
-    wait_here();
-    return arg;
-}
-int main(void) {
-    pthread_t thread;
-    char byte;
-    if (pipe(never)) return 1;
-    pthread_barrier_init(&here, 0, 9);
-    for (int i = 0; i < 8; i++) if (pthread_create(&thread, 0, work, 0)) return 2;
-    pthread_barrier_wait(&here);
-    while (write(1, "r", 1) == 1 && read(0, &byte, 1) == 1) ;
-    return 0;
-}
-"""
 
 
 @pytest.fixture(scope="module")
 def workers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return compile_c(tmp_path_factory.mktemp("debugger"), "workers", WORKERS)
+    return compile_c(tmp_path_factory.mktemp("debugger"), "workers", WAITING_THREADS, "-DTHREADS=8")
 
 
 @pytest.fixture

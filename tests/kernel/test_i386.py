@@ -17,6 +17,7 @@ from tests.support.kernel import Installation, analyze, full_core
 from tests.support.oracle import eu_stack_frames, gdb_frames
 from tests.support.spawn import compile_c, expect, running, tell
 from tests.support.verdict import check_report, crashing, unexplained
+from tests.support.waiting_threads import WAITING_THREADS
 
 from usercrash.report import from_json
 
@@ -92,34 +93,6 @@ def test_through_the_socket(name: str, installation: Installation, needs_socket:
     check_capture(name, installation, "socket")
 
 
-WAITING = r"""
-#include <pthread.h>
-#include <unistd.h>
-static pthread_barrier_t here;
-static int never[2];
-__attribute__((noinline)) void wait_here(void) {
-    char byte;
-    if (read(never[0], &byte, 1)) _exit(9);
-    __asm__ volatile("");
-}
-static void *work(void *arg) {
-    pthread_barrier_wait(&here);
-    wait_here();
-    return arg;
-}
-int main(void) {
-    pthread_t thread;
-    char byte;
-    if (pipe(never)) return 1;
-    pthread_barrier_init(&here, 0, 4);
-    for (int i = 0; i < 3; i++) if (pthread_create(&thread, 0, work, 0)) return 2;
-    pthread_barrier_wait(&here);
-    while (write(1, "r", 1) == 1 && read(0, &byte, 1) == 1) ;
-    return 0;
-}
-"""
-
-
 def until_all_read(pid: int) -> None:
     """Until every thread waits in read(2), number 3 here."""
     for name in os.listdir(f"/proc/{pid}/task"):
@@ -128,7 +101,7 @@ def until_all_read(pid: int) -> None:
 
 
 def test_a_live_process_has_the_stacks_that_gdb_finds_in_it(tmp_path: Path) -> None:
-    exe = compile_c(tmp_path, "waiting", WAITING, *FLAGS)
+    exe = compile_c(tmp_path, "waiting", WAITING_THREADS, "-DTHREADS=3", *FLAGS)
     core = tmp_path / "core"
     with running([exe]) as process:
         until_all_read(process.pid)

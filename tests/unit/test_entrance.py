@@ -16,7 +16,7 @@ from usercrash.system.entrance import (
     KERNEL_SOCKET,
     PIPE,
     SOCKET,
-    Entrance,
+    PatternSwitch,
     pattern_for,
     pipe_pattern,
     socket_pattern,
@@ -57,8 +57,8 @@ class Machine:
             raise UsercrashError(self.refusal)
         self.pattern = value
 
-    def entrance(self, run: str, wish: str = AUTO) -> Entrance:
-        return Entrance(run, wish, self.said.append)
+    def entrance(self, run: str, wish: str = AUTO) -> PatternSwitch:
+        return PatternSwitch(run, wish, self.said.append)
 
 
 @pytest.fixture

@@ -18,7 +18,15 @@ from tests.support.server_states import HOSTILE, STATE
 from usercrash import protocol, server_state
 from usercrash.cli import run_program, server_answer, status
 from usercrash.cli.server_answer import Answer, ask_server, somebody_listens
-from usercrash.cli.status import ELSEWHERE, PIPE, SOCKET, Entrance, judge, socket_is_unused, way_of
+from usercrash.cli.status import (
+    ELSEWHERE,
+    PIPE,
+    SOCKET,
+    SeenEntrance,
+    judge,
+    socket_is_unused,
+    way_of,
+)
 from usercrash.config import Config, Paths, Server
 from usercrash.server_state import Queue, State
 from usercrash.system import entrance, sysctl
@@ -210,8 +218,8 @@ def test_a_socket_that_is_not_used(
     place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipe = entrance.pipe_pattern()
-    seen = Entrance(pipe, PIPE, True, 64, True, "")
-    elsewhere = Entrance(f"{pipe} more", PIPE, True, 64, True, "")
+    seen = SeenEntrance(pipe, PIPE, True, 64, True, "")
+    elsewhere = SeenEntrance(f"{pipe} more", PIPE, True, 64, True, "")
     listens, deaf = Answer(STATE), Answer(State(pid=1, since_ns=0))
     config = Config()
     chosen = Config(server=Server(entrance="pipe"))
@@ -260,8 +268,8 @@ def test_where_core_pattern_leads(pattern: str, way: str) -> None:
     assert way_of(pattern, entrance.RUN_DIRECTORY) == way
 
 
-def an_entrance(way: str, *, listens: bool = True, limit: int = 64) -> Entrance:
-    return Entrance("", way, True, limit, listens, "")
+def an_entrance(way: str, *, listens: bool = True, limit: int = 64) -> SeenEntrance:
+    return SeenEntrance("", way, True, limit, listens, "")
 
 
 @pytest.mark.parametrize(
@@ -279,7 +287,7 @@ def an_entrance(way: str, *, listens: bool = True, limit: int = 64) -> Entrance:
          "only facts are kept"),
     ],
 )  # fmt: skip
-def test_the_verdict(seen: Entrance, answer: Answer, well: bool, words: str) -> None:
+def test_the_verdict(seen: SeenEntrance, answer: Answer, well: bool, words: str) -> None:
     collecting, verdict = judge(seen, answer)
     assert collecting is well and words in verdict and len(verdict) <= 80
     assert verdict.startswith("collecting: ") is well

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
-import struct
 from dataclasses import dataclass
 
 from .. import protocol, server_state
 from ..errors import FormatError
+from ..peer_credentials import peer_ids
 
 ANSWER_SECONDS = 2.0
 
-_UCRED = struct.Struct("3i")  # struct ucred: pid, uid, gid (unix(7))
 _LISTENS = 0x10000  # __SO_ACCEPTCON of <linux/net.h>
 
 
@@ -69,10 +68,9 @@ def _answer(sock: socket.socket) -> Answer:
 def _pid_of(sock: socket.socket) -> str:
     """` (pid N)` of who listens; "" where that is systemd, which only holds the socket."""
     try:
-        raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+        pid, _ = peer_ids(sock)
     except OSError:
         return ""
-    pid = _UCRED.unpack(raw)[0]
     return f" (pid {pid})" if pid > 1 else ""
 
 

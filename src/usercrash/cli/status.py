@@ -31,7 +31,7 @@ _MAX_NAME = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Entrance:
+class SeenEntrance:
     """Where the kernel sends crashes: `way` is to us by the socket or the pipe, or elsewhere.
 
     `gap` says why that leads nowhere; "" if it leads to us.
@@ -61,7 +61,7 @@ class Status:
 
     collecting: bool
     verdict: str
-    entrance: Entrance
+    entrance: SeenEntrance
     unused: bool  # the kernel's socket, though the server listens at it
     answer: Answer
     kept: Kept | None
@@ -100,7 +100,7 @@ def _look(settings: Settings) -> Status:
     return Status(collecting, verdict, entrance, unused, answer, kept, why)
 
 
-def socket_is_unused(entrance: Entrance, answer: Answer, config: Config) -> bool:
+def socket_is_unused(entrance: SeenEntrance, answer: Answer, config: Config) -> bool:
     """Whether `usercrash_s --enter` would put the socket of the server in core_pattern's place:
     somebody has set the pipe's pattern since the server did so."""
     from ..system.entrance import pipe_pattern
@@ -119,7 +119,7 @@ def socket_is_unused(entrance: Entrance, answer: Answer, config: Config) -> bool
     )
 
 
-def look_at_entrance(run: str) -> Entrance:
+def look_at_entrance(run: str) -> SeenEntrance:
     """Where core_pattern leads, seen from a server in `run`."""
     from ..system import sysctl
     from ..system.entrance import KERNEL_SOCKET, kernel_offers_socket
@@ -137,7 +137,7 @@ def look_at_entrance(run: str) -> Entrance:
     elif not kernel_offers_socket():
         gap = f"this kernel has no socket for crashes, it writes files named {pattern}"
     listens = somebody_listens(f"{run}/{KERNEL_SOCKET}")
-    return Entrance(pattern, way, kernel_offers_socket(), int(limit), listens, gap)
+    return SeenEntrance(pattern, way, kernel_offers_socket(), int(limit), listens, gap)
 
 
 def way_of(pattern: str, run: str) -> str:
@@ -176,7 +176,7 @@ def _destination(pattern: str, run: str) -> str:
     return f"files named {pattern}" if pattern else "nowhere"
 
 
-def judge(entrance: Entrance, answer: Answer) -> tuple[bool, str]:
+def judge(entrance: SeenEntrance, answer: Answer) -> tuple[bool, str]:
     """Whether all is well, and the first line."""
     if entrance.gap:
         return False, f"not collecting: {entrance.gap}"
@@ -195,7 +195,7 @@ def judge(entrance: Entrance, answer: Answer) -> tuple[bool, str]:
     return False, f"{answer.why}: its workers alone collect crashes"
 
 
-def _judge_pipe(entrance: Entrance, answer: Answer) -> tuple[bool, str]:
+def _judge_pipe(entrance: SeenEntrance, answer: Answer) -> tuple[bool, str]:
     if answer.state is None and not answer.hidden:
         return False, f"{answer.why}: usercrash_c alone collects crashes"
     if entrance.core_pipe_limit == 0:

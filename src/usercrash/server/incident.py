@@ -20,6 +20,7 @@ from .. import protocol
 from ..config import Config
 from ..errors import FormatError
 from ..model.types import Tid
+from ..peer_credentials import peer_pidfd
 from ..pipeline import Crash
 from ..storage.events import FACTS_ONLY, EventLog
 from ..storage.store import Store
@@ -27,7 +28,6 @@ from .jobs import Pool
 from .tally import Tally
 from .workers import Workers
 
-_SO_PEERPIDFD = 77  # <asm-generic/socket.h>, Linux 6.5
 # A client that goes on alone ends itself earlier (client/collecting.py).
 ALONE_SECONDS = 130.0
 
@@ -293,6 +293,6 @@ def core_is_whole(core: int) -> bool:
 
 def _peer_pidfd(sock: socket.socket) -> int:
     try:
-        return sock.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD)
+        return peer_pidfd(sock)
     except OSError:
         return -1  # before Linux 6.5, or the peer is gone already, or no descriptor is left

@@ -21,7 +21,7 @@ from ..pipeline import preload
 from ..server_config import save_effective
 from ..storage.events import EventLog
 from ..storage.store import Store
-from ..system.entrance import Entrance
+from ..system.entrance import PatternSwitch
 from .incident import Desk
 from .jobs import Pool
 from .missed import MissedCrashes
@@ -40,7 +40,7 @@ class Server:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._entrance = Entrance(config.paths.run, config.server.entrance, say)
+        self._entrance = PatternSwitch(config.paths.run, config.server.entrance, say)
         # First of all: from here on, whoever crashes waits for us instead of finding nobody.
         self._listeners = open_listeners(config.paths.run, self._entrance.wants_socket, say)
         self._selector = selectors.DefaultSelector()

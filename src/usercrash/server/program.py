@@ -13,7 +13,7 @@ from .. import __version__
 from ..config import Config, load_config
 from ..errors import UsercrashError
 from ..system import host
-from ..system.entrance import PIPE, Entrance
+from ..system.entrance import PIPE, PatternSwitch
 from .loop import Server, say
 from .sockets import server_of
 
@@ -36,7 +36,7 @@ def enter_socket(config: Config) -> None:
         raise UsercrashError(f"no usercrash_s serves {config.paths.run}")
     if host.has_own_mounts():
         host.join_mounts_of_init()
-    Entrance(config.paths.run, config.server.entrance, say).open()
+    PatternSwitch(config.paths.run, config.server.entrance, say).open()
 
 
 def leave_socket(config_path: str | None) -> None:
@@ -45,7 +45,7 @@ def leave_socket(config_path: str | None) -> None:
         config = load_config(config_path)
     except UsercrashError:
         config = Config()
-    Entrance(config.paths.run, PIPE, say).close()
+    PatternSwitch(config.paths.run, PIPE, say).close()
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

@@ -6,12 +6,10 @@ import math
 import os
 import selectors
 import socket
-import struct
 import time
 
+from ..peer_credentials import peer_ids
 from .incident import Desk, Incident, State
-
-_UCRED = struct.Struct("3i")  # struct ucred: pid, uid, gid (unix(7))
 
 
 class Reception:
@@ -93,8 +91,7 @@ class Reception:
 def peer(sock: socket.socket) -> int | None:
     """The peer's process id if it is root or has our own uid; None for anybody else."""
     try:
-        raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+        pid, uid = peer_ids(sock)
     except OSError:
         return None
-    pid, uid, _ = _UCRED.unpack(raw)
-    return int(pid) if uid in (0, os.geteuid()) else None
+    return pid if uid in (0, os.geteuid()) else None

@@ -2,7 +2,7 @@
 
 `pattern_for` is the one place that chooses. While a server listens, core_pattern names its
 socket; before and after, the client behind the pipe, which needs no server. So a crash
-is never offered to nobody. `Entrance` keeps that order, and changes core_pattern only
+is never offered to nobody. `PatternSwitch` keeps that order, and changes core_pattern only
 where a pattern of ours stands.
 """
 
@@ -109,7 +109,7 @@ def shares_paths_with_the_kernel() -> bool:
     return os.readlink("/proc/self/ns/pid") == _INITIAL_PID_NAMESPACE and not host.in_chroot()
 
 
-class Entrance:
+class PatternSwitch:
     """core_pattern, as the server in `run` moves it. `say` hears what could not be done.
 
     `wants_socket`: whether that server should listen for the kernel at all.

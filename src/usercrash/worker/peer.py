@@ -14,9 +14,8 @@ from struct import Struct
 from ..capture.identity import ended
 from ..capture.procfs import read_at
 from ..model.event import DUMP_MODE_ROOT, DUMP_MODE_UNKNOWN, DUMP_MODE_USER
+from ..peer_credentials import peer_ids, peer_pidfd
 
-_SO_PEERPIDFD = 77  # <asm-generic/socket.h>, Linux 6.5
-_UCRED = Struct("3i")  # struct ucred: pid, uid, gid (unix(7))
 _PIDFD_GET_INFO = 0xC058FF0B  # _IOWR(0xff, 11, 88 bytes)
 # mask, cgroup; pid, tgid, ppid, eight ids, exit code; coredump mask, signal
 _INFO = Struct("=QQIII8IiIi16x")
@@ -43,7 +42,7 @@ class Peer:
 def dumping_peer(sock: socket.socket) -> Peer | None:
     """The process behind a connection from the kernel; None if it is anybody else's."""
     try:
-        pidfd = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD)
+        pidfd = peer_pidfd(sock)
     except OSError:
         return None  # killed already: the kernel dumps it no more
     try:
@@ -52,7 +51,7 @@ def dumping_peer(sock: socket.socket) -> Peer | None:
         mask, _, _, pid, *rest = _INFO.unpack(info)
         dump, signal = rest[-2:]
         # 0: it was killed and reaped while it waited here. That it crashed is known all the same.
-        pid = pid or _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+        pid = pid or peer_ids(sock)[0]
         if mask & _HAS_DUMP and dump & _DUMPED and pid > 0:
             told = signal if mask & _HAS_SIGNAL else 0
             return Peer(pid, pidfd, _mode(dump), told, _comm(pid, pidfd))
