@@ -111,8 +111,8 @@ def _report(snapshot: Snapshot, config: Config, wishes: Wishes) -> int:
         from .elf.corewriter import write_core
 
         wishes.core.commit(write_core(snapshot))
+    from .isolated_analysis import View
     from .live.holding import analyse
-    from .pipeline import View
 
     terminal = wishes.output is None and sys.stdout.isatty()
     part = {"text": "full" if terminal else "", "stacks": "stacks", "json": ""}[wishes.form]

@@ -16,9 +16,10 @@ from tests.support.spawn import compile_c, running
 from usercrash import pipeline
 from usercrash.analysis.core.image import CoreImage
 from usercrash.config import Config, Paths
+from usercrash.isolated_analysis import Material, View, analyse_isolated
 from usercrash.model.event import SOURCE_SOCKET, CrashEvent
 from usercrash.model.types import Pid, Tid
-from usercrash.pipeline import Crash, Material, View, analyse_isolated, complete
+from usercrash.pipeline import Crash, complete
 from usercrash.report import Report, from_json
 from usercrash.storage.events import INCOMPLETE, PUBLISHED, EventLog
 from usercrash.storage.store import Store

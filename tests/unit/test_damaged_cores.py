@@ -26,7 +26,7 @@ from usercrash.elf.headers import (
     PT_NOTE,
     note_places,
 )
-from usercrash.pipeline import Material, View, analyse_isolated
+from usercrash.isolated_analysis import Material, View, analyse_isolated
 from usercrash.report import Report, from_json
 
 SOURCE = """

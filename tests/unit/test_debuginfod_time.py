@@ -19,7 +19,7 @@ from usercrash.analysis.core.modules import PathFiles, load_modules
 from usercrash.config import Config, Paths, Symbols
 from usercrash.debuginfod.cache import DebugCache
 from usercrash.debuginfod.fetching import decode_missing, encode_missing, fetch
-from usercrash.pipeline import Material, View, analyse_again
+from usercrash.isolated_analysis import Material, View, analyse_again
 from usercrash.report import from_json
 
 SOURCE = """

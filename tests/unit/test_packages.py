@@ -299,7 +299,7 @@ def test_any_rpm_header(blob: bytes, index: int) -> None:
 
 def test_in_the_report(crash: Path) -> None:
     from usercrash.config import Config
-    from usercrash.pipeline import Material, View, analyse_isolated
+    from usercrash.isolated_analysis import Material, View, analyse_isolated
     from usercrash.report import from_json
 
     with crash.open("rb") as file:

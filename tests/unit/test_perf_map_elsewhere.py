@@ -18,8 +18,9 @@ from usercrash.capture.collect import collect
 from usercrash.capture.live import LiveTarget
 from usercrash.capture.perf_map import makes_code, read_perf_map
 from usercrash.config import Config
+from usercrash.isolated_analysis import Material, View, analyse_isolated
 from usercrash.model.snapshot import Snapshot
-from usercrash.pipeline import Material, View, analyse_isolated, snapshot_core
+from usercrash.pipeline import snapshot_core
 from usercrash.report import from_json
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces need root here")

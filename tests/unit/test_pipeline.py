@@ -14,10 +14,11 @@ from usercrash import pipeline
 from usercrash.analysis import assemble
 from usercrash.analysis.symbols import symbolizer as symbols
 from usercrash.config import Analysis, Config, Paths, Reports
+from usercrash.isolated_analysis import Material, View, analyse_isolated
 from usercrash.minimal_report import minimal_report
 from usercrash.model.event import SOURCE_PIPE, CrashEvent
 from usercrash.model.types import Pid, Tid
-from usercrash.pipeline import Crash, Material, View, analyse_isolated, complete
+from usercrash.pipeline import Crash, complete
 from usercrash.report import from_json
 from usercrash.sharing import share_symcaches
 from usercrash.storage.events import INCOMPLETE, EventLog

@@ -17,8 +17,8 @@ from usercrash.analysis.binary.elf_file import ElfFile
 from usercrash.analysis.sandbox import SandboxLimits
 from usercrash.analysis.symbols import symcache
 from usercrash.config import Config, Paths, Symbols
+from usercrash.isolated_analysis import _open_cache
 from usercrash.model.notes import NoteLog
-from usercrash.pipeline import _open_cache
 from usercrash.sharing import share_symcaches, shrink_cache
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")

@@ -66,7 +66,7 @@ def command(
 
 def _one(core: str, request: Request, as_json: bool) -> None:
     """The whole report of one core on standard output."""
-    from ..pipeline import View
+    from ..isolated_analysis import View
 
     terminal = sys.stdout.isatty() and not as_json
     view = View()

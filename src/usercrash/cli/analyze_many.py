@@ -19,7 +19,7 @@ from .workers import in_parallel
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from ..pipeline import Analysed
+    from ..isolated_analysis import Analysed
     from ..render.summary import Summary
 
 _HEAD = ("COUNT", "SIGNAL", "PROGRAM", "TOP FRAMES", "CORES")
@@ -43,7 +43,7 @@ def analyze_many(names: list[str], request: Request, output: str | None, as_json
     reports into the directory `output`. What fails costs one line on standard error, and at the end
     UsercrashError.
     """
-    from ..pipeline import preload
+    from ..isolated_analysis import preload
     from ..render.summary import decode_summary
 
     cores = [core for name in names for core in _cores_of(name)]
@@ -138,7 +138,7 @@ def _make_names(cores: list[str], output: str) -> list[str]:
 
 
 def _work(core: str, request: Request, place: str, as_json: bool) -> bytes:
-    from ..pipeline import Analysed, View
+    from ..isolated_analysis import Analysed, View
 
     trouble: list[str] = []
     try:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..analysis.core.file_search import Place
     from ..analysis.sandbox import Send
     from ..config import Config
-    from ..pipeline import Analysed, View
+    from ..isolated_analysis import Analysed, View
 
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"  # RFC 8878, 3.1.1
 
@@ -41,7 +41,7 @@ def analyse_core(name: str, request: Request, view: View) -> tuple[Analysed, lis
     """
     from ..analysis.core.file_search import SearchPlaces
     from ..debuginfod.fetching import cache_places, deadline, fetch
-    from ..pipeline import Material, analyse_again, analyse_isolated
+    from ..isolated_analysis import Material, analyse_again, analyse_isolated
 
     config = request.config
     fd = _raw(open_file(name, "core file"), name, config)

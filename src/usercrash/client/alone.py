@@ -65,7 +65,8 @@ def _record(config: Config, link: ServerLink, found: Collected) -> str:
 def _complete(
     config: Config, crash_id: str, log: EventLog, link: ServerLink, found: Collected
 ) -> str:
-    from ..pipeline import Crash, complete, preload, snapshot_core
+    from ..isolated_analysis import preload
+    from ..pipeline import Crash, complete, snapshot_core
 
     preload()
     store = Store(config.paths.reports, config.reports.slots, create=True)

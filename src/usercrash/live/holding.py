@@ -16,7 +16,7 @@ from ..elf.corewriter import write_core
 from ..model.snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from ..pipeline import Analysed, View
+    from ..isolated_analysis import Analysed, View
 
 _LATE_SECONDS = 0.05
 
@@ -52,7 +52,8 @@ def analyse(snapshot: Snapshot, config: Config, crash_id: str, view: View) -> An
     """The report of a snapshot; where nothing could be rendered, its text is what capture knows,
     without names, and `failure` says why."""
     from ..capture.plain_report import plain_report
-    from ..pipeline import Analysed, report_snapshot
+    from ..isolated_analysis import Analysed
+    from ..pipeline import report_snapshot
 
     try:
         analysed = report_snapshot(snapshot, config, crash_id, view)

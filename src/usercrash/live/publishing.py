@@ -8,8 +8,8 @@ from contextlib import closing
 
 from ..config import Config
 from ..errors import UsercrashError
+from ..isolated_analysis import Analysed
 from ..model.event import CrashEvent
-from ..pipeline import Analysed
 from ..storage.events import INCOMPLETE, LOST, PUBLISHED, EventLog
 from ..storage.newfile import NewFile
 from ..storage.reports import slot_name

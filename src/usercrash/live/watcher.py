@@ -128,7 +128,7 @@ def _run_and_end(work: Callable[[], None]) -> None:
 
 def _report(snapshot: Snapshot, config: Config, wishes: Wishes) -> None:
     """Analyse, publish, show."""
-    from ..pipeline import View
+    from ..isolated_analysis import View
     from .holding import analyse
     from .publishing import publish
 

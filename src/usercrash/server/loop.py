@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from .. import server_state
 from ..config import Config
-from ..pipeline import preload
+from ..isolated_analysis import preload
 from ..server_config import save_effective
 from ..storage.events import EventLog
 from ..storage.store import Store
