@@ -21,10 +21,14 @@ from tests.support.oracle import gdb_frames
 
 KEPT = Path(__file__).parent / "kept"
 SOURCE = Path(__file__).parent / "bare.c"
-FLAGS = {"mips64el": ["-mno-abicalls", "-fno-pic", "-G0"], "mipsn32el": ["-fno-pic", "-G0"],
+FLAGS = {"mips64el": ["-mno-abicalls", "-fno-pic", "-G0"],
+         "mips64": ["-mno-abicalls", "-fno-pic", "-G0"], "mipsn32el": ["-fno-pic", "-G0"],
          "sparc64": ["-O2"]}  # fmt: skip  # (-O2: the fault is in the delay slot of a return)
 WITHOUT_GDB = frozenset({"sparc64", "sparc", "m68k"})  # gdb-multiarch 13 does not read these
-NAMES = ("mips64el", "mipsn32el", "ppc", "ppc64", "sparc64", "sparc", "m68k")
+NAMES = (
+    "mips64el", "mipsn32el", "ppc", "ppc64", "sparc64", "sparc", "m68k", "mips64", "mipsel",
+    "aarch64_be", "armeb", "riscv32",
+)  # fmt: skip
 
 
 def keep(target: Target, place: Path) -> None:

@@ -45,8 +45,8 @@ def test_crash_in_a_handler_of_an_exception(target: Target, tmp_path: Path, leve
     ours = analyse(done.core)
     stack = ours.stack()
     names = [one.function for frame in stack.frames for one in ours.locations(frame)]
-    inlined = names[1] == "operator()"  # then there is no linker's name
-    assert names[:5] == [CAUGHT[0], "operator()" if inlined else OPERATOR, *CAUGHT[2:]]
+    inlined = names[1] == "caught::{lambda}::operator()"  # then there is no linker's name
+    assert names[:5] == [CAUGHT[0], names[1] if inlined else OPERATOR, *CAUGHT[2:]]
     assert stack.end == "end of stack"
     theirs = gdb_frames(done.core, done.program, sysroot=target.sysroot)
     wanted = their_groups(theirs[ours.image.threads[0].tid])

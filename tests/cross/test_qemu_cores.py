@@ -53,3 +53,15 @@ def test_exception(name: str, tmp_path: Path) -> None:
 def test_machines_without(tmp_path: Path) -> None:
     target = TARGETS["riscv64"]
     assert own_core(target, compile_for(target, Path("crash.c"), "-O2"), tmp_path) is None
+
+
+@pytest.mark.parametrize("name", ["aarch64_be", "armeb"])
+def test_big_endian_arm(name: str, tmp_path: Path) -> None:
+    target = TARGETS[name]
+    flags = ("-O1", "-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector")
+    program = compile_for(target, Path("bare.c"), *flags)
+    core = own_core(target, program, tmp_path)
+    assert core is not None
+    names, end = names_of(target, program, core)
+    assert names == ["leaf", "inner", "middle", "_start"]
+    assert end == "end of stack"

@@ -78,7 +78,33 @@ def compile_for(target: Target, source: Path | str, *flags: str, strip: bool = F
     return program
 
 
-def own_core(target: Target, program: Path, place: Path, *arguments: str) -> Path | None:
+def compile_go(machine: str, source: Path) -> Path:
+    """The program of a source in Go, which makes code for any `machine` (its GOARCH) by itself;
+    compiled once for each content."""
+    text = (PROGRAMS / source).read_bytes()
+    place = _cache_dir() / f"go-{machine}-{hashlib.sha256(text).hexdigest()[:16]}"
+    program = place / "program"
+    if program.exists():
+        return program
+    place.mkdir(exist_ok=True)
+    part = place / f"program.{os.getpid()}"
+    (place / "program.go").write_bytes(text)
+    subprocess.run(
+        [need("go", "golang-go"), "build", "-o", part, "program.go"], check=True, cwd=place,
+        env={"PATH": os.environ["PATH"], "GOARCH": machine, "GOOS": "linux", "CGO_ENABLED": "0",
+             "GO111MODULE": "off", "GOFLAGS": "", "GOCACHE": str(_cache_dir() / "go-cache")},
+    )  # fmt: skip
+    part.rename(program)
+    return program
+
+
+def own_core(
+    target: Target,
+    program: Path,
+    place: Path,
+    *arguments: str,
+    environment: dict[str, str] | None = None,
+) -> Path | None:
     """The core that qemu itself writes of a program's fatal signal, None where it writes none."""
     command = [
         need(f"qemu-{target.qemu}", "qemu-user"), "-L", str(target.sysroot), str(program),
@@ -87,6 +113,7 @@ def own_core(target: Target, program: Path, place: Path, *arguments: str) -> Pat
     limits = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
     done = subprocess.run(
         command, cwd=place, capture_output=True, check=False, stdin=subprocess.DEVNULL,
+        env={**os.environ, **(environment or {})},
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, limits),
     )  # fmt: skip
     if done.returncode >= 0:

@@ -45,6 +45,31 @@ class Target:
 AARCH64 = Target("aarch64", "aarch64-linux-gnu", "aarch64", 183, 2, registers={"pstate": "cpsr"})
 ARM = Target("arm", "arm-linux-gnueabihf", "arm", 40, 1)
 RISCV64 = Target("riscv64", "riscv64-linux-gnu", "riscv64", 243, 2, registers={"s0": "fp"})
+# Of these the same compilers make code, but Debian has no libraries.
+AARCH64_BE = Target(
+    "aarch64_be", "aarch64-linux-gnu", "aarch64_be", 183, 2, ">", 0, ("-mbig-endian",),
+    {"pstate": "cpsr"},
+)  # fmt: skip
+ARMEB = Target(
+    "armeb", "arm-linux-gnueabihf", "armeb", 40, 1, ">", 0, ("-mbig-endian", "-Wl,--be8")
+)
+RISCV32 = Target(
+    "riscv32", "riscv64-linux-gnu", "riscv32", 243, 1, "<", 0,
+    ("-march=rv32imac", "-mabi=ilp32", "-Wl,-melf32lriscv"), {"s0": "fp"},
+)  # fmt: skip
+
+
+def _loongarch() -> Target:
+    arch = arch_of(258, 2, "<")
+    assert arch is not None
+    numbers = {name: number for number, name in arch.dwarf_registers.items() if number < 32}
+    numbers |= {"pc": 33, "badv": 34}
+    triple = "loongarch64-linux-gnu"
+    return Target("loongarch64", triple, "loongarch64", 258, 2, numbers=numbers)
+
+
+# Debian 12 has no C compiler for it, but Go's makes code for it.
+LOONGARCH64 = _loongarch()
 
 _POWER = {"nip": "pc"}
 PPC64LE = Target("ppc64le", "powerpc64le-linux-gnu", "ppc64le", 21, 2, registers=_POWER)
@@ -72,6 +97,8 @@ def _mips(
 
 
 MIPS = _mips("mips", "mips-linux-gnu", 1, ">")
+MIPSEL = _mips("mipsel", "mipsel-linux-gnu", 1, "<")
+MIPS64 = _mips("mips64", "mips64-linux-gnuabi64", 2, ">")
 MIPS64EL = _mips("mips64el", "mips64el-linux-gnuabi64", 2, "<")
 MIPSN32EL = _mips("mipsn32el", "mips64el-linux-gnuabi64", 1, "<", 0x20, ("-mabi=n32",))
 
@@ -104,6 +131,6 @@ TARGETS = {
     target.name: target
     for target in (
         AARCH64, ARM, RISCV64, PPC64LE, PPC64, PPC, S390X, MIPS, MIPS64EL, MIPSN32EL,
-        SPARC64, SPARC, M68K,
+        SPARC64, SPARC, M68K, AARCH64_BE, ARMEB, RISCV32, MIPSEL, MIPS64, LOONGARCH64,
     )
 }  # fmt: skip
