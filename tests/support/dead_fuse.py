@@ -12,7 +12,7 @@ import stat
 import struct
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _IN = struct.Struct("<IIQQIIII")  # len, opcode, unique, nodeid, uid, gid, pid, padding
@@ -56,7 +56,8 @@ class DeadFuse:
                 self.unanswered.append(opcode)
                 continue
             code, body = self._answer(opcode, node, request[_IN.size :])
-            os.write(self.dev, _OUT.pack(_OUT.size + len(body), -code, unique) + body)
+            with suppress(FileNotFoundError):  # who asked has gone, or it is being unmounted
+                os.write(self.dev, _OUT.pack(_OUT.size + len(body), -code, unique) + body)
 
     def _answer(self, opcode: int, node: int, body: bytes) -> tuple[int, bytes]:
         if opcode == _INIT:

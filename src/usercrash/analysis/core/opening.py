@@ -20,11 +20,13 @@ import os
 import re
 import stat
 import struct
+import time
 from mmap import MAP_PRIVATE, PROT_READ, mmap
 
 _MAX_LINKS = 40  # as path_resolution(7)
 _MAX_DEPTH = 256
 _MAX_MOUNTS = 16 << 20  # bytes of mountinfo
+_RECENT = 0.2  # seconds for which that is believed: to read it costs more than all the rest
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: a lease on the file, or a FIFO in its place, must not hang us
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -40,6 +42,7 @@ _STATX_SIZE, _STATX_DEVICE = 256, struct.Struct("=136xII")
 _DONT_SYNC, _EMPTY_PATH = 0x4000, 0x1000
 _MISSING = (errno.ENOSYS, errno.EPERM)  # old kernels; old filters of system calls
 
+_read = (0, 0.0, b"")  # by which process, when, mountinfo
 _libc = ctypes.CDLL(None, use_errno=True)
 _syscall = _libc.syscall
 _syscall.argtypes = (
@@ -210,12 +213,16 @@ def _kind(fd: int) -> bytes:
     """The type of the file system of a descriptor's file, by its mount's id or else by its
     device; b"" if it is not known."""
     number = _mount_id(fd)
-    mounts = _mounts()
-    found = re.search(rb"^%b \d+ .*? - (\S+)" % number, mounts, re.MULTILINE) if number else None
-    if found is None:
-        device = _device(fd)
-        found = re.search(rb"^\d+ \d+ %b .*? - (\S+)" % device, mounts, re.MULTILINE)
+    found = _line(rb"%b \d+ \S+" % number) if number else None
+    found = found or _line(rb"\d+ \d+ %b" % _device(fd))
     return found[1] if found is not None else b""
+
+
+def _line(beginning: bytes) -> re.Match[bytes] | None:
+    """The line of mountinfo that begins so, with the type as its group: in what was read a moment
+    ago, else as it is now (a user may have mounted something since)."""
+    pattern = re.compile(rb"^%b .*? - (\S+)" % beginning, re.MULTILINE)
+    return pattern.search(_mounts(recent=True)) or pattern.search(_mounts(recent=False))
 
 
 def _mount_id(fd: int) -> bytes:
@@ -229,13 +236,18 @@ def _mount_id(fd: int) -> bytes:
     return found[1] if found is not None else b""
 
 
-def _mounts() -> bytes:
-    """Our mounts as they are now: a user may have mounted something a moment ago."""
+def _mounts(*, recent: bool) -> bytes:
+    global _read
+    pid, then, text = _read
+    if recent and pid == os.getpid() and time.monotonic() - then < _RECENT:
+        return text
     try:
         with open("/proc/self/mountinfo", "rb") as file:
-            return file.read(_MAX_MOUNTS)
+            text = file.read(_MAX_MOUNTS)
     except OSError:
-        return b""
+        text = b""
+    _read = os.getpid(), time.monotonic(), text
+    return text
 
 
 def _device(fd: int) -> bytes:
