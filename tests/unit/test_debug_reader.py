@@ -181,6 +181,20 @@ def test_shared_by_dwz(tmp_path: Path, version: str) -> None:
     assert [kind for kind, _ in wanted] == ["debuginfo"] and len(list(notes)) == 1
 
 
+@pytest.mark.parametrize("compiler", ["g++", "clang++"])
+@pytest.mark.parametrize("version", ["4", "5"])
+def test_a_relative_compilation_directory(tmp_path: Path, compiler: str, version: str) -> None:
+    """As Debian's C library has it; `./part` stands once before a file in it."""
+    place = tmp_path / "here"
+    program = _program(place, compiler, f"-gdwarf-{version}", f"-fdebug-prefix-map={place}=./part")
+    reader, _, _ = _reader(program)
+    expected = _plain(program)
+    files = {row.file for address in _addresses(program) for row in reader.lookup(address)}
+    kept = {row.file for lines in expected.values() for row in lines}
+    assert {name for name in files if "second" in name} == {"part/second.cc"}
+    assert {name for name in kept if "second" in name} == {"part/second.cc"}
+
+
 def test_calls(tmp_path: Path) -> None:
     source = (
         '__attribute__((noinline)) int last(int x) { __asm__ volatile(""); return x; }\n'

@@ -51,7 +51,9 @@ class LineProgram:
         name, directory = self.files[index]
         place = directory if self.version >= 5 else directory - 1
         known = place < len(self.directories)
-        inside = self.directories[place] if known and place >= 0 else b""
+        # (the first of version 5 is the one that the others are relative to)
+        own = place >= (1 if self.version >= 5 else 0)
+        inside = self.directories[place] if known and own else b""
         return join(self.compiled_in, join(inside, name)) if known else name
 
     def finish(self) -> None:

@@ -44,8 +44,8 @@ class Work:
 
     def _refill(self) -> None:
         if self._whole is not None and self._rest > 0:
-            wanted = max(_LEASE, -self._left)
-            if wanted <= self._rest:
+            wanted = min(max(_LEASE, -self._left), self._rest)
+            if wanted + self._left >= 0:
                 self._rest -= wanted
                 try:
                     self._whole.spend(wanted)

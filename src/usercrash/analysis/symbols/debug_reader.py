@@ -209,6 +209,6 @@ def _line(level: Level, path: str, line: int, column: int) -> Line:
 
 def _path(program: LineProgram, file: int) -> str:
     name = program.file_name(file)
-    if b"/." in name or b"//" in name:
+    if b"/." in name or b"//" in name or name.startswith(b"./"):
         name = os.path.normpath(name)
     return name.decode("utf-8", "backslashreplace")

@@ -119,7 +119,7 @@ class LineTable:
 
     @staticmethod
     def _line(item: Any) -> Line:
-        file = decode_str(item.full_path, free=True)
+        file = _once(decode_str(item.full_path, free=True))
         language = decode_str(item.lang)
         if language not in _KNOWN:
             language = _BY_ENDING.get(file[file.rfind(".") :].lower(), "")
@@ -127,6 +127,18 @@ class LineTable:
             decode_str(item.symbol), int(item.sym_addr), file, int(item.line), 0,
             language,
         )  # fmt: skip
+
+
+def _once(path: str) -> str:
+    """A relative path without the compilation directory's second occurrence: of a file in that
+    directory symbolic joins it twice, where it is relative itself (`nptl/nptl/pthread_kill.c`)."""
+    if path.startswith("/"):
+        return path
+    parts = path.split("/")
+    for size in range(1, len(parts) // 2 + 1):
+        if parts[:size] == parts[size : 2 * size]:
+            return "/".join(parts[size:])
+    return path
 
 
 def _one_line(error: Exception) -> str:

@@ -33,7 +33,7 @@ from ..core.file_search import HOST, SearchPlaces
 from ..core.module_files import reason
 from ..core.opening import map_file
 from ..dwarf.debug_info import DwarfFile
-from ..dwarf.work import Work
+from ..dwarf.work import TOO_MUCH, Work
 from .debug_files import DebugFile, debug_status, open_debug_file
 from .debug_reader import needs_own_reader
 from .line_tables import FORMAT, Line, LineTable
@@ -96,8 +96,11 @@ def convert(
         limited = f"{size >> 20} MiB of debug information, the limit is {max_debug_bytes >> 20}"
         return FileSymbols(None, symbols, 0, "symbol table", limited)
     # (without segments symbolic has nothing to count from, and 32 bits for an address)
-    if not owner.loads or needs_own_reader(DwarfFile(owner, work=work)):
+    file = DwarfFile(owner, work=work)
+    if not owner.loads or needs_own_reader(file):
         return FileSymbols(None, symbols, 0, "symbol table", IN_OTHER_FILES)
+    if file.work.exhausted:
+        return FileSymbols(None, symbols, 0, "symbol table", TOO_MUCH)
     if not charge(owner.compressed_debug_size):
         return FileSymbols(None, symbols, 0, "symbol table", _NOT_INFLATED)
     try:
