@@ -25,6 +25,7 @@ need musl-gcc musl-tools
 need rustc rustc
 need clang++ clang
 need llvm-dwp llvm
+need lli llvm-runtime
 need dwz dwz
 need gnatmake gnat
 need gfortran gfortran

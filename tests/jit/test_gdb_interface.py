@@ -15,7 +15,7 @@ from tests.support.build import need
 from tests.support.gcore import gcore_at_fault
 from tests.support.oracle import gdb_frames
 from usercrash.analysis.binary.elf_file import ElfFile
-from usercrash.analysis.core.jit_modules import PATH
+from usercrash.analysis.core.jit_modules import PATH, VARIABLE, addresses_of
 from usercrash.analysis.core.jit_objects import placed
 from usercrash.errors import FormatError
 
@@ -114,3 +114,51 @@ def test_mutated_objects_are_refused_or_placed(tmp_path: Path) -> None:
             placed(ElfFile(bytes(data)))
         except FormatError:
             continue
+
+
+def test_32_bits(tmp_path: Path) -> None:
+    """There the size of a file stands right behind its address."""
+    host, made, file, text = (tmp_path / name for name in ("host", "made.o", "made.elf", "text"))
+    gcc = (need("gcc", "gcc"), "-m32")
+    run(*gcc, "-g", "-O0", HERE / "host.c", "-o", host)
+    run(*gcc, *FLAGS, "-g", "-c", HERE / "made.c", "-o", made)
+    run(need("ld", "binutils"), "-m", "elf_i386", "-Ttext=0x20000000", made, "-o", file)
+    run(need("objcopy", "binutils"), "-O", "binary", "-j", ".text", file, text)
+    words: list[str | Path] = [host, file, text, "20000000"]
+    core = gcore_at_fault([os.fsencode(word) for word in words], tmp_path / "core", full=True)
+    assert functions(analyse(core)) == NAMES
+
+
+LLVM = """
+define void @bad(i32* %p) noinline { store volatile i32 1, i32* %p
+ ret void }
+define i32 @main() { call void @bad(i32* inttoptr (i64 8 to i32*))
+ ret i32 0 }
+"""
+
+
+@pytest.mark.parametrize("kind", ["mcjit", "orc"])
+def test_llvm(tmp_path: Path, kind: str) -> None:
+    """Objects as LLVM's own compilers register them: not linked."""
+    (tmp_path / "program.ll").write_text(LLVM)
+    words = [need("lli", "llvm-runtime"), f"--jit-kind={kind}", "-O0", str(tmp_path / "program.ll")]
+    seen = analyse(gcore_at_fault([os.fsencode(word) for word in words], tmp_path / "core"))
+    stack = seen.stack()
+    assert seen.names(stack)[:2] == ["bad", "main"]
+    assert str(stack.frames[1].trust) == str(stack.frames[2].trust) == "cfi"
+    assert seen.names(stack)[-1] == "_start"
+    (tmp_path / "core").unlink()
+
+
+def test_mutated_symbol_tables(host: Path) -> None:
+    """The table of a crashed program's file: nothing but addresses comes back."""
+    whole = host.read_bytes()
+    assert len(addresses_of(ElfFile(whole), VARIABLE)) == 1
+    elf = ElfFile(whole)
+    chance = random.Random(5)
+    for _ in range(500):
+        data = bytearray(whole)
+        for _ in range(chance.randrange(1, 8)):
+            at = chance.randrange(elf.header.shoff, len(data))
+            data[at] = chance.choice((0, 1, 2, 127, 128, 255))
+        addresses_of(ElfFile(bytes(data)), VARIABLE)

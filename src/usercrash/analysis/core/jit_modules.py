@@ -32,7 +32,7 @@ MAX_FILE = 16 << 20
 MAX_BYTES = 64 << 20  # of all files together
 _VERSION = 1
 _LOOK_BACK = 16  # ranges of code to look back for one that encloses an address
-_MAX_PLACES = 64  # of the variable's name in one table of names
+_MAX_PLACES = 4096  # of some bytes in one section
 _MAX_DESCRIPTORS = 16
 _SHF_EXECINSTR = 4
 _ALIGNED_TO_4 = ("i386", "m68k")  # where a uint64_t in a structure need not lie on 8 bytes
@@ -162,35 +162,33 @@ def addresses_of(elf: ElfFile, name: bytes) -> list[int]:
         table = next((one for one in elf.sections if one.type == kind), None)
         if table is None or table.link >= len(elf.sections):
             continue
-        strings = bytes(elf.contents(elf.sections[table.link]))
-        for at in _places(strings, name + b"\0"):
+        for at in _places(elf, elf.sections[table.link], name + b"\0"):
             found.update(_values(elf, table, at))
     return sorted(found)
 
 
-def _places(text: bytes, wanted: bytes) -> Iterator[int]:
-    at = text.find(wanted)
+def _places(elf: ElfFile, section: Section, wanted: bytes) -> Iterator[int]:
+    """Where some bytes stand in a section, searched as it lies in the file."""
+    data = elf.data if not isinstance(elf.data, memoryview) else bytes(elf.data)
+    end = min(section.offset + section.size, len(data))  # (numbers of 64 bits are too large)
+    at = min(section.offset, len(data)) - 1
     for _ in range(_MAX_PLACES):
+        at = data.find(wanted, at + 1, end)
         if at < 0:
             return
-        yield at
-        at = text.find(wanted, at + 1)
+        yield at - section.offset
 
 
 def _values(elf: ElfFile, table: Section, name: int) -> Iterator[int]:
     """The values of the defined symbols whose name is at a place of the names."""
     layout = struct.Struct(elf.order + ("IBBHQQ" if elf.wide else "IIIBBH"))
-    data = bytes(elf.contents(table))
-    wanted = struct.pack(elf.order + "I", name)
-    at = data.find(wanted)
-    while 0 <= at <= len(data) - layout.size:
-        if at % layout.size == 0:
-            row = layout.unpack_from(data, at)
+    for at in _places(elf, table, struct.pack(elf.order + "I", name)):
+        whole = table.offset + at + layout.size <= len(elf.view)
+        if whole and at % layout.size == 0:
+            row = layout.unpack_from(elf.view, table.offset + at)
             section, value = (row[3], row[4]) if elf.wide else (row[5], row[1])
             if section and value:
                 yield value
-            return
-        at = data.find(wanted, at + 1)
 
 
 def _code(elf: ElfFile) -> list[tuple[int, int]]:
