@@ -132,6 +132,34 @@ def test_two_ways_are_a_gap(tmp_path: Path) -> None:
     assert "[by a tail call]" in render_screen(report, part="first")
 
 
+def test_the_certain_part_of_two_ways(tmp_path: Path) -> None:
+    """`start` jumped to `first`, and `last` to `leaf`; what was between these is not told."""
+    source = FORK.replace("{ return leaf(p + 1); }", "{ return last(p + 1); }")
+    source = source.replace("return leaf(p + 1)", "return last(p + 1)")
+    source = source.replace("return leaf(p + 2)", "return last(p + 2)")
+    source = source.replace(
+        "KEEP int left",
+        """KEEP int last(volatile int *p)
+        { __asm__ volatile("nop"); return leaf(p + 1); }
+    KEEP int left""",
+    ).replace(
+        "KEEP int base(int c) { int x = first(c, (int *)8)",
+        """KEEP int start
+        (int c, volatile int *p) { __asm__ volatile("nop"); return first(c + 1, p); }
+    KEEP int base(int c) { int x = start(c, (int *)8)""",
+    )
+    report, oracle = crash(tmp_path, source, "-O2")
+    frames = report.threads[0].frames
+    shown = [(frame.function, frame.trust == "tail-call", frame.by_tail_call) for frame in frames]
+    assert shown[:5] == [
+        ("leaf", False, False), ("last", True, True), ("start", True, False),
+        ("base", False, False), ("main", False, False),
+    ]  # fmt: skip
+    assert [frame.index for frame in frames] == list(range(report.threads[0].frames_total))
+    assert {one.name for one in oracle if one.kind == "tailcall"} <= {"last", "start", "first"}
+    assert "by a tail call" in render_screen(report, part="first")
+
+
 def test_without_debug_information_it_is_a_gap(tmp_path: Path) -> None:
     report, oracle = crash(tmp_path, CHAIN, "-O2", "-g0")
     frames = report.threads[0].frames

@@ -166,12 +166,13 @@ class StackNamer:
         result = Named([], places.total, [], [], [])
         for at, frame in kept:
             index = places.of(at)
-            if not self._add(result, frame, *named[at], index, skipped[at].unknown):
+            gap = skipped[at].inner if skipped[at].unknown else -1
+            if not self._add(result, frame, *named[at], index, gap == 0):
                 self.cut += 1
                 continue
             index += len(named[at][1])
-            for one in behind[at]:
-                if not self._add(result, one, *self.locate(one), index):
+            for number, one in enumerate(behind[at], 1):
+                if not self._add(result, one, *self.locate(one), index, gap == number):
                     break
                 index += len(self.locate(one)[1])
         for cycle in cycles:

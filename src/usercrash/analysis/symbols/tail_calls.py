@@ -24,13 +24,83 @@ _CALL = 8  # bytes before a return address that hold its call
 @dataclass(frozen=True, slots=True)
 class Skipped:
     """Between two frames: `pcs` are behind the jumps of the functions that are no more on the
-    stack, innermost first. `unknown`: there were some, and it cannot be told which."""
+    stack, innermost first. `unknown`: there may have been others, of which it cannot be told which,
+    behind the first `inner` of these."""
 
     pcs: tuple[int, ...] = ()
     unknown: bool = False
+    inner: int = 0
 
 
 NOTHING = Skipped()
+
+
+_WANTED = -1  # stands for the function that the jumps must have led to
+_Jump = tuple[int | None, int | None]  # behind it; where it leads: None for what is not known
+
+
+class _Ways:
+    """The jumps of every function that may have been between two frames."""
+
+    def __init__(self, called: int) -> None:
+        self.called = called
+        self.jumps: dict[int, list[_Jump]] = {}
+
+    @property
+    def lead_there(self) -> bool:
+        """Whether jumps are known that end in the wanted function."""
+        return any(target == _WANTED for jumps in self.jumps.values() for _, target in jumps)
+
+    def certain(self) -> Skipped:
+        """The jumps that are on every way there, from both ends."""
+        useful = self._useful()
+        outer: list[int] = []
+        function = self.called
+        while function != _WANTED:
+            jumps = useful.get(function, [])
+            pc, target = jumps[0] if len(jumps) == 1 else (None, None)
+            if pc is None or target is None or len(outer) > _MAX_DEPTH:
+                break
+            outer.append(pc)
+            function = target
+        if function == _WANTED:
+            return Skipped(tuple(reversed(outer)))
+        inner = self._inner(useful, function)
+        return Skipped((*inner, *reversed(outer)), True, len(inner))
+
+    def _useful(self) -> dict[int, list[_Jump]]:
+        """Of each function the jumps behind which the wanted one may come."""
+        may = {None, _WANTED}
+        found: dict[int, list[_Jump]] = {}
+        for _ in range(len(self.jumps) + 1):
+            found = {
+                function: [jump for jump in jumps if jump[1] in may]
+                for function, jumps in self.jumps.items()
+            }
+            more = {function for function, jumps in found.items() if jumps} - may
+            if not more:
+                break
+            may |= more
+        return found
+
+    @staticmethod
+    def _inner(useful: dict[int, list[_Jump]], last: int) -> list[int]:
+        """The jumps next to the wanted function, innermost first, as far as there is one only;
+        not those of `last`, at which there are several."""
+        found: list[int] = []
+        if any(target is None for jumps in useful.values() for _, target in jumps):
+            return found
+        function = _WANTED
+        while len(found) < _MAX_DEPTH:
+            into = [
+                (pc, home) for home, jumps in useful.items() for pc, target in jumps
+                if target == function
+            ]  # fmt: skip
+            if len(into) != 1 or into[0][0] is None or into[0][1] == last:
+                break
+            found.append(into[0][0])
+            function = into[0][1]
+        return found
 
 
 class TailCalls:
@@ -62,11 +132,10 @@ class TailCalls:
         called = self._called(caller)
         if called is None or self._holds(called, callee):
             return NOTHING
-        chains: list[tuple[int, ...]] = []
-        sure = self._search(called, callee, (), {called}, chains)
-        if sure and len(chains) == 1:
-            return Skipped(chains[0])
-        return Skipped(unknown=bool(chains) or self._is_function(called, callee))
+        ways = self._ways(called, callee)
+        if not ways.lead_there:
+            return Skipped(unknown=self._is_function(called, callee))
+        return ways.certain()
 
     def _called(self, caller: int) -> int | None:
         """The first address of the function that the call before `caller` entered."""
@@ -75,34 +144,28 @@ class TailCalls:
         target = self._facts.call_target(self._read(caller - _CALL, _CALL), caller)
         return target or None
 
-    def _search(
-        self,
-        function: int,
-        wanted: int,
-        way: tuple[int, ...],
-        seen: set[int],
-        chains: list[tuple[int, ...]],
-    ) -> bool:
-        """Collects the ways from a function to the one around `wanted`; False where there may be
-        more than can be seen."""
-        module = self._modules.find(function)
-        if module is None or len(way) >= _MAX_DEPTH or len(seen) > _MAX_FUNCTIONS:
-            return False
-        sure = True
-        for site in self._symbols.call_sites(module, function):
-            if not site.tail:
+    def _ways(self, called: int, wanted: int) -> _Ways:
+        """All jumps that may lead from a function to the one around `wanted`."""
+        ways = _Ways(called)
+        todo = [(called, 0)]
+        while todo:
+            function, depth = todo.pop(0)
+            module = self._modules.find(function)
+            if module is None or depth >= _MAX_DEPTH or len(ways.jumps) > _MAX_FUNCTIONS:
+                ways.jumps[function] = [(None, None)]
                 continue
-            target = self._target(site)
-            if target is None or site.return_pc is None:
-                sure = False
-                continue
-            longer = (site.return_pc, *way)
-            if self._holds(target, wanted):
-                chains.append(longer)
-            elif target not in seen:
-                seen.add(target)
-                sure &= self._search(target, wanted, longer, seen, chains)
-        return sure
+            jumps = ways.jumps[function] = []
+            for site in self._symbols.call_sites(module, function):
+                target = self._target(site) if site.tail else None
+                if not site.tail:
+                    continue
+                if target is not None and self._holds(target, wanted):
+                    target = _WANTED
+                elif target is not None and target not in ways.jumps:
+                    ways.jumps[target] = []  # (until its turn comes)
+                    todo.append((target, depth + 1))
+                jumps.append((site.return_pc, target))
+        return ways
 
     def _target(self, site: CallSite) -> int | None:
         if site.target is not None:
