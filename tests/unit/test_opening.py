@@ -43,7 +43,7 @@ def served(tmp_path: Path) -> Iterator[DeadFuse]:
         yield server
 
 
-@pytest.fixture(params=["openat2", "without openat2", "without fdinfo"])
+@pytest.fixture(params=["openat2", "without openat2", "without fdinfo", "without statx"])
 def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """As this kernel has it, and as older ones."""
 
@@ -53,6 +53,8 @@ def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     name: str = request.param
     if name != "openat2":
         monkeypatch.setattr(opening, "_openat2", missing)
+    if name == "without statx":
+        monkeypatch.setattr(opening, "_statx", None)
     if name == "without fdinfo":
         monkeypatch.setattr(opening, "_mount_id", lambda fd: b"")
     return name

@@ -40,10 +40,11 @@ _NO_XDEV, _NO_MAGICLINKS, _IN_ROOT = 0x01, 0x02, 0x10
 # <linux/stat.h>, <linux/fcntl.h>: struct statx has the device's numbers at 136
 _STATX_SIZE, _STATX_DEVICE = 256, struct.Struct("=136xII")
 _DONT_SYNC, _EMPTY_PATH = 0x4000, 0x1000
-_MISSING = (errno.ENOSYS, errno.EPERM)  # old kernels; old filters of system calls
+_UNKNOWN = b"-"
 
 _read = (0, 0.0, b"")  # by which process, when, mountinfo
 _libc = ctypes.CDLL(None, use_errno=True)
+_statx = getattr(_libc, "statx", None)
 _syscall = _libc.syscall
 _syscall.argtypes = (
     ctypes.c_long, ctypes.c_long, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t,
@@ -114,7 +115,8 @@ def _find(start: int, path: bytes, rooted: bool, follow: bool, local: bool) -> i
     """An O_PATH descriptor, -1 where a file is taken for a directory.
 
     As long as no other mount is entered the kernel does it in one call; it stops before it
-    enters one.
+    enters one. (Linux before 5.6 has no such call, and the filter of systemd's RestrictSUIDSGID=
+    says the same.)
     """
     resolve = _NO_XDEV | _NO_MAGICLINKS | (_IN_ROOT if rooted else 0)
     flags = os.O_PATH | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
@@ -130,69 +132,76 @@ def _find(start: int, path: bytes, rooted: bool, follow: bool, local: bool) -> i
 
 def _walk(start: int, path: bytes, rooted: bool, follow: bool, local: bool) -> int:
     """The same, name by name."""
-    stack = [os.dup(start)]
+    stack = [_Step(os.dup(start))]
     todo = path.split(b"/")[::-1]
     links = 0
     try:
         while todo:
-            step = todo.pop()
-            if step == b"..":
+            name = todo.pop()
+            if name == b"..":
                 _up(stack, rooted, local)
-            if step in (b"", b".", b".."):
+            if name in (b"", b".", b".."):
                 continue
-            stack.append(_step(stack[-1], step, local))
-            mode = os.fstat(stack[-1]).st_mode
+            stack.append(_step(stack[-1], name, local))
+            mode = os.fstat(stack[-1].fd).st_mode
             if stat.S_ISDIR(mode) and len(stack) <= _MAX_DEPTH:
                 continue
             if not stat.S_ISLNK(mode) or not (todo or follow):
-                return -1 if todo else stack.pop()
+                return -1 if todo else stack.pop().fd
             links += 1
             if links > _MAX_LINKS:
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-            target = os.readlink(b"", dir_fd=stack[-1])  # (of /proc's own links only the text)
-            os.close(stack.pop())
+            target = os.readlink(b"", dir_fd=stack[-1].fd)  # (of /proc's own links only the text)
+            os.close(stack.pop().fd)
             if target.startswith(b"/"):
                 _to_root(stack, rooted)
             todo.extend(target.split(b"/")[::-1])
-        return stack.pop()
+        return stack.pop().fd
     finally:
-        for fd in stack:
-            os.close(fd)
+        for step in stack:
+            os.close(step.fd)
 
 
-def _step(directory: int, name: bytes, local: bool) -> int:
-    """One name further; a mount that begins there is looked at before anything in it is."""
+class _Step:
+    """An open (O_PATH) part of a way, with the device on which it lies."""
+
+    __slots__ = ("device", "fd")
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.device = _device(fd)
+
+
+def _step(directory: _Step, name: bytes, local: bool) -> _Step:
+    """One name further. To open it with O_PATH asks nothing of a mount that begins there; it is
+    looked at before anything else is done with it. (One device is one file system.)"""
+    found = _Step(os.open(name, _LOOK, dir_fd=directory.fd))
     try:
-        return _openat2(directory, name, _LOOK, _NO_XDEV)
-    except OSError as error:
-        if error.errno not in (errno.EXDEV, *_MISSING):
-            raise
-    fd = os.open(name, _LOOK, dir_fd=directory)
-    try:
-        here = _mount_id(directory)
-        if not here or _mount_id(fd) != here:
-            refuse_served(fd, local=local)
+        if found.device != directory.device or found.device == _UNKNOWN:
+            here = _mount_id(directory.fd)
+            if not here or _mount_id(found.fd) != here:
+                refuse_served(found.fd, local=local)
     except OSError:
-        os.close(fd)
+        os.close(found.fd)
         raise
-    return fd
+    return found
 
 
-def _up(stack: list[int], rooted: bool, local: bool) -> None:
+def _up(stack: list[_Step], rooted: bool, local: bool) -> None:
     if len(stack) > 1:
-        os.close(stack.pop())
+        os.close(stack.pop().fd)
     elif not rooted:
         above = _step(stack[0], b"..", local)
-        os.close(stack.pop())
+        os.close(stack.pop().fd)
         stack.append(above)
 
 
-def _to_root(stack: list[int], rooted: bool) -> None:
+def _to_root(stack: list[_Step], rooted: bool) -> None:
     while len(stack) > 1:
-        os.close(stack.pop())
+        os.close(stack.pop().fd)
     if not rooted:
-        os.close(stack.pop())
-        stack.append(os.open(b"/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+        os.close(stack.pop().fd)
+        stack.append(_Step(os.open(b"/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)))
 
 
 def _openat2(directory: int, path: bytes, flags: int, resolve: int) -> int:
@@ -251,10 +260,9 @@ def _mounts(*, recent: bool) -> bytes:
 
 
 def _device(fd: int) -> bytes:
-    """MAJOR:MINOR of the file's device as far as the kernel knows it without asking; b"-" where
-    it does not say."""
-    statx = getattr(_libc, "statx", None)
+    """MAJOR:MINOR of the file's device as far as the kernel knows it without asking; _UNKNOWN
+    where it does not say."""
     buffer = ctypes.create_string_buffer(_STATX_SIZE)
-    if statx is None or statx(fd, b"", _EMPTY_PATH | _DONT_SYNC, 0, buffer) != 0:
-        return b"-"
+    if _statx is None or _statx(fd, b"", _EMPTY_PATH | _DONT_SYNC, 0, buffer) != 0:
+        return _UNKNOWN
     return b"%d:%d" % _STATX_DEVICE.unpack_from(buffer.raw)
