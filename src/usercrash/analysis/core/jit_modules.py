@@ -22,7 +22,7 @@ from ...errors import FormatError
 from ..binary.elf_file import SHT_DYNSYM, SHT_SYMTAB, ElfFile, Section
 from ..dwarf.call_frames import CallFrames
 from .image import CoreImage
-from .jit_objects import placed
+from .jit_objects import ET_REL, placed
 from .modules import Module, ModuleTable
 
 VARIABLE = b"__jit_debug_descriptor"
@@ -135,7 +135,9 @@ class JitModules:
 
     def _file(self, start: int, size: int) -> ElfFile | None:
         """One registered file, None where it is not there, or none."""
-        if not 0 < size <= MAX_FILE or size > self._left:
+        if self._left <= 0:
+            raise FormatError(f"more than {MAX_BYTES >> 20} MiB of files are registered")
+        if not 0 < size <= MAX_FILE:
             self._note(f"a file of {size} bytes at {start:#x}: too large")
             return None
         data = self._image.read(start, size)
@@ -146,6 +148,8 @@ class JitModules:
                 raise FormatError("only a part of it was captured")
             if elf.header.machine != self._image.machine:
                 raise FormatError(f"it is for machine {elf.header.machine}")
+            if elf.header.type == ET_REL:  # costs more: each of its symbols and relocations
+                self._left -= 3 * size
             return placed(elf)
         except FormatError as error:
             self._note(f"the file at {start:#x}: {error.message}")
