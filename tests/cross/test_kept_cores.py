@@ -1,4 +1,4 @@
-"""Cores of machines whose compilers are not installed here, kept with their programs.
+"""Cores of machines whose compilers or libraries are not installed here, kept with their programs.
 
 `keep_cores.py` made them of `bare.c`; beside each lie the frames that gdb-multiarch found.
 """
