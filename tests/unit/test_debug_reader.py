@@ -12,6 +12,7 @@ from tests.support.build import need
 
 from usercrash.analysis.binary.elf_file import ElfFile
 from usercrash.analysis.core import opening
+from usercrash.analysis.core.file_search import Place, SearchPlaces
 from usercrash.analysis.dwarf.debug_info import DwarfFile
 from usercrash.analysis.symbols.debug_reader import DebugReader, needs_own_reader
 from usercrash.analysis.symbols.line_tables import Line, LineTable
@@ -256,6 +257,35 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, list[tuple[
         if section.name.startswith(b".debug_") and section.size
     ]  # fmt: skip
     return program.read_bytes(), places
+
+
+def test_split_files_below_a_directory_of_debug_files(tmp_path: Path) -> None:
+    """By the names that gdb looks for, by the program's path, and by its build-id."""
+    program = _program(tmp_path / "split", "g++", "-gsplit-dwarf", "-Wl,--build-id")
+    _run(program.parent, "llvm-dwp", "-e", "program", "-o", "packed")
+    expected = {address: _reader(program)[0].lookup(address) for address in _addresses(program)}
+    objects = {name.name: name.read_bytes() for name in program.parent.glob("*.dwo")}
+    for name in objects:
+        (program.parent / name).unlink()
+    build_id = ElfFile(program.read_bytes()).build_id
+    assert build_id is not None
+    short = f".build-id/{build_id.hex()[:2]}/{build_id.hex()[2:]}.dwp"
+    for layout in ("", str(program.parent)[1:], "program.dwp", f"{program}.dwp"[1:], short):
+        place = tmp_path / "debug" / str(len(layout))
+        if layout.endswith(".dwp"):
+            (place / layout).parent.mkdir(parents=True)
+            (place / layout).write_bytes((program.parent / "packed").read_bytes())
+        else:
+            (place / layout).mkdir(parents=True)
+            for name, data in objects.items():
+                (place / layout / name).write_bytes(data)
+        places = SearchPlaces(debug_dirs=(Place(bytes(place)),))
+        notes = NoteLog()
+        file = DwarfFile(ElfFile(program.read_bytes()))
+        related = RelatedFiles(file, bytes(program), bytes(program), notes, places)
+        reader = DebugReader(file, related)
+        assert {at: reader.lookup(at) for at in _addresses(program)} == expected, layout
+        assert not list(notes)
 
 
 def test_split_files_on_a_file_system_of_a_process_are_not_touched(

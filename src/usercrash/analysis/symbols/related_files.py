@@ -124,6 +124,7 @@ class RelatedFiles:
         if self._packages is None:
             names = dict.fromkeys((self._path + b".dwp", self._debug_path + b".dwp"))
             spots = [self._places.host_spot(name) for name in names if name.startswith(b"/")]
+            spots += self._package_spots()
             opened = [self._open(spot) for spot in spots]
             self._packages = [
                 DwarfFile(elf, split=True, work=self._file.work)
@@ -132,6 +133,27 @@ class RelatedFiles:
             ]
         return self._packages
 
+    def _package_spots(self) -> Iterator[Spot]:
+        """Where a package lies below directories of debug files: by the build-id, by the program's
+        path there, and, as gdb looks for it, by the program's name alone."""
+        names = []
+        build_id = self._file.elf.build_id
+        if build_id is not None:
+            text = build_id.hex().encode()
+            names.append(b"/.build-id/" + text[:2] + b"/" + text[2:] + b".dwp")
+        if self._path:
+            names.append(os.path.normpath(b"/" + self._path.lstrip(b"/")) + b".dwp")
+            names.append(b"/" + os.path.basename(self._path) + b".dwp")
+        yield from self._below_debug_dirs(names)
+
+    def _below_debug_dirs(self, names: Iterable[bytes]) -> Iterator[Spot]:
+        """These paths below each directory of debug files."""
+        unique = list(dict.fromkeys(names))
+        for place in self._places.debug_dirs:
+            yield from (Spot(place, name, local=self._places.local) for name in unique)
+        for name in unique:
+            yield self._places.host_spot(self._places.standard + name)
+
     def _object_spots(self, directory: bytes, name: bytes) -> Iterable[Spot]:
         names = [join(directory, name)]
         for home in (os.path.dirname(self._path), os.path.dirname(self._debug_path)):
@@ -139,7 +161,11 @@ class RelatedFiles:
                 names.append(join(home, name))
             names.append(join(home, os.path.basename(name)))
         whole = dict.fromkeys(os.path.normpath(name) for name in names)
-        return [self._places.host_spot(name) for name in whole if name.startswith(b"/")]
+        found = [self._places.host_spot(name) for name in whole if name.startswith(b"/")]
+        # (gdb looks for the name as it stands)
+        below = (join(directory, name), name, os.path.basename(name))
+        rooted = [os.path.normpath(b"/" + one.lstrip(b"/")) for one in below]
+        return [*found, *self._below_debug_dirs(rooted)]
 
     # --- files ---
 
