@@ -42,7 +42,10 @@ def share_symcaches(
     old = os.umask(0o022)
     try:
         os.makedirs(config.paths.cache, exist_ok=True)
+        until = time.monotonic() + limits.seconds
         for index in wanted:
+            if time.monotonic() > until:  # the rest is for later crashes
+                break
             status = os.fstat(files[index])
             if symcache.shareable(status, owner, fd=files[index]):
                 # (no room, or something else has its name: the next crash makes its own again)
