@@ -191,3 +191,20 @@ def test_ordinary_calls_are_none(tmp_path: Path) -> None:
         "leaf", "third", "second", "first", "base",
     ]  # fmt: skip
     assert not any(frame.by_tail_call for frame in frames)
+
+
+def test_ways_that_meet_again_are_two(tmp_path: Path) -> None:
+    """`left` or `right` jumped to `middle`: neither is shown, though both lead on by one way."""
+    source = FORK.replace(
+        "KEEP int left",
+        """KEEP int middle(volatile int *p)
+        { __asm__ volatile("nop"); return leaf(p + 1); }
+    KEEP int left""",
+    )
+    source = source.replace('("nop"); return leaf(p + 1); }\nKEEP int right', '("nop"); return '
+                            'middle(p + 1); }\nKEEP int right')  # fmt: skip
+    source = source.replace("return leaf(p + 2)", "return middle(p + 2)")
+    report, _ = crash(tmp_path, source, "-O2")
+    frames = report.threads[0].frames
+    shown = [(frame.function, frame.by_tail_call) for frame in frames]
+    assert shown[:4] == [("leaf", False), ("middle", True), ("base", False), ("main", False)]
