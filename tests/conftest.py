@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterator
 
 import pytest
 
+from tests.support.analysed import close_files
 from usercrash.elf.headers import EHDR32, PHDR32
 from usercrash.system import sysctl
 from usercrash.system.entrance import kernel_offers_socket
@@ -15,6 +17,13 @@ from usercrash.system.entrance import kernel_offers_socket
 os.environ.pop("DEBUGINFOD_URLS", None)
 
 REQUIRE_KERNEL = "USERCRASH_REQUIRE_KERNEL"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _files_of_cores() -> Iterator[None]:
+    """Thousands would be open at the end of a session else."""
+    yield
+    close_files()
 
 
 @pytest.fixture(scope="session")

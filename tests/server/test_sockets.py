@@ -77,8 +77,9 @@ def listening(path: str, kind: int) -> socket.socket:
 
 def passed(monkeypatch: pytest.MonkeyPatch, *descriptors: int) -> None:
     """Let this process be one that systemd has started with these."""
-    copies = [fcntl.fcntl(number, fcntl.F_DUPFD, 300) for number in descriptors]
-    assert copies == list(range(copies[0], copies[0] + len(copies)))
+    first = max(map(int, os.listdir("/proc/self/fd"))) + 1  # they stand without a gap
+    copies = [fcntl.fcntl(number, fcntl.F_DUPFD, first) for number in descriptors]
+    assert copies == list(range(first, first + len(copies)))
     monkeypatch.setattr(sockets, "_FIRST_DESCRIPTOR", copies[0])
     monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
     monkeypatch.setenv("LISTEN_FDS", str(len(copies)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,15 @@ from .compare import plain_name
 from .oracle import OracleFrame
 
 Group = tuple[int, tuple[str, ...]]  # one place on the stack: pc, its functions inlined first
+
+
+_opened: list[int] = []  # files of modules; an analysis leaves them to the end of its process
+
+
+def close_files() -> None:
+    """Close the files of all cores that were analysed; what was made of them is of no use then."""
+    while _opened:
+        os.close(_opened.pop())
 
 
 @dataclass(slots=True)
@@ -70,6 +80,8 @@ def analyse(
             data = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
     image = CoreImage.open(data)
     modules = load(image, provider or PathFiles(image.notes), str(exe) if exe else None)
+    if provider is None:
+        _opened.extend(module.fd for module in modules if module.fd >= 0)
     modules.made_at_run_time = JitModules(image, modules).find
     symbolizer = Symbolizer(str(cache) if cache else None, image.notes)
     return Analysed(image, modules, ModuleMemory(image, modules), symbolizer)
