@@ -94,7 +94,7 @@ class FrameSection:
         self, data: Buffer, address: int, *, debug_frame: bool = False, word: int = 8,
         order: str = "<", text: int = 0, data_base: int = 0, machine: int = 0,
     ) -> None:  # fmt: skip
-        self.data = data
+        self.data = memoryview(data)  # (what is cut from it is no copy)
         self.address = address
         self.debug_frame = debug_frame
         self.word = word

@@ -20,8 +20,8 @@ Rules = dict[int, Rule]
 
 _MAX_REGISTER = 1024  # higher numbers are consumed and forgotten
 _MAX_STATES = 512  # DW_CFA_remember_state within each other
-_MAX_KEPT = 1 << 16  # rules in all remembered states together
-_MAX_PROGRAM = 1 << 20  # bytes of instructions of one FDE
+_MAX_COPIED = 1 << 18  # rules that all DW_CFA_remember_state of one entry copy together
+_MAX_PROGRAM = 1 << 16  # bytes of instructions of one entry: it is run anew for each new pc
 _ADVANCE = {0x02: ("B", 1), 0x03: ("H", 2), 0x04: ("I", 4), 0x1D: ("Q", 8)}
 _SPARC = frozenset((2, 18, 43))  # EM_SPARC, EM_SPARC32PLUS, EM_SPARCV9
 
@@ -82,6 +82,7 @@ class Program:
     def _run(self, state: State, initial: Rules, location: int, pc: int) -> State:
         code, data_align, code_align = self.code, self.data_align, self.code_align
         saved: list[State] = []
+        copied = 0
         rules = state.rules
         at, end = 0, len(code)
         while at < end:
@@ -114,7 +115,10 @@ class Program:
                 if location > pc:
                     break
             elif op == 0x0A:  # remember_state
-                _remember(saved, state)
+                copied += len(rules)
+                if len(saved) >= _MAX_STATES or copied > _MAX_COPIED:
+                    raise FormatError("too many remembered states")
+                saved.append(state.copy())
             elif op == 0x0B:  # restore_state
                 if not saved:
                     raise FormatError("restore without a remembered state")
@@ -214,13 +218,6 @@ def _restore(rules: Rules, initial: Rules, register: int) -> None:
         rules[register] = initial[register]
     else:
         rules.pop(register, None)
-
-
-def _remember(saved: list[State], state: State) -> None:
-    kept = sum(len(one.rules) for one in saved) if len(saved) > 16 else 0
-    if len(saved) >= _MAX_STATES or kept > _MAX_KEPT:
-        raise FormatError("too many remembered states")
-    saved.append(state.copy())
 
 
 def _save_window(rules: Rules, word: int) -> None:

@@ -26,6 +26,7 @@ def compile_row(row: Row, arch: Arch) -> FastStep | Row:
         or row.cfa_expression is not None
         or row.signal_frame
         or row.cfa_register not in known
+        or arch.numbers[arch.sp] in row.rules
     ):
         return row
     if row.return_column != arch.return_column:

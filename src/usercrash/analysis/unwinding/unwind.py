@@ -114,6 +114,8 @@ class _Walk:
             step = rows.get(pc - 1)
             if step is None and pc - 1 not in rows and executable(pc - 1):
                 step = self._step(pc - 1)
+                if time.monotonic() > self.deadline:  # (a row may be long work)
+                    break
             if type(step) is not tuple:
                 break
             register, offset, low, unpack, targets = step
@@ -266,6 +268,8 @@ class _Walk:
             new[self.pc] = registers[row.return_column]
         for number, rule in row.rules.items():
             if rule[0] == cfi.SAME:
+                if number == self.sp:  # (not the CFA, which it is without a rule)
+                    new[number] = registers[number]
                 continue
             target = self.pc if number == row.return_column else number
             if target < len(new):
