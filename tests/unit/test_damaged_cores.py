@@ -195,3 +195,17 @@ def test_a_wrong_number_of_program_headers(core: Core, tmp_path: Path, count: in
 def test_a_wrong_size_of_program_headers(core: Core, tmp_path: Path, size: int) -> None:
     report = report_of(core.with_bytes(54, struct.pack("<H", size)), tmp_path)
     assert functions(report) == ["fault", "main"]
+
+
+def test_headers_that_name_the_same_notes_again_and_again(core: Core, tmp_path: Path) -> None:
+    """Each costs its bytes only once."""
+    [row] = [row for at, row in core.rows() if row[0] == PT_NOTE]
+    count = struct.unpack_from("<H", core.data, 56)[0]
+    table = b"".join(PHDR64.pack(*row) for _, row in core.rows() if row[0] != PT_NOTE)
+    times = 60_000 - count
+    head = bytearray(core.data)
+    struct.pack_into("<Q", head, 32, len(head))  # e_phoff
+    struct.pack_into("<H", head, 56, count - 1 + times)
+    report = report_of(bytes(head) + PHDR64.pack(*row) * times + table, tmp_path)
+    assert functions(report) == ["fault", "main"]
+    assert "more than one header names the same bytes" in notes(report)

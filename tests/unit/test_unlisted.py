@@ -6,18 +6,22 @@ import os
 import random
 import struct
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tests.support.analysed import Analysed, analyse
 from tests.support.gcore import gcore_at_fault
 from tests.support.spawn import compile_c
 
+from usercrash.analysis.core import unlisted as unlisted_module
 from usercrash.analysis.core.file_search import Place, SearchPlaces
 from usercrash.analysis.core.image import CoreImage
 from usercrash.analysis.core.module_files import PathFiles
 from usercrash.analysis.core.modules import load_modules
 from usercrash.analysis.core.unlisted import name_mappings
+from usercrash.elf.headers import AT_PAGESZ, PT_LOAD, ProgramHeader
 from usercrash.errors import FormatError
+from usercrash.model.maps import Mapping
 
 SOURCE = """
 #include <stdlib.h>
@@ -144,3 +148,17 @@ def test_damaged_chains_end(crash: Path) -> None:
         except FormatError:
             continue
         assert all(row.offset >= 0 for row in found.mappings), number
+
+
+@pytest.mark.parametrize("page", [0x2000, 0x4000, 0x10000])
+def test_pages_of_other_sizes(page: int) -> None:
+    """A segment's mapping begins where the page does that its first byte is in."""
+    segment = ProgramHeader(PT_LOAD, 6, 0xFD90, 0x1001FD90, 0, 0x400, 0x500, page)
+    begin = segment.vaddr & -page
+    mapping = Mapping(begin, begin + page, b"rw-p")
+    assert unlisted_module._shows(mapping, segment, 0, page)
+    assert not unlisted_module._shows(mapping, segment, page, page)
+    image = SimpleNamespace(auxv={AT_PAGESZ: page})
+    assert unlisted_module._page_size(image) == page  # type: ignore[arg-type]
+    image.auxv[AT_PAGESZ] = 3
+    assert unlisted_module._page_size(image) == 4096  # type: ignore[arg-type]

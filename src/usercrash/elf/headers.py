@@ -15,6 +15,8 @@ from ..model.types import TYPE_CHECKING
 ELFCLASS32, ELFCLASS64 = 1, 2
 ELFDATA2LSB, ELFDATA2MSB = 1, 2
 ET_EXEC, ET_DYN, ET_CORE = 2, 3, 4
+# <elf.h>: the machines that some code has to tell apart; elf/arch knows all.
+EM_386, EM_PPC64, EM_S390, EM_ARM, EM_X86_64, EM_AARCH64 = 3, 21, 22, 40, 62, 183
 PT_LOAD, PT_DYNAMIC, PT_NOTE, PT_PHDR, PT_GNU_EH_FRAME = 1, 2, 4, 6, 0x6474E550
 PF_X, PF_W, PF_R = 1, 2, 4
 PN_XNUM = 0xFFFF
@@ -25,7 +27,7 @@ NT_386_TLS = 0x200
 NT_GNU_BUILD_ID = 3
 
 # <linux/auxvec.h>, <asm/auxvec.h>: the types of the auxiliary vector's entries.
-AT_PHDR, AT_PHENT, AT_PHNUM, AT_ENTRY = 3, 4, 5, 9
+AT_PHDR, AT_PHENT, AT_PHNUM, AT_PAGESZ, AT_ENTRY = 3, 4, 5, 6, 9
 AT_UID, AT_EUID, AT_GID, AT_EGID = 11, 12, 13, 14
 AT_RANDOM, AT_EXECFN, AT_SYSINFO_EHDR = 25, 31, 33
 

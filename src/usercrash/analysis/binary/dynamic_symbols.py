@@ -7,7 +7,7 @@ import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ...elf.headers import PT_DYNAMIC
+from ...elf.headers import EM_S390, PT_DYNAMIC
 
 if TYPE_CHECKING:
     from .elf_file import ElfFile
@@ -19,7 +19,7 @@ DT_MIPS_SYMTABNO, DT_GNU_HASH = 0x70000011, 0x6FFFFEF5
 _MAX_DYNAMIC = 4096
 _MAX_SYMBOLS = 1_000_000
 _MAX_STRINGS = 64 << 20
-_EM_S390, _EM_ALPHA = 22, 0x9026
+_EM_ALPHA = 0x9026  # not in elf/arch: its cores are not read
 
 
 def dynamic_tags(elf: ElfFile, read: Read) -> dict[int, int]:
@@ -59,7 +59,7 @@ def _count(elf: ElfFile, read: Read, tags: dict[int, int]) -> int:
     if DT_MIPS_SYMTABNO in tags:
         return tags[DT_MIPS_SYMTABNO]
     if DT_HASH in tags:
-        wide = elf.wide and elf.header.machine in (_EM_S390, _EM_ALPHA)
+        wide = elf.wide and elf.header.machine in (EM_S390, _EM_ALPHA)
         layout = struct.Struct(elf.order + ("QQ" if wide else "II"))
         data = read(tags[DT_HASH], layout.size)
         return int(layout.unpack(data)[1]) if len(data) == layout.size else 0

@@ -130,7 +130,7 @@ class ElfFile:
         return {section.name: section for section in reversed(self.sections)}
 
     def section(self, name: bytes) -> Section | None:
-        """The first section of that name which has bytes in the file."""
+        """The first section of that name, None if it has no bytes in the file."""
         found = self._section_by_name.get(name)
         return None if found is None or found.type == SHT_NOBITS else found
 

@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from ...elf.headers import EM_ARM, EM_PPC64
 from ...errors import FormatError
 from .dynamic_symbols import Read, dynamic_symbols
 
@@ -27,8 +28,6 @@ _MAX_NAME = 16_384
 
 STT_NOTYPE, STT_FUNC, STT_GNU_IFUNC = 0, 2, 10
 _SHF_EXECINSTR = 4
-_EM_PPC64 = 21
-_EM_ARM = 40
 _MAGIC = b"UCSYM\0\0\1"
 _HEAD = struct.Struct("<8sQQ")  # magic, number of symbols, bytes of strings
 
@@ -166,7 +165,7 @@ def _functions(
     """(name, type, address, size) of the symbols that may be functions."""
     wide = elf.wide
     layout = struct.Struct(elf.order + ("IBBHQQ" if wide else "IIIBBH"))
-    thumb = 1 if elf.header.machine == _EM_ARM else 0  # bit 0 of a function's address: Thumb code
+    thumb = 1 if elf.header.machine == EM_ARM else 0  # bit 0 of a function's address: Thumb code
     usable = min(len(data) // layout.size, MAX_SYMBOLS) * layout.size
     described = _descriptors(elf)
     for row in layout.iter_unpack(data[:usable]):
@@ -185,7 +184,7 @@ def _functions(
 def _descriptors(elf: ElfFile) -> dict[int, int]:
     """Where the functions begin whose symbols name a descriptor: those of 64-bit Power before
     its ELF v2 ABI, where `.opd` has three words for each function, the first its address."""
-    section = elf.section(b".opd") if elf.header.machine == _EM_PPC64 else None
+    section = elf.section(b".opd") if elf.header.machine == EM_PPC64 else None
     if section is None:
         return {}
     data = elf.contents(section)

@@ -16,6 +16,7 @@ from mmap import mmap
 from ...elf.arch import Arch, arch_of
 from ...elf.headers import (
     ELFCLASS64,
+    EM_AARCH64,
     ET_CORE,
     NT_386_TLS,
     NT_AUXV,
@@ -29,7 +30,6 @@ from ...elf.headers import (
     PT_NOTE,
     ElfHeader,
     ProgramHeader,
-    iter_notes,
     note_places,
     parse_program_headers,
 )
@@ -51,8 +51,8 @@ from .elf_notes import (
 
 MAX_SEGMENTS = 1 << 20
 MAX_THREADS = 100_000
+_MAX_NOTES = 2_000_000  # a thread has up to a dozen
 _STAGE = "core"
-_EM_AARCH64 = 183
 _NT_ARM_PAC_MASK = 0x406  # <linux/elf.h>
 _ALWAYS_ADDRESS = (1 << 36) - 1  # the smallest address space that the kernel gives
 _CORE_SIGNALS = frozenset((3, 4, 5, 6, 7, 8, 11, 24, 25, 31))  # those that dump core by default
@@ -89,6 +89,8 @@ class CoreImage:
         self.files: list[MappedFile] = []
         self.threads: list[CoreThread] = []
         self.siginfo = b""
+        self._note_places: set[tuple[int, int]] = set()
+        self._note_bytes = self._note_count = 0
         self.auxv: dict[int, int] = {}
         self.psinfo: PsInfo | None = None
         self.file_rows: list[FileRow] = []
@@ -237,11 +239,7 @@ class CoreImage:
         for segment in segments:
             if segment.type != PT_NOTE:
                 continue
-            if segment.offset + segment.filesz > len(self._view):
-                self.notes.add(_STAGE, "some notes", "the file is cut short")
-            data = self._view[segment.offset : segment.offset + segment.filesz]
-            self._check_end(data)
-            for note in iter_notes(data, self.header.little):
+            for note in self._notes_of(segment):
                 if note.owner == minicore.OWNER:
                     self._take_own(note)
                 elif note.owner == b"CORE" and note.type == NT_PRSTATUS:
@@ -263,11 +261,26 @@ class CoreImage:
         if not threads:
             self.siginfo = siginfos.get(0, b"")
 
-    def _check_end(self, data: memoryview) -> None:
-        """Tell of a row of notes that ends within one."""
+    def _notes_of(self, segment: ProgramHeader) -> Iterator[ElfNote]:
+        """The notes of one segment, each segment once, and all together no more bytes than the
+        file has: headers that name the same bytes again and again would take hours."""
+        if segment.offset + segment.filesz > len(self._view):
+            self.notes.add(_STAGE, "some notes", "the file is cut short")
+        data = self._view[segment.offset : segment.offset + segment.filesz]
+        place = (segment.offset, len(data))
+        again = place in self._note_places
+        self._note_places.add(place)
+        self._note_bytes += len(data)
+        if again or self._note_bytes > len(self._view):
+            self.notes.add(_STAGE, "some notes", "more than one header names the same bytes")
+            return
         end = 0
-        for place in note_places(data, self.header.little):
-            end = place[4]
+        for kind, start, stop, begin, end in note_places(data, self.header.little):
+            self._note_count += 1
+            if self._note_count > _MAX_NOTES:
+                self.notes.add(_STAGE, "some notes", f"there are more than {_MAX_NOTES:,}")
+                return
+            yield ElfNote(bytes(data[start:stop]).rstrip(b"\0"), kind, bytes(data[begin:end]))
         if any(data[end + 3 & -4 : end + 4096]):
             self.notes.add(_STAGE, "some notes", "one is cut short or no note")
 
@@ -303,7 +316,7 @@ class CoreImage:
     def _take_signature_bits(self, desc: bytes) -> None:
         """struct user_pac_mask (arch/arm64/include/uapi/asm/ptrace.h): the bits of data pointers
         and of return addresses that are a signature."""
-        if self.machine != _EM_AARCH64 or len(desc) < 16:
+        if self.machine != EM_AARCH64 or len(desc) < 16:
             return
         bits = int.from_bytes(desc[8:16], self.arch.byte_order)
         if bits and not bits & _ALWAYS_ADDRESS:

@@ -14,8 +14,8 @@ from ..binary.elf_file import ElfFile
 from .image import CoreImage
 
 HEADERS_SIZE = 4096  # bytes at a module's start where its ELF and program headers stand
-_PAGES = (4096, 16384, 65536)  # what segments may have been rounded to
-_LARGEST = _PAGES[-1]
+PAGES = (4096, 8192, 16384, 65536)  # what segments may have been rounded to
+_LARGEST = PAGES[-1]
 
 
 def runs_of_files(image: CoreImage, mappings: Iterable[Mapping]) -> Iterator[list[Mapping]]:
@@ -76,7 +76,7 @@ def bias_of(run: list[Mapping], elf: ElfFile | None) -> int:
         if segment is not None:
             return mapping.start - mapping.offset + segment.offset - segment.vaddr
     for segment in elf.loads[:1] if elf is not None else ():
-        if run[0].offset in {segment.offset & -page for page in _PAGES}:
+        if run[0].offset in {segment.offset & -page for page in PAGES}:
             return run[0].start - run[0].offset + segment.offset - segment.vaddr
     return run[0].start - run[0].offset
 
@@ -85,7 +85,7 @@ def _shown(mapping: Mapping, loads: list[ProgramHeader]) -> ProgramHeader | None
     """The segment that a mapping shows: one of the same permissions that begins where it begins
     (in pages of whatever size), else one that it is a part of."""
     likely = [one for one in loads if bool(one.flags & PF_X) == mapping.executable]
-    for page in _PAGES:
+    for page in PAGES:
         for segment in likely:
             if mapping.offset == segment.offset & -page:
                 return segment
@@ -106,5 +106,5 @@ def laid_out(mappings: list[Mapping], headers: ElfFile | None, bias: int) -> boo
             (segment.vaddr + bias & -page, segment.offset & -page) in begins
             for segment in headers.loads
         )
-        for page in _PAGES
+        for page in PAGES
     )

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from ...elf.headers import (
     AT_ENTRY,
     AT_EXECFN,
+    AT_PAGESZ,
     AT_PHDR,
     PF_W,
     PF_X,
@@ -26,8 +27,8 @@ from ...model.maps import Mapping
 from ..binary.elf_file import ElfFile
 from .image import CoreImage
 from .module_files import FileProvider
+from .module_layout import PAGES
 
-_PAGE = 4096
 _MAX_LINKS = 4096
 _MAX_NAME = 4096
 _MAX_DYNAMIC = 512  # entries
@@ -91,7 +92,7 @@ def _program_bias(image: CoreImage, elf: ElfFile) -> int | None:
     if at is None or phdr is None or entry is None:
         return None
     bias = phdr - at
-    return bias if entry == elf.header.entry + bias and bias % _PAGE == 0 else None
+    return bias if entry == elf.header.entry + bias and bias % _page_size(image) == 0 else None
 
 
 def _address_of(elf: ElfFile, offset: int) -> int | None:
@@ -105,14 +106,15 @@ def _address_of(elf: ElfFile, offset: int) -> int | None:
 def _name(image: CoreImage, path: bytes, elf: ElfFile, bias: int) -> bool:
     """Write path and offset into the mappings of a file's segments, if all that hold code or
     data of it are there."""
+    page = _page_size(image)
     rows: list[tuple[Mapping, int]] = []
     for segment in elf.loads:
         if not segment.filesz:
             continue
         found = [
-            (mapping, segment.offset + mapping.start - segment.vaddr - bias & -_PAGE)
+            (mapping, segment.offset + mapping.start - segment.vaddr - bias & -page)
             for mapping in image.mappings
-            if _shows(mapping, segment, bias)
+            if _shows(mapping, segment, bias, page)
         ]
         if not found:
             return False
@@ -122,9 +124,15 @@ def _name(image: CoreImage, path: bytes, elf: ElfFile, bias: int) -> bool:
     return bool(rows)
 
 
-def _shows(mapping: Mapping, segment: ProgramHeader, bias: int) -> bool:
+def _page_size(image: CoreImage) -> int:
+    """Bytes of a page, as the kernel told the program."""
+    told = image.auxv.get(AT_PAGESZ, 0)
+    return told if told in PAGES else PAGES[0]
+
+
+def _shows(mapping: Mapping, segment: ProgramHeader, bias: int, page: int) -> bool:
     start = segment.vaddr + bias
-    if not start & -_PAGE <= mapping.start < start + segment.filesz or mapping.path:
+    if not start & -page <= mapping.start < start + segment.filesz or mapping.path:
         return False
     return mapping.executable == bool(segment.flags & PF_X) or bool(segment.flags & PF_W)
 

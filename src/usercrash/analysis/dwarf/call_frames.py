@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ...elf.headers import EM_ARM
 from ...errors import FormatError
 from ..binary.elf_file import ElfFile, Section
 from .arm_index import PT_ARM_EXIDX, ArmIndex
@@ -12,7 +13,6 @@ from .encodings import Buffer
 from .frame_index import EhFrameHdr, FrameTable
 from .go_rows import GoRows
 
-_EM_ARM = 40
 _MAX_MEMORY = 16 << 20  # bytes of `.eh_frame` taken from captured memory
 _MAX_SECTION = 128 << 20  # bytes that a compressed section may grow to
 
@@ -95,7 +95,7 @@ class CallFrames:
         if self._arm_index is None:
             elf = self._elf or self._memory_elf
             segment = None
-            if elf is not None and elf.header.machine == _EM_ARM:
+            if elf is not None and elf.header.machine == EM_ARM:
                 segment = elf.segment(PT_ARM_EXIDX)
             if elf is None or segment is None:
                 self._arm_index = []

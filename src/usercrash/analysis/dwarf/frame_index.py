@@ -59,11 +59,6 @@ class EhFrameHdr:
         self._starts, self._entries = cells[::2], cells[1::2]
         self.count = len(self._entries)
 
-    def find(self, pc: int) -> int | None:
-        """The address of the FDE whose code begins last before (or at) `pc`."""
-        found = self.lookup(pc)
-        return None if found is None else found[1]
-
     def lookup(self, pc: int) -> tuple[int, int] | None:
         """(where the code begins, address of its FDE) of the last that begins before (or at)
         `pc`, as the table has it."""

@@ -7,13 +7,16 @@ frame has its size in the table; the return address lies above it (x86), or at i
 
 from __future__ import annotations
 
+from ...elf.headers import EM_386, EM_AARCH64, EM_X86_64
 from ...errors import FormatError
 from ..binary.gopclntab import GoTable
 from .cfi import OFFSET, UNDEFINED, Row
 
 _MAX_FRAME = 1 << 30
-_X86 = {62: (7, 6, 16, 8), 3: (4, 5, 8, 4)}  # e_machine: DWARF numbers of sp, fp, ra; a word
-_EM_AARCH64 = 183
+_X86 = {
+    EM_X86_64: (7, 6, 16, 8),
+    EM_386: (4, 5, 8, 4),
+}  # e_machine: DWARF numbers of sp, fp, ra; a word
 
 
 class GoRows:
@@ -53,7 +56,7 @@ class GoRows:
             if size:
                 row.rules[fp] = (OFFSET, -2 * word)
             return row
-        if self._machine != _EM_AARCH64:
+        if self._machine != EM_AARCH64:
             return None
         row = Row(31, size, None, {}, 30, False)
         if size:

@@ -7,6 +7,7 @@ call instruction; a direct call whose target is known to be another function doe
 from __future__ import annotations
 
 from ...elf.arch import Arch
+from ...elf.headers import EM_386, EM_X86_64
 from ..core.modules import Module, ModuleTable
 from ..instructions.code_walk import ARCHES
 from ..instructions.machine_code import MAX_TRAMPOLINE, CodeFacts
@@ -18,8 +19,8 @@ _SCAN_WORDS = 512  # how far up the stack the last resort looks
 _MAX_SCANS = 8  # how often in one stack
 _MAX_FUNCTION = 1 << 20  # bytes of one function's code
 _MAX_BACK = 4096  # bytes of code to look back for where a function begins
-# x86: most code there has a frame pointer or else call frame information. (EM_386, EM_X86_64)
-_X86 = frozenset({3, 62})
+# x86: most code there has a frame pointer or else call frame information.
+_X86 = frozenset({EM_386, EM_X86_64})
 _MAX_ENTRY = 160  # bytes of code between a program's entry and its call of the C library
 _MAX_JUMPER = 1024  # bytes of a function that are searched for its tail call
 _MAX_FRAME = 16 << 20  # bytes between a stack pointer and a frame pointer that is believed
@@ -189,7 +190,7 @@ class Recovery:
         """A function that has not made its frame yet (or is a leaf without one)."""
         if self.facts is None:
             return None
-        before = self.memory.read(pc - 8 & -1, 8)
+        before = self.memory.read(pc - 8 & self.arch.mask, 8)
         rule = self.facts.prologue(before, self.memory.read(pc, 16))
         if rule is not None:
             distance, saved = rule

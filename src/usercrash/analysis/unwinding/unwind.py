@@ -140,6 +140,8 @@ class _Walk:
             registers[sp] = cfa
             last_cfa = cfa
             trust = Trust.CFI
+        if frames and self.arch.link:
+            registers[self.numbers[self.arch.link]] = None  # as _returned
         self.trust = trust
         self.last_cfa = last_cfa
         self._keep(frames)
