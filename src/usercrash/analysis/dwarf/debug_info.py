@@ -84,12 +84,17 @@ class DwarfFile:
         """The offsets of all units whose headers follow each other without a gap."""
         if not self._starts:
             info = self.section("info")
+            starts: list[int] = []
             at = 0
-            while at + 11 <= len(info) and len(self._starts) < MAX_UNITS:
+            while at + 11 <= len(info) and len(starts) < MAX_UNITS:
                 self.work.spend()
-                self._starts.append(at)
-                size, wide = initial_length(info, at, self.order)
+                try:
+                    size, wide = initial_length(info, at, self.order)
+                except FormatError:
+                    break  # what came before is good
+                starts.append(at)
                 at += size + (12 if wide else 4)
+            self._starts = starts
         return self._starts
 
     def unit(self, start: int) -> Unit:

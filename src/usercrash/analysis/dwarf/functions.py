@@ -139,8 +139,8 @@ def _start(entry: Entry, ranges: Ranges, address: int) -> int:
     return ranges[0][0] if ranges else address
 
 
-def _child_at(parent: Entry, address: int) -> Entry | None:
-    """The block or inlined function right below an entry that holds the address.
+def _child_at(parent: Entry, address: int, depth: int = MAX_DEPTH) -> Entry | None:
+    """The block or inlined function below an entry that holds the address.
 
     A block without addresses of its own may hold some that have: gcc leaves such in split parts.
     """
@@ -152,6 +152,10 @@ def _child_at(parent: Entry, address: int) -> Entry | None:
                 continue
             if covers(ranges, address):
                 return child
+            if depth and not ranges and child.tag == TAG_lexical_block and child.children:
+                found = _child_at(child, address, depth - 1)
+                if found is not None:
+                    return found
     return None
 
 
