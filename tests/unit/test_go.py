@@ -14,10 +14,11 @@ from tests.support.build import PROGRAMS, need
 from tests.support.gcore import gcore_at_fault
 
 from usercrash.analysis.binary.elf_file import ElfFile
-from usercrash.analysis.binary.gopclntab import GoTable
+from usercrash.analysis.binary.gopclntab import GoTable, go_table
 from usercrash.analysis.dwarf.call_frames import CallFrames
 from usercrash.analysis.dwarf.cfi import OFFSET, UNDEFINED
 from usercrash.analysis.dwarf.go_rows import GoRows
+from usercrash.elf.headers import EHDR64, PHDR64
 from usercrash.errors import FormatError
 
 TEXT = 0x400000
@@ -101,6 +102,17 @@ def _oldest(
         order + "6QI4x", 2, TEXT, record, TEXT + 0x100, record + len(one), TEXT + 0x140, files
     )
     return head + rows + texts + one + other + struct.pack(order + "II", 2, at + len(names))
+
+
+def test_constants_that_look_like_a_table() -> None:
+    """Without section headers the table is looked for; a program may have its first bytes, too."""
+    table = make_table(18)
+    decoys = b"\xf0\xff\xff\xff\0\0 some constant " + b"\xf0\xff\xff\xff\0\0\1\x08" + bytes(99)
+    content = decoys + table
+    head = EHDR64.pack(b"\x7fELF\2\1\1".ljust(16, b"\0"), 2, 62, 1, 0, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+    load = PHDR64.pack(1, 5, 120, 0x400000 + 120, 0, len(content), len(content), 1)
+    found = go_table(ElfFile(head + load + content))
+    assert found is not None and len(found) == len(GoTable(table))
 
 
 @pytest.mark.parametrize("order", ["<", ">"])

@@ -42,7 +42,8 @@ def command(
     output: str | None,
     as_json: bool,
 ) -> None:
-    """Report on a CORE file: the kernel's, gdb's gcore, or our minicore (also compressed).
+    """Report on a CORE file: the kernel's, gdb's gcore, or our minicore; also one that is
+    compressed (zstd, gzip, xz, bzip2).
 
     Programs and libraries are found by their paths and believed if their build-ids are right.
     Of several cores, or a directory of them, a table shows how often which crash stands there.

@@ -13,7 +13,8 @@ import click
 
 from ..errors import UsageError, UsercrashError
 from .common import colored, printable
-from .core_files import ZSTD_MAGIC, Request, analyse_core, reason, share
+from .compressed_cores import is_compressed, without_suffix
+from .core_files import Request, analyse_core, reason, share
 from .workers import in_parallel
 
 if TYPE_CHECKING:
@@ -105,8 +106,8 @@ def _looks_like_core(path: str) -> bool:
             os.close(fd)
     except OSError:
         return True  # it is told why it cannot be read
-    if head[:4] == ZSTD_MAGIC:
-        return True
+    if is_compressed(head):
+        return "core" in os.path.basename(path).lower()  # (logs are compressed, too)
     return head[:4] == b"\x7fELF" and _ET_CORE in head[16:18]  # in either byte order
 
 
@@ -124,7 +125,7 @@ def _make_names(cores: list[str], output: str) -> list[str]:
     theirs = {os.path.realpath(core) for core in cores}  # a core may be called `x.txt`
     places = []
     for core in cores:
-        base = name = os.path.basename(core).removesuffix(".zst")[:200]
+        base = name = without_suffix(os.path.basename(core))[:200]
         count = 1
         while name in used or not theirs.isdisjoint(_files_of(os.path.join(output, name))):
             count += 1

@@ -8,16 +8,14 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ..errors import UsageError, UsercrashError
+from ..errors import UsageError
 from .common import printable
+from .compressed_cores import decompressed, is_compressed
 
 if TYPE_CHECKING:
     from ..analysis.core.file_search import Place
-    from ..analysis.sandbox import Send
     from ..config import Config
     from ..isolated_analysis import Analysed, View
-
-ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"  # RFC 8878, 3.1.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +33,7 @@ class Request:
 
 def analyse_core(name: str, request: Request, view: View) -> tuple[Analysed, list[str]]:
     """The analysis of the core file of this name, with what servers have where that helps; and
-    what went wrong with servers.
+    what went wrong with it or with servers.
 
     UsageError for a file that cannot be opened, UsercrashError for one that does not decompress.
     """
@@ -44,7 +42,8 @@ def analyse_core(name: str, request: Request, view: View) -> tuple[Analysed, lis
     from ..isolated_analysis import Material, analyse_again, analyse_isolated
 
     config = request.config
-    fd = _raw(open_file(name, "core file"), name, config)
+    trouble: list[str] = []
+    fd = _raw(open_file(name, "core file"), name, config, trouble)
     opened: list[Place] = []
 
     def places() -> SearchPlaces:
@@ -52,7 +51,6 @@ def analyse_core(name: str, request: Request, view: View) -> tuple[Analysed, lis
         opened.extend(caches)
         return SearchPlaces(request.sysroot, request.debug_dirs, caches)
 
-    trouble: list[str] = []
     began = time.time_ns()
     try:
         material = Material(
@@ -65,7 +63,7 @@ def analyse_core(name: str, request: Request, view: View) -> tuple[Analysed, lis
             fetched = fetch(
                 analysed.missing, request.servers, config, wait=True, until=until, since_ns=began
             )
-            trouble = fetched.trouble
+            trouble += fetched.trouble
             if fetched.count:
                 material = replace(material, places=places(), left_out=fetched.left_out)
                 again = analyse_again(material, config, view, until)
@@ -167,26 +165,14 @@ def reason(error: OSError | ValueError) -> str:
     return (error.strerror if isinstance(error, OSError) else "") or str(error)
 
 
-def _raw(fd: int, name: str, config: Config) -> int:
+def _raw(fd: int, name: str, config: Config, trouble: list[str]) -> int:
     """`fd` itself, or for a compressed core a descriptor of its content (`fd` is closed)."""
-    if os.pread(fd, 4, 0) != ZSTD_MAGIC:
+    if not is_compressed(os.pread(fd, 16, 0)):
         return fd
-    from ..analysis.sandbox import SandboxLimits, run_isolated
-
-    limits = SandboxLimits(config.analysis.seconds, user=config.analysis.user)
-
-    def work(send: Send) -> None:
-        import zstandard
-
-        with os.fdopen(fd, "rb", closefd=False) as file:
-            reader = zstandard.ZstdDecompressor().stream_reader(file)
-            send(b"CORE", reader.read(limits.output))
-
-    result = run_isolated(work, (fd,), limits)
-    os.close(fd)
-    if b"CORE" not in result.sections:
-        raise UsercrashError(f"cannot decompress {name}: {printable(result.failure)}")
-    raw = os.memfd_create("core", os.MFD_CLOEXEC)
-    with os.fdopen(raw, "wb", closefd=False) as file:
-        file.write(result.sections[b"CORE"])
+    try:
+        raw, why = decompressed(fd, name, config)
+    finally:
+        os.close(fd)
+    if why:
+        trouble.append(f"{printable(name)} does not decompress to its end: {printable(why)}")
     return raw

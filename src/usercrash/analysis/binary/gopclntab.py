@@ -8,8 +8,11 @@ What is malformed raises `FormatError`.
 
 from __future__ import annotations
 
+import re
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from ...elf.headers import PF_X
@@ -22,6 +25,8 @@ _GO_1_2, _GO_1_16, _GO_1_18, _GO_1_20 = 0xFFFFFFFB, 0xFFFFFFFA, 0xFFFFFFF0, 0xFF
 _VERSIONS = {_GO_1_2: 2, _GO_1_16: 16, _GO_1_18: 18, _GO_1_20: 20}
 SECTIONS = (b".gopclntab", b".data.rel.ro.gopclntab")
 _MAX_FUNCTIONS = 2_000_000
+_QUANTUM_AND_WORD = rb"[\1\2\4][\4\x08]"
+_MAX_HITS = 1000
 _MAX_STEPS = 200_000  # of one pc-value table
 _MAX_NAME = 4096
 _MAX_SEARCH = 256 << 20
@@ -224,23 +229,23 @@ def go_table(elf: ElfFile) -> GoTable | None:
     return None
 
 
-def _candidates(elf: ElfFile) -> list[tuple[int, memoryview]]:
+def _candidates(elf: ElfFile) -> Iterator[tuple[int, memoryview]]:
     """(link-time address, bytes) of what may be the table."""
     for name in SECTIONS:
         section = elf.section(name)
         if section is not None:
-            return [(section.address, elf.contents(section))]
+            yield section.address, elf.contents(section)
+            return
     if elf.sections:
-        return []
-    found = []
+        return
     for segment in elf.loads:
         data = elf.view[segment.offset : segment.offset + min(segment.filesz, _MAX_SEARCH)]
         raw = bytes(data) if segment.filesz < _MAX_SEARCH else b""
         for magic in _VERSIONS:
-            at = raw.find(struct.pack(elf.order + "IH", magic, 0))
-            if at >= 0:
-                found.append((segment.vaddr + at, data[at:]))
-    return found
+            head = re.escape(struct.pack(elf.order + "IH", magic, 0)) + _QUANTUM_AND_WORD
+            # (a program's constants may look like it)
+            for hit in islice(re.finditer(head, raw), _MAX_HITS):
+                yield segment.vaddr + hit.start(), data[hit.start() :]
 
 
 def _text_start(elf: ElfFile, table: int) -> int:
