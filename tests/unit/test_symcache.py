@@ -17,7 +17,8 @@ from tests.support.build import need
 from tests.support.gcore import gcore_at_fault
 from tests.support.spawn import compile_c
 
-from usercrash.analysis.core.file_search import SearchPlaces
+from usercrash.analysis.binary.elf_file import ElfFile
+from usercrash.analysis.core.file_search import Place, SearchPlaces
 from usercrash.analysis.symbols import symcache
 from usercrash.analysis.symbols.symbolizer import Symbolizer
 from usercrash.errors import FormatError
@@ -272,3 +273,37 @@ def test_damage_is_never_believed(
     except FormatError:
         return
     assert found is None or (whole and len(data) == len(good))
+
+
+@pytest.mark.parametrize("good", [True, False])
+def test_a_debug_file_of_another_program_is_passed_over(tmp_path: Path, good: bool) -> None:
+    """It stands first, by name right and by build-id wrong: what is kept is found again all the
+    same."""
+    objcopy = need("objcopy", "binutils")
+    program = compile_c(tmp_path, "program", "int main(void) { return 0; }", "-g")
+    other = compile_c(tmp_path, "other", "int main(void) { return 1; }", "-g")
+    build_id = ElfFile(program.read_bytes()).build_id
+    assert build_id is not None
+    name = f".build-id/{build_id.hex()[:2]}/{build_id.hex()[2:]}.debug"
+    directories = []
+    for source in (other, program) if good else (other,):
+        place = tmp_path / f"debug-of-{source.name}"
+        (place / name).parent.mkdir(parents=True)
+        subprocess.run([objcopy, "--only-keep-debug", source, place / name], check=True)
+        directories.append(Place(bytes(place), os.open(place, os.O_PATH | os.O_DIRECTORY)))
+    subprocess.run([objcopy, "--strip-all", program], check=True)
+    places = SearchPlaces(None, tuple(directories), ())
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    with program.open("rb") as file:
+        status = os.fstat(file.fileno())
+        who, container = symcache.make(
+            file.fileno(), bytes(program), places=places, owner=os.geteuid()
+        )
+    symcache.publish(str(cache), status, who, container)
+    elf = ElfFile(program.read_bytes())
+    found = symcache.lookup(str(cache), status, elf, bytes(program), NoteLog(), places)
+    for one in directories:
+        os.close(one.fd)
+    assert found is not None
+    assert found.source == (f"debug file {tmp_path}/debug-of-program/{name}" if good else "none")

@@ -302,9 +302,15 @@ def lookup(
         return None
     finally:
         os.close(fd)
-    wanted = identity_of(status, elf.build_id, debug_status(elf, path, elf.build_id, places))
+    debug = debug_status(elf, path, elf.build_id, places)
     try:
-        return unpack(data or b"", wanted)
+        found = unpack(data or b"", identity_of(status, elf.build_id, debug))
+        if found is None and debug is not None:
+            # The first one is not what it was made of: it may be one that belongs to another file.
+            right = open_debug_file(elf, path, elf.build_id, NoteLog(), places)
+            debug = (right.path, right.status) if right is not None else None
+            found = unpack(data or b"", identity_of(status, elf.build_id, debug))
+        return found
     except FormatError as error:
         notes.add(_STAGE, os.fsdecode(name), error.message)
         return None
