@@ -45,3 +45,30 @@ def test_units_before_a_reserved_length_are_read_each_time() -> None:
     reader = _reader(_unit(b"") + struct.pack("<I", 0xFFFFFFF5) + bytes(20))
     for _ in range(2):
         assert [line.name for line in reader.lookup(START + 0x10)] == ["outer"]
+
+
+def test_a_reference_to_another_unit_of_a_split_file() -> None:
+    """As LTO makes them: several units in one `.dwo`."""
+    abbreviations = (
+        abbreviation(1, 0x11, 1, (3, 8))
+        + abbreviation(2, 0x2E, 0, (3, 8))
+        + abbreviation(3, 0x2E, 0, (0x31, 0x10))
+        + b"\0"
+    )
+
+    def unit(name: bytes, refers: int) -> bytes:
+        body = struct.pack("<HIB", 4, 0, 8) + b"\1" + name + b"\0\2of-" + name + b"\0\3"
+        body += struct.pack("<I", refers) + b"\0"
+        return struct.pack("<I", len(body)) + body
+
+    first = 11 + 1 + 2  # behind the header and the unit's own entry
+    second = len(unit(b"a", 0)) + first
+    info = unit(b"a", second) + unit(b"b", first)
+    elf = ElfFile(make_elf({".debug_info.dwo": info, ".debug_abbrev.dwo": abbreviations}))
+    file = DwarfFile(elf, split=True)
+    names = []
+    for one in file.units():
+        entry = list(one.children(one.root))[1].reference(0x31)
+        assert entry is not None
+        names.append(entry.text(3))
+    assert names == [b"of-b", b"of-a"]

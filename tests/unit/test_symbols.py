@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 
@@ -17,12 +18,14 @@ from tests.support.coremaker import file_note, make_core, prstatus
 from tests.support.gcore import gcore_at_fault
 from tests.support.spawn import compile_c
 
+from usercrash.analysis.binary.elf_file import ElfFile
 from usercrash.analysis.core.file_search import SearchPlaces
 from usercrash.analysis.core.image import CoreImage
 from usercrash.analysis.core.modules import Module, ModuleTable, PathFiles, load_modules
 from usercrash.analysis.symbols.demangle import demangle
 from usercrash.analysis.symbols.line_tables import LineTable
 from usercrash.analysis.symbols.symbolizer import Location, Symbolizer
+from usercrash.elf.headers import PHDR64
 from usercrash.errors import FormatError
 from usercrash.model.notes import NoteLog
 
@@ -164,6 +167,25 @@ def test_debug_file_of_another_program_is_refused(tmp_path: Path, build_id: bool
     assert locations[0].function is None
     notes = [note for note in ours.image.notes if note.what == str(debug)]
     assert len(notes) == 1 and notes[0].why.startswith("refused: its ")
+
+
+def test_debug_file_at_other_addresses_is_refused(tmp_path: Path) -> None:
+    """As if the module had been prelinked, and its debug file not."""
+    core, program = _crash(tmp_path, "-O2")
+    debug = _id_path(tmp_path / "debug", program)
+    _separate(program, debug)
+    data = bytearray(debug.read_bytes())
+    elf = ElfFile(bytes(data))
+    for number in range(elf.header.phnum):
+        at = elf.header.phoff + number * PHDR64.size + 16
+        struct.pack_into("<Q", data, at, struct.unpack_from("<Q", data, at)[0] + 0x3000000000)
+    debug.write_bytes(data)
+    ours = _symbolizer(analyse(core), tmp_path / "debug")
+    locations, _ = _first(ours)
+    assert locations[0].function is None
+    assert [note.why for note in ours.image.notes if note.what == str(debug)] == [
+        "refused: its addresses are others: the module was moved after it was linked (prelink)"
+    ]
 
 
 def test_mini_debug_information(tmp_path: Path) -> None:

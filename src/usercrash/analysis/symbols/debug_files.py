@@ -91,6 +91,8 @@ def _differs(
     places: SearchPlaces,
 ) -> str:
     """Why a debug file does not belong to a file; "" if it does."""
+    if elf.loads and found.loads and elf.loads[0].vaddr != found.loads[0].vaddr:
+        return "its addresses are others: the module was moved after it was linked (prelink)"
     if build_id is not None and found.build_id is not None:
         if found.build_id == build_id:
             return ""
