@@ -98,7 +98,7 @@ class SymbolTable:
             base = len(strings)
             strings = more if not base else bytes(strings) + bytes(more)
             symbols = owner.contents(section)
-            _choose(best, _functions(owner, symbols, _code_sections(elf)), strings, base)
+            _choose(best, _functions(owner, symbols, _code_sections(owner)), strings, base)
         whole = tables[0][1] is not None and tables[0][1].name == b".symtab"
         rows = _sized(best, _REACH if whole else _DYNAMIC_REACH)
         return cls(
