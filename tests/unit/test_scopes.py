@@ -63,3 +63,35 @@ def test_scopes_of_inlined_functions(tmp_path: Path, how: str) -> None:
     found = differences(report.threads[0], oracle)
     assert {one.kind for one in found} <= {"wider"}, list(map(str, found))
     assert not report.notes
+
+
+ROWS_ONLY = """
+static volatile int *hole;
+__attribute__((noinline)) int fault(int x) {
+    *hole = x;
+    return x + 1; }
+static inline int within(int x) { return fault(x) + 2; }
+__attribute__((noinline)) int outer(int x) {
+    return within(x) + 3; }
+int main(int c, char **v) { (void)v;
+    return outer(c) + 4; }
+"""
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_lines_of_functions_without_an_entry(tmp_path: Path, compressed: bool) -> None:
+    """clang -gmlt: debug information names only functions that others are inlined into."""
+    source, program = tmp_path / "program.c", tmp_path / "program"
+    source.write_text(ROWS_ONLY)
+    flags = ["-gmlt", "-O1", *(["-gz=zlib"] if compressed else [])]
+    subprocess.run([need("clang", "clang"), *flags, "-o", program, source], check=True)
+    core = gcore_at_fault([bytes(program)], tmp_path / "core")
+    ours = analyse(core)
+    report = assemble(ours.image, ours.modules, ours.symbolizer, "0" * 32)
+    places = [
+        (frame.function, frame.source.line, frame.inline)
+        for frame in report.threads[0].frames[:4]
+        if frame.source is not None
+    ]
+    assert places == [("fault", 4, False), ("within", 6, True), ("outer", 8, False),
+                      ("main", 10, False)]  # fmt: skip

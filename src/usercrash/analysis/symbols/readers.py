@@ -78,6 +78,14 @@ class Readers:
         self._note_end(module)
         return found
 
+    def lines(self, module: Module, vaddr: int) -> list[Line]:
+        """The functions at a link-time address as the reader sees them, innermost first; one
+        without a name where only a line is known."""
+        reading = self._any_reading(module)
+        found = reading.lookup(vaddr) if reading is not None else []
+        self._note_end(module)
+        return found
+
     def function_names(self, module: Module, vaddr: int) -> list[str]:
         """The names of the functions at a link-time address, innermost first, with the scopes
         around those that have no linker's name; empty where they are not known."""

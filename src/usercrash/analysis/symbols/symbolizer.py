@@ -129,6 +129,12 @@ class Symbolizer:
         lines = symbols.lines.lookup(vaddr - symbols.load_address) if symbols.lines else []
         lines = [line for line in lines if line.line or line.file]
         named = symbols.symbols.find(vaddr)
+        if (
+            not lines
+            and isinstance(symbols.lines, LineTable)
+            and self._may_have_rows(module, named)
+        ):
+            lines = self._readers.lines(module, vaddr)
         if not lines:
             return _by_go(module, vaddr) or self._from_table(named)
         start: int | None = None
@@ -147,6 +153,13 @@ class Symbolizer:
         elif named is not None and (start is None or start > vaddr or named[1] > start):
             start = named[1]  # a part of the function that lies elsewhere (foo.cold)
         return locations, start if start is not None and start <= vaddr else None
+
+    def _may_have_rows(self, module: Module, named: tuple[bytes, int] | None) -> bool:
+        """Whether an address that a SymCache does not know may still have a line: it has none of
+        functions without an entry (clang's -gmlt, assembler). Where the C library begins there is
+        none, in each stack."""
+        own = module.elf is not None and module.elf.debug_info_size > 0
+        return self.native and own and (named is None or named[0] != b"_start")
 
     def _with_scopes(
         self, module: Module, vaddr: int, symbols: FileSymbols, lines: list[Line]
