@@ -330,9 +330,9 @@ class Unit:
         if ab.FORM_ref1 <= form <= ab.FORM_ref_udata:
             return self.entry(self.start + number)
         if form == ab.FORM_ref_addr:
-            # (a package's units lie where the package put them)
-            if self.file.split and (self.parts != Parts() or self.first <= number < self.end):
-                return self.entry(number)
+            if self.file.split and self.parts != Parts():
+                # where the other units of its `.dwo` were put is not known
+                raise FormatError("reference out of a unit of a package")
             return self.file.unit_at(number).entry(number)
         if form in (ab.FORM_GNU_ref_alt, ab.FORM_ref_sup4, ab.FORM_ref_sup8):
             return self.file.elsewhere().unit_at(number).entry(number)

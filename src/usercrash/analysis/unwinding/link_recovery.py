@@ -33,7 +33,8 @@ CallTarget = Callable[[int], int | None]
 
 
 class LinkRecovery:
-    """Finds callers for one stack. `is_return_address` and `call_target` are the evidence."""
+    """Finds callers for one stack. `is_return_address`, `call_target` and `is_trampoline` (an
+    address, the stack pointer there) are the evidence."""
 
     def __init__(
         self,
@@ -43,6 +44,7 @@ class LinkRecovery:
         facts: CodeFacts,
         is_return_address: ReturnAddress,
         call_target: CallTarget,
+        is_trampoline: Callable[[int, int], bool],
     ) -> None:
         self.memory = memory
         self.modules = modules
@@ -50,6 +52,7 @@ class LinkRecovery:
         self.facts = facts
         self.is_return_address = is_return_address
         self.call_target = call_target
+        self.is_trampoline = is_trampoline
         self.numbers = arch.numbers
         self.pc, self.sp, self.fp = arch.pc_slot, arch.numbers[arch.sp], arch.numbers[arch.fp]
         self.link = arch.numbers[arch.link]
@@ -280,7 +283,11 @@ class LinkRecovery:
             whole = len(data) == self.arch.word
             new[number] = int.from_bytes(data, self.arch.byte_order) if whole else None
         target = new[self.link] if target is None else target
-        if target is None or not self.is_return_address(target & self.arch.code_mask):
+        if target is None:
             return None
-        new[self.pc], new[self.sp], new[self.link] = target & self.arch.code_mask, above, None
+        # (not where it was given: the kernel's is in memory, as the handler calls others)
+        target, given = target & self.arch.code_mask, self.link not in saved
+        if not self.is_return_address(target) and (given or not self.is_trampoline(target, above)):
+            return None
+        new[self.pc], new[self.sp], new[self.link] = target, above, None
         return new

@@ -14,6 +14,7 @@ from ..instructions.machine_code import MAX_TRAMPOLINE, CodeFacts
 from .entry_frames import stack_before
 from .frames import END_OF_STACK, Memory
 from .link_recovery import LinkRecovery
+from .signal_frames import SignalFrames
 
 _SCAN_WORDS = 512  # how far up the stack the last resort looks
 _MAX_SCANS = 8  # how often in one stack
@@ -48,12 +49,14 @@ class Recovery:
         self.names = arch.dwarf_registers
         self.x86 = arch.machine in _X86
         self.walk = modules.code_walk if arch.name in ARCHES else None
+        self.signals = SignalFrames(memory, modules, arch, facts)
         self.scans = 0
         self.link: LinkRecovery | None = None
         if facts is not None and facts.frame_record is not None:
             self.link = LinkRecovery(
-                memory, modules, arch, facts, self._is_return_address, self._call_target
-            )
+                memory, modules, arch, facts, self._is_return_address, self._call_target,
+                self._is_trampoline,
+            )  # fmt: skip
 
     def caller(
         self, registers: Registers, exact: bool, executable: bool
@@ -162,11 +165,14 @@ class Recovery:
             new[self.numbers[name]] = self._word(cfa + distance)
         link = self.numbers[self.arch.link]
         target = new[link] if self.arch.link in made.saved or exact else None
-        if target is None or not self._is_return_address(target & self.arch.code_mask):
+        if target is None:
+            return None
+        target &= self.arch.code_mask
+        if not self._is_return_address(target) and not self._is_trampoline(target, cfa):
             return None
         if known is None and not made.size and self._call_target(target) != start:
             return None  # (there may be a frame that was made farther up)
-        new[self.pc], new[self.sp], new[link] = target & self.arch.code_mask, cfa, None
+        new[self.pc], new[self.sp], new[link] = target, cfa, None
         return new
 
     def _after_bad_jump(
@@ -262,6 +268,14 @@ class Recovery:
 
     def _is_return_address(self, value: int) -> bool:
         return self.modules.executable(value - 1) and self._call_target(value) is not None
+
+    def _is_trampoline(self, value: int, sp: int) -> bool:
+        """Whether a signal handler returns to `value`: the kernel's trampoline is there, and its
+        signal frame, with a pc in code, at the stack pointer that the caller will have."""
+        layouts = self.signals.at(value)
+        blank: Registers = [None] * (max(self.pc, *self.numbers.values()) + 1)
+        found = self.signals.interrupted(layouts, blank, sp) if layouts else None
+        return found is not None and self.modules.executable(found[self.pc] or 0)
 
     def _returns_to_kernel(self, address: int, value: int) -> bool:
         """Whether the word at `address` is the one that a signal handler returns to: the kernel's
