@@ -84,6 +84,24 @@ def test_named_program(core: Path) -> None:
     )
 
 
+def test_a_program_that_is_none(core: Path, tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("no program\n")
+    done = usercrash("analyze", "--exe", tmp_path / "text", "--force-exe", core)
+    assert done.returncode == 2 and done.stdout == b""
+    assert done.stderr == f"usercrash: program {tmp_path}/text is not an ELF file\n".encode()
+
+
+def test_a_program_for_another_machine_is_never_taken(core: Path, tmp_path: Path) -> None:
+    other = bytearray(Path(sys.executable).resolve().read_bytes())
+    other[18:20] = b"\xb7\0"  # EM_AARCH64
+    (tmp_path / "other").write_bytes(other)
+    done = usercrash("analyze", "--json", "--exe", tmp_path / "other", "--force-exe", core)
+    report = json.loads(done.stdout)
+    assert done.returncode == 0 and not any(one["forced"] for one in report["modules"])
+    assert {"stage": "modules", "what": f"{tmp_path}/other",
+            "why": "refused: it is for another machine"} in report["notes"]  # fmt: skip
+
+
 def refusals(place: Path, core: Path) -> list[tuple[Path, str]]:
     (place / "empty").touch()
     os.mkfifo(place / "fifo")

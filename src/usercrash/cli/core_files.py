@@ -140,10 +140,14 @@ def open_file(path: str, what: str) -> int:
 
 
 def open_program(path: str) -> Place:
-    """The program that was named; UsageError for one that is no file."""
+    """The program that was named; UsageError for one that is no file, or no program."""
     from ..analysis.core.file_search import Place
 
-    return Place(os.fsencode(os.path.abspath(path)), open_file(path, "program"))
+    fd = open_file(path, "program")
+    if os.pread(fd, 4, 0) != b"\x7fELF":
+        os.close(fd)
+        raise UsageError(f"program {path} is not an ELF file")
+    return Place(os.fsencode(os.path.abspath(path)), fd)
 
 
 def open_place(path: str) -> Place:

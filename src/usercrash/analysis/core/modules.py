@@ -271,10 +271,13 @@ def _open(
                 crash_ns = image.event.time_ns if image.event is not None else 0
                 why = doubt_of_path(opened, first.inode, crash_ns, module.memory_elf)
             name = opened.name.decode("utf-8", "backslashreplace")
-            if why and force:
+            other = (elf.header.machine, elf.wide) != (image.machine, image.arch.elf_class == 2)
+            if other:
+                why = "it is for another machine"
+            if why and force and not other:
                 module.forced = True
                 image.notes.add(_STAGE, name, f"TAKEN ALTHOUGH IT IS NOT THE SAME FILE: {why}")
-            if not why or force:
+            if not why or (force and not other):
                 return opened, elf
             image.notes.add(_STAGE, name, f"refused: {why}")
             opened.close()
