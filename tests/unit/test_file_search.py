@@ -15,7 +15,7 @@ from tests.support.build import need
 from tests.support.gcore import gcore_at_fault
 from tests.support.spawn import compile_c
 
-from usercrash.analysis.core.file_search import Place, SearchPlaces, Spot
+from usercrash.analysis.core.file_search import HOST, Place, SearchPlaces, Spot
 from usercrash.analysis.core.modules import PathFiles
 from usercrash.analysis.symbols.symbolizer import Symbolizer
 
@@ -195,6 +195,18 @@ def test_a_sysroot_holds_the_modules(crash: tuple[Path, Path, Path], tmp_path: P
     inside.rename(root / "elsewhere")
     short.symlink_to("/elsewhere")
     assert [row.how for row in named(core, places)[0].modules if row.main] == ["path"]
+
+
+def test_a_sysroot_without_the_links_of_a_merged_root(tmp_path: Path) -> None:
+    """Libraries that were copied from /lib are those of /usr/lib, and the other way round."""
+    names = (b"/usr/lib/x/libc.so.6", b"/lib/x/libc.so.6")
+    places = SearchPlaces(sysroot=Place(bytes(tmp_path)))
+    for path, other in (names, names[::-1]):
+        assert [spot.path for spot in places.module_spots(path, None)] == [path, other]
+        assert [spot.path for spot in HOST.module_spots(path, None)] == [path]
+    outside = b"/usr/share/x", b"/opt/lib/x", b"/library/x"
+    for path in outside:
+        assert [spot.path for spot in places.module_spots(path, None)] == [path]
 
 
 def test_command_with_sysroot_and_debug_dir(crash: tuple[Path, Path, Path], tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from usercrash.render.frames import short_functions
 from usercrash.render.layout import Paper, clean, columns, duration, moment, size, wrap
 from usercrash.render.screen import render_screen
 from usercrash.render.text import render_stacks, render_text
-from usercrash.report import MemoryBlock, Report, System, to_json
+from usercrash.report import MemoryBlock, NoteEntry, Report, System, to_json
 
 # How the lines begin that are ours.
 _OURS = re.compile(
@@ -156,3 +156,24 @@ def test_memory_is_shown_in_the_words_of_the_process(order: str, size: int, line
     system = System(byte_order=order, address_bytes=size)
     text = render_text(msgspec.structs.replace(report, memory=[block], system=system))
     assert line in text
+
+
+def test_what_the_stack_lacks_is_on_the_first_screen() -> None:
+    report = sample_reports.null_pointer()
+    thread = report.threads[0]
+    frame = msgspec.structs.replace(thread.frames[0], function=None, module="/opt/\x1bprog")
+    notes = [
+        NoteEntry(stage="core", what="some notes", why="the file is cut short"),
+        NoteEntry(stage="modules", what="/opt/\x1bprog", why="refused: its build-id is 12, not 34"),
+        NoteEntry(stage="modules", what="/lib/libc.so.6", why="refused: of no matter here"),
+    ]
+    threads = [msgspec.structs.replace(thread, frames=[frame, *thread.frames[1:]])]
+    screen = render_screen(
+        msgspec.structs.replace(report, threads=threads, notes=notes), part="first", width=100
+    )
+    warnings = [line for line in screen.splitlines() if line.startswith("Warning")]
+    assert warnings == [
+        "Warning  the core is cut short: memory, and with it frames, may be missing",
+        r"Warning  no names from /opt/\x1bprog: refused: its build-id is 12, not 34",
+    ]
+    assert "Warning" not in render_screen(report, part="first", width=100)

@@ -11,6 +11,7 @@ _DETAILS = 2
 _LINES_OF_COMMAND = 3
 _CERTAINTY = {"likely": " (likely)", "possible": " (possibly)"}
 NOT_THE_SAME = "the file is not the one that was mapped: names, lines and frames may be wrong"
+CUT_SHORT = "the file is cut short"  # a note's words
 LIVE = "none"  # cause.kind of a process that did not crash
 
 
@@ -123,6 +124,22 @@ def _warnings(paper: Paper, report: Report) -> None:
     forced = next((module for module in report.modules if module.forced), None)
     if forced is not None:
         paper.field("Warning", Span(f"{clean(forced.path)}: {NOT_THE_SAME}", BAD))
+    for words in _missing(report)[:_DETAILS]:
+        paper.field("Warning", Span(words, BAD))
+
+
+def _missing(report: Report) -> list[str]:
+    """What is not there that the stack on this screen would need: part of the core, the files of
+    its functions."""
+    words = []
+    if any(note.stage == "core" and note.why == CUT_SHORT for note in report.notes):
+        words.append("the core is cut short: memory, and with it frames, may be missing")
+    stack = report.threads[0].frames if report.threads else []
+    nameless = {frame.module for frame in stack if frame.function is None and frame.module}
+    for note in report.notes:
+        if note.stage == "modules" and note.what in nameless:
+            words.append(f"no names from {clean(note.what)}: {clean(note.why)}")
+    return list(dict.fromkeys(words))
 
 
 def _stack(paper: Paper, report: Report) -> None:

@@ -135,6 +135,8 @@ class SearchPlaces:
         """Where the file of a module may lie, the best first."""
         if path[:1] == b"/":
             yield self.host_spot(path)
+            if self.sysroot is not None:
+                yield from map(self.host_spot, _merged(path))
         if build_id is None or len(build_id) < 2:
             return
         name = build_id.hex().encode()
@@ -171,6 +173,18 @@ class SearchPlaces:
 
 
 HOST = SearchPlaces()
+_MERGED = (b"/lib/", b"/lib32/", b"/lib64/", b"/libx32/", b"/bin/", b"/sbin/")
+
+
+def _merged(path: bytes) -> Iterator[bytes]:
+    """The other name of a file where /lib and /bin may be links into /usr: a copied root need not
+    have the links."""
+    if path.startswith(b"/usr/"):
+        path = path[4:]
+        if path.startswith(_MERGED):
+            yield path
+    elif path.startswith(_MERGED):
+        yield b"/usr" + path
 
 
 def _directory(path: bytes) -> bytes:
