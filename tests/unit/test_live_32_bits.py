@@ -117,6 +117,8 @@ def test_a_64_bit_program_in_32_bit_code(tmp_path: Path, needs_32_bits: None) ->
     assert (registers["cs"], registers["orig_eax"]) == (0x23, 29)
     assert ours.image.read(registers["eip"] - 2, 4) == b"\xcd\x80\xeb\xf7"
     assert len(ours.modules) >= 4  # found through the 64-bit loader
+    files = [module for module in ours.modules if module.path[:1] == b"/"]
+    assert {module.how for module in files} == {"path"}  # 64-bit files, which are its own
 
 
 def test_a_program_that_mixes_architectures_is_refused_and_runs_on(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,7 @@ from usercrash.analysis.facts.signals import SigInfo, decode_siginfo, of_machine
 from usercrash.analysis.instructions.machine_code import code_facts
 from usercrash.analysis.unwinding.unwind import Stack, unwind
 from usercrash.elf.arch import Arch, arch_of
+from usercrash.elf.headers import AT_ENTRY
 
 # (e_machine, class, byte order, e_flags): name, size of struct elf_prstatus as BFD's readers of
 # cores know it, where pr_reg begins
@@ -160,6 +162,25 @@ def test_signal_frames(name: str) -> None:
 def _floats(arch: Arch, values: dict[str, int]) -> dict[str, int]:
     names = arch.float_registers[1]
     return {name: value for name, value in values.items() if name in names}
+
+
+@pytest.mark.parametrize(
+    ("name", "taken"), [("mips", True), ("mipsel", False), ("mipsn32", False), ("mips64el", False)]
+)
+def test_a_file_of_another_abi_is_not_taken_even_by_force(
+    name: str, taken: bool, tmp_path: Path
+) -> None:
+    """They share e_machine; byte order, class and e_flags tell them apart."""
+    code = 0x400000
+    head = core_of(named("mips"), {}, [])[:64]
+    image = CoreImage.open(core_of(named("mips"), {"pc": code}, [(code, 5, head)]))
+    image.mappings[0].path = b"/bin/program"
+    image.auxv[AT_ENTRY] = code
+    file = tmp_path / "program"
+    file.write_bytes(core_of(named(name), {}, [(code, 5, bytes(64))]))
+    modules = list(load_modules(image, None, str(file), force_exe=True))
+    assert [module.elf is not None for module in modules] == [taken]
+    assert any("another machine" in note.why for note in image.notes) != taken
 
 
 def test_text_in_both_byte_orders() -> None:

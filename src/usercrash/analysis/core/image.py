@@ -173,6 +173,10 @@ class CoreImage:
 
     # --- headers ---
 
+    def runs(self, header: ElfHeader) -> bool:
+        """Whether a file with this header is for the core's machine: of its ABI and byte order."""
+        return self.arch.runs(header.machine, header.elf_class, header.order, header.flags)
+
     def _program_headers(self) -> list[ProgramHeader]:
         header, view = self.header, self._view
         count = header.phnum

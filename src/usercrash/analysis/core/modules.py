@@ -271,7 +271,7 @@ def _open(
                 crash_ns = image.event.time_ns if image.event is not None else 0
                 why = doubt_of_path(opened, first.inode, crash_ns, module.memory_elf)
             name = opened.name.decode("utf-8", "backslashreplace")
-            other = (elf.header.machine, elf.wide) != (image.machine, image.arch.elf_class == 2)
+            other = not image.runs(elf.header)
             if other:
                 why = "it is for another machine"
             if why and force and not other:

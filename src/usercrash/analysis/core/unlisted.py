@@ -56,7 +56,7 @@ def name_mappings(image: CoreImage, provider: FileProvider, program: FileProvide
                 continue
             finally:
                 opened.close()
-            if library.header.machine == image.machine and _name(image, name, library, base):
+            if image.runs(library.header) and _name(image, name, library, base):
                 break
 
 
@@ -84,7 +84,7 @@ def _program(
 def _program_bias(image: CoreImage, elf: ElfFile) -> int | None:
     """Where the executable was loaded, None if it is another one: entry and program headers must
     have the same distance."""
-    if elf.header.machine != image.machine or elf.wide != (image.arch.elf_class == 2):
+    if not image.runs(elf.header):
         return None
     headers = elf.segment(PT_PHDR)
     at = headers.vaddr if headers is not None else _address_of(elf, elf.header.phoff)

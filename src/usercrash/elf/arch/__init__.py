@@ -35,7 +35,8 @@ class Arch:
     compilers keep others' values in them. `signals`: the machine's own signal numbers and
     those of <asm-generic/signal.h> that they stand for; `code_first`: siginfo_t has si_code before
     si_errno. `delayed`: the register with the address that follows the pc, where jumps happen
-    one instruction late and a dump says so.
+    one instruction late and a dump says so. `program_machine`: the e_machine of the files that its
+    processes map, where that is not the core's `machine`.
     """
 
     __slots__ = (
@@ -43,8 +44,8 @@ class Arch:
         "code_mask", "delayed", "dwarf_registers", "elf_class", "flags", "float_registers", "fp",
         "link", "long", "machine", "mask", "name", "numbers", "order", "pc", "pc_slot",
         "pointer_registers", "prstatus_offset", "prstatus_registers", "prstatus_signal",
-        "prstatus_size", "prstatus_tid", "red_zone", "return_column", "return_distance",
-        "signals", "slots", "sp", "stack_bias", "word",
+        "program_machine", "prstatus_size", "prstatus_tid", "red_zone", "return_column",
+        "return_distance", "signals", "slots", "sp", "stack_bias", "word",
     )  # fmt: skip
 
     def __init__(
@@ -75,6 +76,7 @@ class Arch:
         signals: dict[int, int] | None = None,
         code_first: bool = False,
         delayed: str = "",
+        program_machine: int = 0,
     ) -> None:
         self.name = name
         self.machine = machine
@@ -113,6 +115,17 @@ class Arch:
         self.signals = signals or {}
         self.code_first = code_first
         self.delayed = delayed
+        self.program_machine = program_machine or machine
+
+    def is_of(self, machine: int, elf_class: int, order: str, flags: int) -> bool:
+        """Whether the header of a core with this e_machine, class, byte order, e_flags is."""
+        value, mask = self.flags
+        mine = (self.machine, self.elf_class, self.order)
+        return mine == (machine, elf_class, order) and flags & mask == value
+
+    def runs(self, machine: int, elf_class: int, order: str, flags: int) -> bool:
+        """The same of a program or library that its processes map."""
+        return machine == self.program_machine and self.is_of(self.machine, elf_class, order, flags)
 
     def parse_prstatus(self, desc: bytes) -> tuple[int, int, dict[str, int]]:
         """(signal, tid, registers) of an NT_PRSTATUS descriptor; ValueError if cut short."""
@@ -197,10 +210,7 @@ def arch_of(machine: int, elf_class: int, order: str = "<", flags: int = 0) -> A
         return None
     # (importlib would have to be imported first)
     for arch in __import__(f"{__name__}.{module}", fromlist=("ARCHES",)).ARCHES:
-        value, mask = arch.flags
-        if (arch.machine, arch.elf_class, arch.order) == (machine, elf_class, order) and (
-            flags & mask == value
-        ):
+        if arch.is_of(machine, elf_class, order, flags):
             found: Arch = arch
             return found
     return None

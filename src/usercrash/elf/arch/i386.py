@@ -11,13 +11,16 @@ _GREGSET = (
 _DWARF = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi", "eip")
 
 
-def _arch(elf_class: int, prstatus: tuple[int, int, int] | None) -> Arch:
+def _arch(
+    elf_class: int, prstatus: tuple[int, int, int] | None, program_machine: int = 0
+) -> Arch:
     return Arch(
         name="i386",
         machine=3,
         elf_class=elf_class,
         word=4,
         prstatus=prstatus,
+        program_machine=program_machine,
         prstatus_registers=_GREGSET,
         pc="eip",
         sp="esp",
@@ -31,6 +34,6 @@ def _arch(elf_class: int, prstatus: tuple[int, int, int] | None) -> Arch:
 
 ARCH = _arch(1, None)
 # A 64-bit process that dies in 32-bit code (Wine runs such programs so): the kernel's core has
-# 64-bit headers and notes, but for the registers.
-IN_64_BITS = _arch(2, (12, 32, 112))
+# 64-bit headers and notes, but for the registers. Its files are x86-64's.
+IN_64_BITS = _arch(2, (12, 32, 112), program_machine=62)
 ARCHES = (ARCH, IN_64_BITS)
