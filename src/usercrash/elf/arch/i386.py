@@ -11,9 +11,7 @@ _GREGSET = (
 _DWARF = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi", "eip")
 
 
-def _arch(
-    elf_class: int, prstatus: tuple[int, int, int] | None, program_machine: int = 0
-) -> Arch:
+def _arch(elf_class: int, prstatus: tuple[int, int, int] | None, program_machine: int = 0) -> Arch:
     return Arch(
         name="i386",
         machine=3,
