@@ -177,3 +177,18 @@ def test_any_texts(target: bytes, info: bytes, table: bytes, other: bytes) -> No
         b"fd/99999999999": b"",
     }
     assert files(facts)[1].fd == 1
+
+
+def test_directories_and_direct_files_of_arm() -> None:
+    """O_DIRECT and O_DIRECTORY have each other's values there."""
+    facts = {
+        b"fd/3": b"/var/lib", b"fdinfo/3": b"pos:\t0\nflags:\t0140000\n",
+        b"fd/4": b"/var/lib/data", b"fdinfo/4": b"pos:\t0\nflags:\t0600002\n",
+    }  # fmt: skip
+    notes = NoteLog()
+    for machine in ("aarch64", "arm"):
+        rows = open_files(facts, Texts(notes), notes, machine)
+        assert [(row.kind, row.flags) for row in rows] == [
+            ("directory", "read"), ("file", "read-write, direct"),
+        ]  # fmt: skip
+    assert [row.kind for row in open_files(facts, Texts(notes), notes)] == ["file", "directory"]

@@ -347,7 +347,7 @@ class _Assembly:
         return lists.maps(self.image.mappings, fault, self.texts, self.notes, points)
 
     def _open_files(self) -> list[report.OpenFile]:
-        return open_files(self.facts, self.texts, self.notes)
+        return open_files(self.facts, self.texts, self.notes, self.arch.name)
 
     # --- memory ---
 

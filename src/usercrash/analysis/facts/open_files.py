@@ -29,7 +29,9 @@ _FLAGS = (
     (0o2000, "append"), (0o4000, "nonblock"), (0o20000, "async"), (0o40000, "direct"),
     (0o4010000, "sync"), (0o10000, "dsync"), (0o2000000, "cloexec"), (0o10000000, "path"),
 )  # fmt: skip
-_O_DIRECTORY, _O_PATH = 0o200000, 0o10000000
+_O_DIRECT, _O_DIRECTORY, _O_PATH = 0o40000, 0o200000, 0o10000000
+# By Arch.name: where these two have each other's values (arch/arm{,64}/include/uapi/asm/fcntl.h)
+_SWAPPED = frozenset(("aarch64", "aarch64_be", "arm", "armeb"))
 _KINDS = {
     b"eventfd": "eventfd", b"eventpoll": "epoll", b"timerfd": "timerfd", b"signalfd": "signalfd",
     b"inotify": "inotify", b"io_uring": "io_uring", b"pidfd": "pidfd", b"fanotify": "fanotify",
@@ -43,7 +45,8 @@ _CLOCKS = {0: "realtime", 1: "monotonic", 7: "boottime", 8: "realtime alarm", 9:
 
 @dataclass(frozen=True, slots=True)
 class Info:
-    """One fdinfo: flags and position (None where absent), its other lines by key."""
+    """One fdinfo: flags (with x86's values) and position in bytes, None where absent; its other
+    lines by key."""
 
     flags: int | None
     position: int | None
@@ -51,12 +54,20 @@ class Info:
     text: bytes
 
 
-def parse_fdinfo(data: bytes) -> Info:
-    """The fields of an fdinfo text; flags are octal there."""
+def parse_fdinfo(data: bytes, machine: str = "x86_64") -> Info:
+    """The fields of an fdinfo text of the machine (Arch.name) whose kernel wrote it; flags are
+    octal there, and each machine's own."""
     fields = parse_status(data)
     flags = fields.get(b"flags", b"")
     valid = flags and len(flags) <= 12 and all(digit in b"01234567" for digit in flags)
-    return Info(int(flags, 8) if valid else None, number(fields.get(b"pos")), fields, data)
+    value = int(flags, 8) if valid else None
+    if (
+        value is not None
+        and machine in _SWAPPED
+        and bool(value & _O_DIRECT) != bool(value & _O_DIRECTORY)
+    ):
+        value ^= _O_DIRECT | _O_DIRECTORY
+    return Info(value, number(fields.get(b"pos")), fields, data)
 
 
 def flag_words(flags: int | None) -> str:
@@ -71,15 +82,19 @@ def flag_words(flags: int | None) -> str:
     return ", ".join(words)
 
 
-def open_files(facts: dict[bytes, bytes], texts: Texts, notes: NoteLog) -> list[report.OpenFile]:
-    """All descriptors that the facts name, in the order of their numbers."""
+def open_files(
+    facts: dict[bytes, bytes], texts: Texts, notes: NoteLog, machine: str = "x86_64"
+) -> list[report.OpenFile]:
+    """All descriptors that the facts name, in the order of their numbers; `machine` is the
+    Arch.name of the process."""
     numbers = sorted(int(m[1]) for name in facts if (m := _LINK.fullmatch(name)))
     sockets = read_sockets(facts)
     result: list[report.OpenFile] = []
     budget = MAX_COST
     for fd in numbers:
         pointer = f"/open_files/{len(result)}"
-        one = _open_file(fd, facts, sockets, texts, pointer)
+        info = parse_fdinfo(facts.get(b"fdinfo/%d" % fd, b""), machine)
+        one = _open_file(fd, facts[b"fd/%d" % fd], info, sockets, texts, pointer)
         budget -= json_cost(one.target) + json_cost(one.detail) + 150
         if budget < 0 or len(result) >= MAX_OPEN_FILES:
             notes.add("report", f"{len(numbers) - len(result)} further open files", "too many")
@@ -89,10 +104,9 @@ def open_files(facts: dict[bytes, bytes], texts: Texts, notes: NoteLog) -> list[
 
 
 def _open_file(
-    fd: int, facts: dict[bytes, bytes], sockets: dict[int, Socket], texts: Texts, pointer: str
+    fd: int, link: bytes, info: Info, sockets: dict[int, Socket], texts: Texts, pointer: str
 ) -> report.OpenFile:
-    target, deleted = split_deleted(facts[b"fd/%d" % fd])
-    info = parse_fdinfo(facts.get(b"fdinfo/%d" % fd, b""))
+    target, deleted = split_deleted(link)
     kind, detail = _what(target, info, sockets)
     positioned = kind in ("file", "memfd", "directory", "device") and bool(info.position)
     return report.OpenFile(
