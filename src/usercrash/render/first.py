@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from ..report import Process, Report, Signal
 from .frames import stack_lines, thread_title
 from .layout import BAD, CAUSE, DIM, DOUBT, TITLE, Paper, Span, clean, duration, moment
@@ -15,33 +17,61 @@ CUT_SHORT = "the file is cut short"  # a note's words
 LIVE = "none"  # cause.kind of a process that did not crash
 
 
+class Field(NamedTuple):
+    """`Label    words`; without a label one more line of the field above. In a text it takes at
+    most `lines` lines (0: as many as it needs)."""
+
+    label: str
+    parts: tuple[Span | str, ...]
+    lines: int = 0
+
+
 def first_screen(paper: Paper, report: Report) -> None:
     """Everything that the first look needs, in at most about thirty lines."""
-    _title(paper, report)
-    _why(paper, report)
-    if report.signal is not None:
-        paper.field("Signal", signal_words(report.signal))
-        for one in report.handled_signals:
-            paper.field("", f"in the handler of: {signal_words(one.signal)}")
-    _program(paper, report)
-    _when(paper, report)
-    paper.field("User", _user(report.process))
-    _warnings(paper, report)
+    words = title_words(report)
+    paper.line(Span(words, TITLE), indent=2)
+    paper.lines.append((Span("=" * min(paper.width, len(words)), DIM),))
+    for field in fields(report):
+        paper.field(field.label, *_cut(field, paper.width))
     _stack(paper, report)
     paper.blank()
-    paper.line(Span(f"Report {clean(report.id)}, {clean(report.generator)}", DIM))
+    paper.line(Span(end_words(report), DIM))
 
 
-def _title(paper: Paper, report: Report) -> None:
+def _cut(field: Field, width: int) -> tuple[Span | str, ...]:
+    limit = field.lines * (width - 9) - 4
+    return tuple(
+        part[:limit] + " ..." if field.lines and isinstance(part, str) and len(part) > limit
+        else part
+        for part in field.parts
+    )  # fmt: skip
+
+
+def title_words(report: Report) -> str:
+    """`Crash of shelfd, pid 4242, by SIGSEGV`: what every view of the report begins with."""
     process = report.process
     name = clean(process.comm) or "a process"
     if is_live(report):
-        words = f"State of {name}, pid {process.pid}, which runs on"
-    else:
-        signal = f" by {report.signal.name}" if report.signal else ""
-        words = f"Crash of {name}, pid {process.pid},{signal}".rstrip(",")
-    paper.line(Span(words, TITLE), indent=2)
-    paper.lines.append((Span("=" * min(paper.width, len(words)), DIM),))
+        return f"State of {name}, pid {process.pid}, which runs on"
+    signal = f" by {report.signal.name}" if report.signal else ""
+    return f"Crash of {name}, pid {process.pid},{signal}".rstrip(",")
+
+
+def end_words(report: Report) -> str:
+    """Which report this is, and who made it."""
+    return f"Report {clean(report.id)}, {clean(report.generator)}"
+
+
+def fields(report: Report) -> list[Field]:
+    """The facts of the first screen, the most important first."""
+    return [
+        *_why(report),
+        *_signals(report),
+        *_program(report),
+        _when(report),
+        Field("User", (_user(report.process),)),
+        *_warnings(report),
+    ]
 
 
 def is_live(report: Report) -> bool:
@@ -49,14 +79,22 @@ def is_live(report: Report) -> bool:
     return report.signal is None and (report.cause is None or report.cause.kind == LIVE)
 
 
-def _why(paper: Paper, report: Report) -> None:
+def _why(report: Report) -> list[Field]:
     cause = report.cause
     if cause is None or is_live(report):
-        return  # the title says it
+        return []  # the title says it
     doubt = _CERTAINTY.get(cause.certainty, "")
-    paper.field("Why", Span(clean(cause.summary), CAUSE), Span(doubt, DOUBT))
-    for detail in cause.details[:_DETAILS]:
-        paper.field("", clean(detail))
+    found = [Field("Why", (Span(clean(cause.summary), CAUSE), Span(doubt, DOUBT)))]
+    return found + [Field("", (clean(detail),)) for detail in cause.details[:_DETAILS]]
+
+
+def _signals(report: Report) -> list[Field]:
+    if report.signal is None:
+        return []
+    return [Field("Signal", (signal_words(report.signal),))] + [
+        Field("", (f"in the handler of: {signal_words(one.signal)}",))
+        for one in report.handled_signals
+    ]
 
 
 def signal_words(signal: Signal) -> str:
@@ -77,30 +115,30 @@ def signal_words(signal: Signal) -> str:
     return ", ".join(parts)
 
 
-def _program(paper: Paper, report: Report) -> None:
-    process = report.process
-    deleted = Span(" (deleted since it was started)", BAD) if process.exe_deleted else Span("")
+def _program(report: Report) -> list[Field]:
+    process, found = report.process, []
     if process.exe:
-        paper.field("Program", clean(process.exe), deleted)
+        deleted = Span(" (deleted since it was started)" if process.exe_deleted else "", BAD)
+        found.append(Field("Program", (clean(process.exe), deleted)))
     command = " ".join(clean(argument) for argument in process.cmdline)
     if command and command != clean(process.exe):
-        limit = _LINES_OF_COMMAND * (paper.width - 9) - 4
-        paper.field("Command", command if len(command) <= limit else command[:limit] + " ...")
+        found.append(Field("Command", (command,), _LINES_OF_COMMAND))
     if process.unit or process.container:
         words = [clean(process.unit)] if process.unit else []
         if process.container and clean(process.container) not in clean(process.unit):
             words.append(f"container {clean(process.container)[:12]}")
-        paper.field("Unit", ", ".join(words))
+        found.append(Field("Unit", (", ".join(words),)))
+    return found
 
 
-def _when(paper: Paper, report: Report) -> None:
+def _when(report: Report) -> Field:
     process = report.process
     words = moment(report.event.time) if report.event.time else "unknown: the core does not tell"
     if process.uptime_seconds is not None:
         words += f", {duration(process.uptime_seconds)} after it started"
     if report.system.hostname:
         words += f", on {clean(report.system.hostname)}"
-    paper.field("When", words)
+    return Field("When", (words,))
 
 
 def _user(process: Process) -> str:
@@ -118,14 +156,17 @@ def _user(process: Process) -> str:
     return words
 
 
-def _warnings(paper: Paper, report: Report) -> None:
+def _warnings(report: Report) -> list[Field]:
+    found = []
     if not report.complete:
-        paper.field("Note", Span("this report is incomplete; the notes at its end say why", BAD))
+        words = "this report is incomplete; the notes at its end say why"
+        found.append(Field("Note", (Span(words, BAD),)))
     forced = next((module for module in report.modules if module.forced), None)
     if forced is not None:
-        paper.field("Warning", Span(f"{clean(forced.path)}: {NOT_THE_SAME}", BAD))
+        found.append(Field("Warning", (Span(f"{clean(forced.path)}: {NOT_THE_SAME}", BAD),)))
     for words in _missing(report)[:_DETAILS]:
-        paper.field("Warning", Span(words, BAD))
+        found.append(Field("Warning", (Span(words, BAD),)))
+    return found
 
 
 def _missing(report: Report) -> list[str]:
@@ -142,14 +183,16 @@ def _missing(report: Report) -> list[str]:
     return list(dict.fromkeys(words))
 
 
+def stack_title(report: Report) -> str:
+    """`Stack of thread 4244 (worker-2), one of 4`; there must be one."""
+    total = report.process.threads_total or len(report.threads)
+    words = f"Stack of thread {thread_title(report.threads[0])}"
+    return words + (f", one of {total:,}" if total > 1 else "")
+
+
 def _stack(paper: Paper, report: Report) -> None:
     if not report.threads:
         return
-    thread = report.threads[0]
-    total = report.process.threads_total or len(report.threads)
     paper.blank()
-    words = f"Stack of thread {thread_title(thread)}"
-    if total > 1:
-        words += f", one of {total:,}"
-    paper.line(Span(words, TITLE), indent=2)
-    stack_lines(paper, thread, report.handled_signals, FRAMES)
+    paper.line(Span(stack_title(report), TITLE), indent=2)
+    stack_lines(paper, report.threads[0], report.handled_signals, FRAMES)

@@ -10,6 +10,7 @@ from .layout import DIM, DOUBT, FUNCTION, PLACE, Paper, Span, clean, columns
 
 TRUSTED = ("context", "cfi", "tail-call")
 END_OF_STACK = "end of stack"
+INLINED = "inlined into the next"
 _NUMBER_WIDTH = 4  # "#12 "
 _MODULE_COLUMNS = 24
 _SOURCE_COLUMNS = 40  # of a file's name, at least
@@ -112,8 +113,7 @@ def frame_line(paper: Paper, frame: Frame, handled: Sequence[HandledSignal] = ()
     if frame.signal_frame:
         paper.line(Span(number, DIM), Span(signal_words(frame, handled), DIM), indent=_NUMBER_WIDTH)
         return
-    doubt = f" [{frame.trust}]" if frame.trust not in TRUSTED else ""
-    doubt += " [by a tail call]" if frame.by_tail_call else ""
+    doubt = frame_doubt(frame)
     names, sources = short_functions(function_words(frame)), source_forms(frame)
     # Where even the shortest forms leave no room, the build-id goes before a name is cut.
     for tail in _tails(frame):
@@ -164,7 +164,7 @@ def stack_lines(
 ) -> None:
     """The thread's stack: cycles folded, gaps and the end told. `most` is the number of lines
     for frames."""
-    rows = _rows(thread)
+    rows: list[Frame | str | None] = [*stack_rows(thread)]
     hidden = 0
     if most is not None and len(rows) > most:
         kept = most - 2  # one line for the gap, one for the outermost frame
@@ -177,15 +177,22 @@ def stack_lines(
             paper.line(Span(row, DIM))
         else:
             frame_line(paper, row, handled)
+    if end_of_stack(thread):
+        paper.line(Span(f"    {end_of_stack(thread)}", DOUBT))
+
+
+def end_of_stack(thread: Thread) -> str:
+    """Why it ends where it does, "" if at its real end."""
     if not thread.frames:
-        paper.line(Span(f"    no frames: {clean(thread.stack_end) or 'unknown'}", DOUBT))
-    elif thread.stack_end not in ("", END_OF_STACK):
-        paper.line(Span(f"    the stack ends here: {clean(thread.stack_end)}", DOUBT))
+        return f"no frames: {clean(thread.stack_end) or 'unknown'}"
+    if thread.stack_end not in ("", END_OF_STACK):
+        return f"the stack ends here: {clean(thread.stack_end)}"
+    return ""
 
 
-def _rows(thread: Thread) -> list[Frame | str | None]:
+def stack_rows(thread: Thread) -> list[Frame | str]:
     """Frames, and texts for what is folded or left out."""
-    rows: list[Frame | str | None] = []
+    rows: list[Frame | str] = []
     folds = sorted(thread.folds, key=lambda fold: fold.start)
     previous = -1
     for frame in thread.frames:
@@ -230,9 +237,9 @@ def _fold_words(fold: Fold) -> str:
 
 def full_stack_lines(paper: Paper, thread: Thread, handled: Sequence[HandledSignal]) -> None:
     """The stack with everything that is known of each frame, two or more lines each."""
-    for row in _rows(thread):
+    for row in stack_rows(thread):
         if not isinstance(row, Frame):
-            paper.line(Span(row or "", DIM))
+            paper.line(Span(row, DIM))
             continue
         number = f"{'#' + str(row.index):<{_NUMBER_WIDTH - 1}} "
         if row.signal_frame:
@@ -244,19 +251,34 @@ def full_stack_lines(paper: Paper, thread: Thread, handled: Sequence[HandledSign
                 spans += [Span(" at "), Span(source, PLACE)]
             paper.line(*spans, indent=_NUMBER_WIDTH + 2)
         if row.inline:
-            paper.line(Span("      inlined into the next", DIM))
+            paper.line(Span(f"      {INLINED}", DIM))
             continue
-        module = clean(row.module or "no module")
-        offset = f"+{row.module_offset}" if row.module and row.module_offset else ""
-        facts = f"      pc {row.pc}, sp {row.sp or '?'}, {row.trust}"
-        if row.trust == "tail-call":
-            facts = f"      pc {row.pc}, no more on the stack: it ended with a jump"
-        if row.by_tail_call:
-            facts += ", reached by a tail call of functions that are not known"
-        paper.line(Span(facts, DIM))
-        paper.fixed_then("      ", module + offset, 6, DIM)
+        paper.line(Span(f"      {frame_facts(row)}", DIM))
+        paper.fixed_then("      ", module_place(row), 6, DIM)
     if thread.stack_end:
         paper.line(Span(f"    end: {clean(thread.stack_end)}", DIM))
+
+
+def frame_doubt(frame: Frame) -> str:
+    """` [scan]`: what makes a frame less than certain, "" for nothing."""
+    doubt = f" [{frame.trust}]" if frame.trust not in TRUSTED else ""
+    return doubt + (" [by a tail call]" if frame.by_tail_call else "")
+
+
+def frame_facts(frame: Frame) -> str:
+    """`pc 0x401136, sp 0x7ffc00001000, cfi`: where it stands and how it was found."""
+    facts = f"pc {frame.pc}, sp {frame.sp or '?'}, {frame.trust}"
+    if frame.trust == "tail-call":
+        facts = f"pc {frame.pc}, no more on the stack: it ended with a jump"
+    if frame.by_tail_call:
+        facts += ", reached by a tail call of functions that are not known"
+    return facts
+
+
+def module_place(frame: Frame) -> str:
+    """`/usr/bin/shelfd+0x1136`: the pc as a place in the file."""
+    offset = f"+{frame.module_offset}" if frame.module and frame.module_offset else ""
+    return clean(frame.module or "no module") + offset
 
 
 def thread_title(thread: Thread) -> str:

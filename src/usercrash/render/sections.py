@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ..report import OpenFile, Package, Process, Report, Thread
+from ..report import Report, Thread
 from .first import NOT_THE_SAME
 from .frames import base_name, full_stack_lines, other_threads, thread_title, titles
 from .layout import (
@@ -17,15 +17,12 @@ from .layout import (
     clean,
     columns,
     digits,
-    duration,
-    moment,
-    size,
 )
 from .memory import memory, stack_memory
+from .words import fault_place, file_words, module_words, process_fields
 
 MAX_REGISTER_THREADS = 64
 _LABEL = 13
-_WITH_ACCESS = ("file", "device", "memfd", "directory", "other")  # kinds opened for something
 
 
 def explanation(paper: Paper, report: Report) -> None:
@@ -121,7 +118,7 @@ def process(paper: Paper, report: Report) -> None:
     """Who it was: ids, places, limits, environment."""
     who = report.process
     paper.heading("Process")
-    for label, words in _process_fields(report):
+    for label, words in process_fields(report):
         if words:
             paper.field(label, words, label_width=_LABEL)
     for number, line in enumerate(who.cgroup):
@@ -145,75 +142,6 @@ def process(paper: Paper, report: Report) -> None:
             paper.line(f"  {clean(name):<22} {value:>20}")
 
 
-def _process_fields(report: Report) -> list[tuple[str, str]]:
-    who, system = report.process, report.system
-    kept = [
-        ("Name", clean(who.comm)),
-        ("Ids", _ids(who)),
-        ("Executable", clean(who.exe) + (" (deleted)" if who.exe_deleted else "")),
-        ("Directory", clean(who.cwd)),
-        ("Root", clean(who.root) if who.root not in ("", "/") else ""),
-        ("Users", _users(who)),
-        ("Groups", " ".join(str(group) for group in who.groups)),
-        ("Capabilities", clean(who.capabilities)),
-        ("Security", _security(who)),
-        ("Started", moment(who.start_time) if who.start_time else ""),
-        ("Ran", duration(who.uptime_seconds) if who.uptime_seconds is not None else ""),
-        ("State", clean(who.state)),
-        ("Threads", str(who.threads_total or "")),
-        ("Memory", _memory_words(who)),
-        ("OOM score", "" if who.oom_score is None else str(who.oom_score)),
-        ("Unit", clean(who.unit)),
-        ("Container", clean(who.container)),
-        ("Traced by", "" if who.tracer_pid is None else f"pid {who.tracer_pid}"),
-        ("Noticed", f"{clean(report.event.source)}, dump mode {clean(report.event.dump_mode)}"),
-        ("Host", clean(system.hostname)),
-        ("Kernel", clean(f"{system.kernel} {system.architecture}".strip())),
-        ("Boot", clean(system.boot_id)),
-    ]
-    if system.uptime_seconds is not None:
-        kept.append(("Host ran", duration(system.uptime_seconds)))
-    return kept
-
-
-def _ids(who: Process) -> str:
-    parts = [f"pid {who.pid}", f"thread {who.tid}"]
-    if who.ppid is not None:
-        parts.append(f"parent {who.ppid}")
-    if who.namespace_pid is not None:
-        parts.append(f"in its namespace pid {who.namespace_pid}")
-    return ", ".join(parts)
-
-
-def _users(who: Process) -> str:
-    words = []
-    for label, real, effective in (("uid", who.uid, who.euid), ("gid", who.gid, who.egid)):
-        if real is not None:
-            words.append(f"{label} {real}")
-        if effective is not None:
-            words.append(f"effective {label} {effective}")
-    if who.login_uid is not None:
-        words.append(f"logged in as uid {who.login_uid}")
-    if who.session_id is not None:
-        words.append(f"session {who.session_id}")
-    return ", ".join(words)
-
-
-def _security(who: Process) -> str:
-    words = [clean(who.security_label)] if who.security_label else []
-    if who.seccomp:
-        words.append(f"seccomp {clean(who.seccomp)}")
-    if who.no_new_privileges is not None:
-        words.append(f"no_new_privs {'on' if who.no_new_privileges else 'off'}")
-    return ", ".join(words)
-
-
-def _memory_words(who: Process) -> str:
-    pairs = (("resident", who.memory_resident), ("peak", who.memory_peak),
-             ("virtual", who.memory_virtual), ("swapped", who.memory_swapped))  # fmt: skip
-    return ", ".join(f"{label} {size(value)}" for label, value in pairs if value)
-
-
 def log(paper: Paper, report: Report) -> None:
     """What was logged about it last."""
     for source, title in (("kernel", "Kernel log"), ("journal", "Journal")):
@@ -231,24 +159,7 @@ def open_files(paper: Paper, report: Report) -> None:
     paper.heading(f"Open files ({len(report.open_files):,})")
     for file in report.open_files:
         head = f"{file.fd:>5}  {clean(file.kind):<9} "
-        paper.fixed_then(head, _file_words(file), 17)
-
-
-def _file_words(file: OpenFile) -> str:
-    words = clean(file.target)
-    if file.deleted:
-        words += " (deleted)"
-    flags = clean(file.flags)
-    if file.kind == "socket" and file.detail:
-        words = clean(file.detail)  # the inode number says nothing beside it
-    elif file.detail:
-        words += f"  {clean(file.detail)}"
-    if file.kind not in _WITH_ACCESS:
-        flags = flags.partition(", ")[2]
-    extra = [flags] if flags else []
-    if file.position:
-        extra.append(f"at {file.position}")
-    return words + (f"  [{', '.join(extra)}]" if extra else "")
+        paper.fixed_then(head, file_words(file), 17)
 
 
 def modules(paper: Paper, report: Report) -> None:
@@ -262,22 +173,7 @@ def modules(paper: Paper, report: Report) -> None:
         paper.fixed_then(head, name, 6, PLACE)
         if module.forced:
             paper.line(Span("      " + NOT_THE_SAME, BAD), indent=8)
-        words = [f"build-id {module.build_id}" if module.build_id else "no build-id"]
-        if module.soname:
-            words.append(f"soname {clean(module.soname)}")
-        if module.package is not None:
-            words.append(_package_words(module.package))
-        if module.file:
-            words.append(f"read by {clean(module.file)}" if module.file != "none" else "no file")
-        if module.symbols:
-            words.append(f"names from {clean(module.symbols)}")
-        paper.line(Span("      " + ", ".join(words), DIM), indent=8)
-
-
-def _package_words(package: Package) -> str:
-    about = ", ".join(filter(None, (clean(package.type), clean(package.architecture))))
-    words = f"package {clean(package.name)} {clean(package.version)}".rstrip()
-    return words + (f" ({about})" if about else "")
+        paper.line(Span(f"      {module_words(module)}", DIM), indent=8)
 
 
 def maps(paper: Paper, report: Report) -> None:
@@ -293,7 +189,7 @@ def maps(paper: Paper, report: Report) -> None:
     for row in report.maps:
         start = int(row.start, 16)
         if not told and fault is not None and fault < start:
-            _fault_line(paper, fault, previous, start)
+            paper.line(Span(f"---> {fault_place(fault, previous, start)}", BAD), indent=5)
             told = True
         mark = "---> " if row.fault else "     "
         head = f"{mark}{digits(row.start)}-{digits(row.end)} {clean(row.permissions)} "
@@ -307,18 +203,7 @@ def maps(paper: Paper, report: Report) -> None:
         paper.fixed_then(head, name.strip(), 12, BAD if row.fault else "")
         previous = int(row.end, 16)
     if not told and fault is not None:
-        _fault_line(paper, fault, previous, None)
-
-
-def _fault_line(paper: Paper, fault: int, previous: int, following: int | None) -> None:
-    if previous == 0:
-        where = "before the first mapping"
-    elif following is None:
-        where = "after the last mapping"
-    else:
-        where = f"between: {fault - previous:#x} past the one, {following - fault:#x} before"
-        where += " the other"
-    paper.line(Span(f"---> {fault:#x} is {where}", BAD), indent=5)
+        paper.line(Span(f"---> {fault_place(fault, previous, None)}", BAD), indent=5)
 
 
 def notes(paper: Paper, report: Report) -> None:
