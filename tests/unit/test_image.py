@@ -14,6 +14,7 @@ from tests.support.build import build, programs
 from tests.support.coremaker import Segment, file_note, make_core, prstatus, siginfo
 from tests.support.gcore import core_of
 
+from usercrash.analysis.core import image as image_module
 from usercrash.analysis.core.core_mappings import UNKNOWN_PERMISSIONS
 from usercrash.analysis.core.elf_notes import FileRow, parse_auxv, parse_file_note
 from usercrash.analysis.core.image import CoreImage
@@ -22,6 +23,7 @@ from usercrash.elf.headers import (
     EHDR64,
     NT_AUXV,
     NT_PRPSINFO,
+    NT_PRSTATUS,
     PHDR64,
     PT_LOAD,
     PT_NOTE,
@@ -63,6 +65,24 @@ def test_crashing_thread_that_does_not_come_first() -> None:
     )
     assert [thread.tid for thread in image.threads] == [2, 1, 3]
     assert image.siginfo[:4] == struct.pack("<i", 11)
+
+
+def test_what_follows_a_thread_without_registers_is_not_the_one_befores() -> None:
+    """Its siginfo stands behind it: what killed this thread did not kill the first one."""
+    lost = ElfNote(b"CORE", NT_PRSTATUS, bytes(40))
+    image = CoreImage.open(make_core([prstatus(1, 0), lost, siginfo(11), prstatus(3, 0)]))
+    seen = [(one.tid, bool(one.registers), bool(one.siginfo)) for one in image.threads]
+    assert seen == [(0, False, True), (1, True, False), (3, True, False)]
+    assert ("a thread's registers", "NT_PRSTATUS of 40 bytes, at least 328 expected") in [
+        (note.what, note.why) for note in image.notes
+    ]
+
+
+def test_more_threads_than_are_read_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_module, "MAX_THREADS", 2)
+    image = CoreImage.open(make_core([prstatus(number, 11) for number in range(1, 6)]))
+    assert len(image.threads) == 2
+    assert ("3 further threads", "too many") in [(note.what, note.why) for note in image.notes]
 
 
 def test_live_core_keeps_its_order() -> None:

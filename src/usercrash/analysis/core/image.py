@@ -90,7 +90,7 @@ class CoreImage:
         self.threads: list[CoreThread] = []
         self.siginfo = b""
         self._note_places: set[tuple[int, int]] = set()
-        self._note_bytes = self._note_count = 0
+        self._note_bytes = self._note_count = self._threads_left_out = 0
         self.auxv: dict[int, int] = {}
         self.psinfo: PsInfo | None = None
         self.file_rows: list[FileRow] = []
@@ -123,7 +123,7 @@ class CoreImage:
 
     def _check_notes(self) -> None:
         """Tell of what a core should have; a thread without registers where there is none."""
-        if not self.threads:
+        if not any(thread.registers for thread in self.threads):
             if not (self.psinfo or self.auxv or self.file_rows or self.siginfo):
                 raise FormatError("a core file without any thread (NT_PRSTATUS)")
             self.notes.add(_STAGE, "threads and their registers", "no NT_PRSTATUS that can be read")
@@ -261,6 +261,8 @@ class CoreImage:
                     siginfos.setdefault(max(0, len(threads) - 1), note.desc)
                 elif note.owner == b"CORE":
                     self._take_process(note)
+        if self._threads_left_out:
+            self.notes.add(_STAGE, f"{self._threads_left_out:,} further threads", "too many")
         self._order_threads(threads, siginfos)
         if not threads:
             self.siginfo = siginfos.get(0, b"")
@@ -289,13 +291,16 @@ class CoreImage:
             self.notes.add(_STAGE, "some notes", "one is cut short or no note")
 
     def _take_thread(self, desc: bytes, threads: list[tuple[int, int, dict[str, int]]]) -> None:
+        """One thread more. It counts without registers, too: what follows in the core, up to the
+        next NT_PRSTATUS, is of this one and of no other."""
         if len(threads) >= MAX_THREADS:
+            self._threads_left_out += 1
             return
         try:
             signal, tid, registers = self.arch.parse_prstatus(desc)
         except ValueError as error:
             self.notes.add(_STAGE, "a thread's registers", str(error))
-            return
+            signal, tid, registers = 0, 0, {}
         threads.append((tid, signal, registers))
 
     def _take_process(self, note: ElfNote) -> None:
