@@ -35,6 +35,7 @@ MISSING, SUMMARY = b"MISS", b"SUMM"
 _INDEX = struct.Struct("<I")
 _MAX_WANTED = 64
 _ZSTD_LEVEL = 3
+BARE_SECONDS = 10.0  # for the last attempt, which has little to do
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,25 +115,45 @@ def analyse_again(material: Material, config: Config, view: View, until: float) 
     return _attempt(material, config, view, careful="", seconds=left)
 
 
+def attempts_seconds(config: Config) -> float:
+    """How long all attempts of `analyse_isolated` may take together."""
+    return 2 * config.analysis.seconds + BARE_SECONDS
+
+
 def analyse_isolated(material: Material, config: Config, view: View) -> Analysed:
     """Analyse in the sandbox; never raises for what is wrong with the material.
 
     Where that brings no report, once more without the native libraries that read names and debug
-    information of the process's files: they are the likely ones to have died of them.
+    information of the process's files: they are the likely ones to have died of them. Where
+    that brings none either, from the core alone.
     """
     preload()
     first = _attempt(material, config, view, careful="")
     if first.text and first.json:
         return first
-    second = _attempt(material, config, view, careful=first.failure or "no report came back")
-    return second if second.text and second.json else first
+    why = first.failure or "no report came back"
+    second = _attempt(material, config, view, careful=why)
+    if second.text and second.json:
+        return second
+    # (the list of files stays in the core: only nothing of them is opened)
+    alone = replace(material, files=(), by_path=False, exe=None, places=SearchPlaces())
+    third = _attempt(
+        alone, config, view, careful=why, bare=second.failure or "no report came back",
+        seconds=min(BARE_SECONDS, config.analysis.seconds),
+    )  # fmt: skip
+    return third if third.text and third.json else first
 
 
 def _attempt(
-    material: Material, config: Config, view: View, careful: str, seconds: float = 0.0
+    material: Material,
+    config: Config,
+    view: View,
+    careful: str,
+    bare: str = "",
+    seconds: float = 0.0,
 ) -> Analysed:
     """One analysis; `careful` says why it must be without native libraries ("": it need not),
-    `seconds` how long it may take (0: as configured)."""
+    `bare` why without files, `seconds` how long it may take (0: as configured)."""
     cache = _open_cache(config.paths.cache)
     owner = os.geteuid()  # the child is somebody else when it asks
 
@@ -142,14 +163,20 @@ def _attempt(
         # By its descriptor: a directory above it may be closed to the unprivileged child.
         place = f"/proc/self/fd/{cache}" if cache >= 0 else None
         # Kept, because to take it apart would take longer than to end with it.
-        kept.append(_analyse(material, place, owner, view, careful, send))
+        kept.append(_analyse(material, place, owner, view, careful, bare, send))
 
     try:
         named = material.exe.fd if material.exe is not None else -1
         places = material.places.descriptors()
         keep = (material.core, *material.files, named, *places, cache)
         limits = sandbox_limits(config)
-        result = run_isolated(work, keep, replace(limits, seconds=seconds or limits.seconds))
+        limits = replace(
+            limits,
+            seconds=seconds or limits.seconds,
+            # a core that is mapped counts as address space, and takes no memory
+            memory=limits.memory + os.fstat(material.core).st_size,
+        )
+        result = run_isolated(work, keep, limits)
     finally:
         if cache >= 0:
             os.close(cache)
@@ -179,7 +206,13 @@ def _open_cache(path: str) -> int:
 
 
 def _analyse(
-    material: Material, cache: str | None, owner: int, view: View, careful: str, send: Send
+    material: Material,
+    cache: str | None,
+    owner: int,
+    view: View,
+    careful: str,
+    bare: str,
+    send: Send,
 ) -> object:
     """The child's work: text and JSON first, so that they are there if the rest fails. Gives all
     that it was made of."""
@@ -214,6 +247,8 @@ def _analyse(
     _note_left_out(image.notes, modules, material.left_out)
     if careful:
         image.notes.add("analysis", "names and lines", f"the first attempt failed: {careful}")
+    if bare:
+        image.notes.add("analysis", "files of the process", f"the second attempt failed: {bare}")
     symbolizer = Symbolizer(cache, image.notes, owner=owner, places=places, native=not careful)
     zone = datetime.now().astimezone().tzinfo  # the times of those who read it here
     report = assemble(image, modules, symbolizer, material.crash_id, zone=zone or UTC)

@@ -1,4 +1,4 @@
-"""Analyses that die: the second attempt, and what is published when that fails, too."""
+"""Analyses that die: the further attempts, and what is published when these fail, too."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 
 from usercrash import pipeline
 from usercrash.analysis import assemble
+from usercrash.analysis.core import module_files
 from usercrash.analysis.symbols import symbolizer as symbols
 from usercrash.config import Analysis, Config, Paths, Reports
 from usercrash.isolated_analysis import Material, View, analyse_isolated
@@ -72,6 +73,36 @@ def test_hostile_names_cost_only_the_names(
     report = from_json(analysed.json)
     assert any("killed by signal 11" in note.why for note in report.notes)
     assert any(frame.function for thread in report.threads for frame in thread.frames)
+
+
+def test_hostile_files_cost_only_what_they_tell(
+    core: Path, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever of ours dies of a file: the last attempt opens none."""
+    monkeypatch.setattr(module_files.PathFiles, "candidates", die)
+    fd = os.open(core, os.O_RDONLY)
+    analysed = analyse_isolated(Material("a" * 32, fd, by_path=True), config, View())
+    os.close(fd)
+    assert analysed.failure == ""
+    report = from_json(analysed.json)
+    [why] = [note.why for note in report.notes if note.what == "files of the process"]
+    assert why == "the second attempt failed: killed by signal 11"
+    assert report.threads[0].frames and report.threads[0].registers
+    assert not any(module.file == "path" for module in report.modules)
+
+
+def test_a_core_larger_than_the_memory_of_an_analysis(
+    core: Path, config: Config, tmp_path: Path
+) -> None:
+    """It is mapped, and takes none."""
+    large = tmp_path / "large"
+    large.write_bytes(core.read_bytes())
+    os.truncate(large, (config.analysis.memory_mb + 1000) << 20)  # (a hole)
+    fd = os.open(large, os.O_RDONLY)
+    analysed = analyse_isolated(Material("a" * 32, fd, by_path=True), config, View())
+    os.close(fd)
+    assert analysed.failure == ""
+    assert any(frame.function for frame in from_json(analysed.json).threads[0].frames)
 
 
 def a_crash(config: Config, core: Path, text: bytes) -> tuple[Store, EventLog, Crash]:

@@ -17,6 +17,7 @@ from contextlib import suppress
 
 from ..analysis.sandbox import close_all_but, reap_children, unprivileged_ids
 from ..config import Config
+from ..isolated_analysis import attempts_seconds
 from ..pipeline import Crash, complete
 from ..storage.events import DUPLICATE, INCOMPLETE, LOST, PUBLISHED, EventLog
 from ..storage.store import Store
@@ -122,8 +123,8 @@ class Pool:
             self._started, self._told = now, False
             self._files.release(job.files)  # the job has its own
             job.files = []
-            # Two attempts at the analysis, and what comes after.
-            job.deadline = now + 2 * self._config.analysis.seconds + PUBLISH_SECONDS
+            # The attempts at the analysis, and what comes after.
+            job.deadline = now + attempts_seconds(self._config) + PUBLISH_SECONDS
             if self._config.symbols.debuginfod:  # fetching, and an analysis again
                 job.deadline += self._config.symbols.debuginfod_total_seconds
             self._running[job.pid] = job
