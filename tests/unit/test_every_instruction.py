@@ -104,10 +104,12 @@ def stacks(program: Path, every: int) -> Iterator[tuple[Moment, Stack, list[int]
 
 @pytest.mark.parametrize("flags, every", [
     (("-O2",), 1),
+    (("-O2", "-Wl,--no-ld-generated-unwind-info", "-Wl,-z,lazy"), 8),
+    (("-O2", "-static"), 2),
     (("-O0", *BARE), 8),
     (("-O2", "-fomit-frame-pointer", *BARE), 8),
     (("-Os", "-fno-omit-frame-pointer", *BARE), 8),
-], ids=["cfi", "O0-bare", "O2-bare", "Os-bare"])  # fmt: skip
+], ids=["cfi", "plt-bare", "static", "O0-bare", "O2-bare", "Os-bare"])  # fmt: skip
 def test_every_instruction(tmp_path: Path, flags: tuple[str, ...], every: int) -> None:
     program = compile_c(tmp_path, "program", SOURCE, *flags)
     count = 0

@@ -6,6 +6,7 @@ that compilers and C libraries really emit.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -18,6 +19,8 @@ MAX_TRAMPOLINE = 16  # bytes of code that tell a signal trampoline
 # Where the return address lies at an exact pc, by what stands around it: distance from the
 # stack pointer to the return address, and to the saved frame pointer (None: still in its register).
 Prologue = tuple[int, int | None]
+
+Read = Callable[[int, int], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,11 @@ class CodeFacts:
 
     def prologue(self, before: bytes, at: bytes) -> Prologue | None:
         """What the code around an exact pc says of a frame that is just being made or undone."""
+        return None
+
+    def linkage(self, read: Read, pc: int) -> int | None:
+        """The distance from the stack pointer to the return address where a thread stands in a
+        linker's stub, which has no frame; None in all other code."""
         return None
 
     def entry_frame(self, code: bytes) -> EntryFrame | None:

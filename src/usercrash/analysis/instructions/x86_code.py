@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from .machine_code import CodeFacts, Prologue
+from .machine_code import CodeFacts, Prologue, Read
 
 _PUSH, _POP, _RETURN = b"\x55", b"\x5d", b"\xc3"  # of the frame pointer
 _RETURNS = (_RETURN, b"\xf2\xc3", b"\xf3\xc3")
@@ -12,12 +12,14 @@ _RETURNS = (_RETURN, b"\xf2\xc3", b"\xf3\xc3")
 
 class X86(CodeFacts):
     """`word`: bytes of a register; `endbr`: what an entry may begin with; `moves`: the forms of
-    `mov` from the stack pointer to the frame pointer."""
+    `mov` from the stack pointer to the frame pointer; `places`: the ModRM bits of a word of the
+    global offset table."""
 
     __slots__ = ()
     word: ClassVar[int]
     endbr: ClassVar[bytes]
     moves: ClassVar[tuple[bytes, ...]]
+    places: ClassVar[tuple[int, ...]] = (0x05,)
 
     @classmethod
     def makers(cls) -> tuple[bytes, ...]:
@@ -72,6 +74,40 @@ class X86(CodeFacts):
         if at.startswith(_POP + _RETURN):
             return self.word, 0
         return None
+
+    # --- stubs of the procedure linkage table ---
+
+    def linkage(self, read: Read, pc: int) -> int | None:
+        """As linkers write them that do not describe them (lld; the stubs for indirect functions
+        in static programs): a jump through the global offset table, to the function or back to
+        `push number; jmp` to the table's head, which pushes once more and jumps to the dynamic
+        linker. A jump through a fixed place is a tail call elsewhere, too."""
+        code, before = read(pc, 24), read(pc - 8, 8)
+        if code.startswith(self.endbr):
+            code, pc, before = code[4:], pc + 4, b""
+        if self._through_table(code, 0x20):
+            return 2 * self.word if self._through_table(before[-6:], 0x30) else 0
+        if self._is_head(code):
+            return self.word
+        pushed = code[:1] == b"\x68"
+        if not pushed and before[-5:-4] != b"\x68":
+            return None
+        at = 5 if pushed else 0
+        at += code[at : at + 1] == b"\xf2"  # (bnd)
+        if code[at : at + 1] != b"\xe9" or len(code) < at + 5:
+            return None
+        head = self._relative(code[at + 1 : at + 5], pc + at + 5, 4)
+        return (0 if pushed else self.word) if self._is_head(read(head, 16)) else None
+
+    def _is_head(self, code: bytes) -> bool:
+        return self._through_table(code, 0x30) and self._through_table(code[6:], 0x20)
+
+    def _through_table(self, code: bytes, operation: int) -> bool:
+        """Whether code begins with `jmp` (0x20) or `push` (0x30) of a word of the table."""
+        code = code.removeprefix(b"\xf2")
+        return code[:1] == b"\xff" and code[1:2] in {
+            bytes((operation | place,)) for place in self.places
+        }
 
 
 def _ff_length(code: bytes) -> int:

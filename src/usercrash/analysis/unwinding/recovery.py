@@ -196,6 +196,11 @@ class Recovery:
         """A function that has not made its frame yet (or is a leaf without one)."""
         if self.facts is None:
             return None
+        distance = self.facts.linkage(self.memory.read, pc)
+        if distance is not None:
+            target = self._return_address(sp + distance)
+            if target is not None:
+                return self._with(registers, target, sp + distance + self.word, registers[self.fp])
         before = self.memory.read(pc - 8 & self.arch.mask, 8)
         rule = self.facts.prologue(before, self.memory.read(pc, 16))
         if rule is not None:
