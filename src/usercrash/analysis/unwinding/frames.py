@@ -8,8 +8,11 @@ from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from ...elf.arch import Arch
+from ..core.modules import Module
 
 END_OF_STACK = "end of stack"
+
+Registers = list[int | None]  # by Arch.numbers; None for what is not known
 
 
 class Memory(Protocol):
@@ -31,6 +34,10 @@ class Trust(StrEnum):
     CALL_RECOVERY = "call-recovery"
     SCAN = "scan"
     TAIL_CALL = "tail-call"  # not found on the stack: debug information proves that it was there
+
+
+# What recovery gives: the caller's registers and how they were found, or why the stack ends.
+Caller = tuple[Registers, Trust] | str
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,3 +97,9 @@ class Stack:
     @property
     def complete(self) -> bool:
         return self.end == END_OF_STACK
+
+
+def no_way(module: Module | None, pc: int) -> str:
+    """Why a stack ends where neither call frame information nor anything else leads on."""
+    name = module.path.decode("utf-8", "backslashreplace") if module else "no module"
+    return f"no CFI for {pc:#x} in {name}"

@@ -7,15 +7,14 @@ everywhere in recovery, a return address counts only behind a call instruction.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from ...elf.arch import Arch
 from ..core.modules import Module, ModuleTable
 from ..dwarf import cfi
 from ..dwarf.cfi import Row
 from ..instructions.machine_code import CodeFacts, EntryFrame
 from .entry_frames import stack_before
-from .frames import END_OF_STACK, Memory
+from .evidence import Evidence
+from .frames import END_OF_STACK, Caller, Memory, Registers, Trust, no_way
 
 _MAX_PROLOGUE = 128  # bytes of a function's code in which it makes its frame
 _MAX_FUNCTION = 1 << 16  # bytes between a function's begin (as a call to it says) and a pc in it
@@ -27,14 +26,10 @@ _EARLY_CODE = 64  # bytes that a function may have before it makes its frame
 _THREAD_PART = 16  # bytes
 _THREAD_STARTS = frozenset((b"clone", b"__clone", b"clone3", b"__clone3"))
 
-Registers = list[int | None]
-ReturnAddress = Callable[[int], bool]
-CallTarget = Callable[[int], int | None]
-
 
 class LinkRecovery:
-    """Finds callers for one stack. `is_return_address`, `call_target` and `is_trampoline` (an
-    address, the stack pointer there) are the evidence."""
+    """Finds callers for one stack, on machines whose frame records are known
+    (`facts.frame_record`): AArch64, ARM, RISC-V."""
 
     def __init__(
         self,
@@ -42,25 +37,19 @@ class LinkRecovery:
         modules: ModuleTable,
         arch: Arch,
         facts: CodeFacts,
-        is_return_address: ReturnAddress,
-        call_target: CallTarget,
-        is_trampoline: Callable[[int, int], bool],
+        evidence: Evidence,
     ) -> None:
         self.memory = memory
         self.modules = modules
         self.arch = arch
         self.facts = facts
-        self.is_return_address = is_return_address
-        self.call_target = call_target
-        self.is_trampoline = is_trampoline
+        self.evidence = evidence
         self.numbers = arch.numbers
         self.pc, self.sp, self.fp = arch.pc_slot, arch.numbers[arch.sp], arch.numbers[arch.fp]
         self.link = arch.numbers[arch.link]
         self._known: dict[int, list[tuple[int, EntryFrame]]] = {}
 
-    def caller(
-        self, registers: Registers, exact: bool, executable: bool
-    ) -> tuple[Registers, str] | str:
+    def caller(self, registers: Registers, exact: bool, executable: bool) -> Caller:
         """The caller's registers and how they were found, or why the stack ends here."""
         pc = registers[self.pc] or 0
         if not executable:
@@ -76,33 +65,28 @@ class LinkRecovery:
         if row is not None:
             found = self._by_row(registers, row)
             if found is not None:
-                return found, "cfi"
+                return found, Trust.CFI
         if exact:
             just_called = self._just_called(registers, at)
             if just_called is not None:
                 return just_called
-        found = self._by_code(registers, start, at, exact)
+        found = self._by_prologue(registers, start, at, exact)
         if found is not None:
-            return found, "call-recovery"
+            return found, Trust.CALL_RECOVERY
         if exact:
             by_link = self._by_link(registers, start or 0, self._made(start, at))
             if by_link is not None:
                 return by_link
-        return self._by_record(registers, at) or self._no_way(module, pc)
-
-    def _no_way(self, module: Module | None, pc: int) -> str:
-        name = module.path.decode("utf-8", "backslashreplace") if module else "no module"
-        return f"no CFI for {pc:#x} in {name}"
+        return self._by_record(registers, at) or no_way(module, pc)
 
     # --- where the function begins ---
 
     def _start(self, module: Module | None, at: int) -> int | None:
         """Where the function around a pc begins, by symbols or by the exception index."""
-        if module is None:
-            return None
-        start = module.elf.symbols.start_of(at - module.bias) if module.elf is not None else None
-        if start is None and module.frames is not None:
-            start = module.frames.start_by_index(at - module.bias)
+        start = self.evidence.function(at)
+        if start is not None or module is None or module.frames is None:
+            return start
+        start = module.frames.start_by_index(at - module.bias)
         return None if start is None else start + module.bias
 
     def _starts_threads(self, module: Module, at: int) -> bool:
@@ -118,23 +102,23 @@ class LinkRecovery:
 
     def _by_link(
         self, registers: Registers, start: int, made: EntryFrame | None
-    ) -> tuple[Registers, str] | None:
+    ) -> tuple[Registers, Trust] | None:
         """The return address still in its register; not one that a call out of the function
         itself left there. `made`: what the function stored of the other registers."""
         value = registers[self.link]
-        if value is None or not self.is_return_address(value & self.arch.code_mask):
+        if value is None or not self.evidence.is_return_address(value & self.arch.code_mask):
             return None
         value &= self.arch.code_mask
-        called = self.call_target(value)
+        called = self.evidence.call_target(value)
         if start and self._start(self.modules.find(value - 1), value - 1) == start != called:
             return None
         if made is not None and self.arch.link not in made.saved:
             found = self._stored(registers, made, value)
             if found is not None:
-                return found, "call-recovery"
+                return found, Trust.CALL_RECOVERY
         new = list(registers)
         new[self.pc], new[self.link] = value, None
-        return new, "call-recovery"
+        return new, Trust.CALL_RECOVERY
 
     def _stored(self, registers: Registers, made: EntryFrame, target: int) -> Registers | None:
         """The caller at `target` of a function that calls none, but made a frame."""
@@ -157,10 +141,10 @@ class LinkRecovery:
         }
         return self._restored(registers, above, saved)
 
-    def _just_called(self, registers: Registers, at: int) -> tuple[Registers, str] | None:
+    def _just_called(self, registers: Registers, at: int) -> tuple[Registers, Trust] | None:
         """By the link register, if the call that set it entered the code before the pc and
         nothing has made a frame for it since."""
-        called = self.call_target((registers[self.link] or 0) & self.arch.code_mask)
+        called = self.evidence.call_target((registers[self.link] or 0) & self.arch.code_mask)
         if not called or not 0 <= at - called < _MAX_FUNCTION:
             return None
         made = self._made(called, at)
@@ -170,22 +154,24 @@ class LinkRecovery:
             return None
         return self._by_link(registers, called, made)
 
-    def _by_code(
+    def _by_prologue(
         self, registers: Registers, start: int | None, at: int, exact: bool
     ) -> Registers | None:
         """The caller by how the function around `at` made its frame. Where it is not known where
         that begins, the nearest code before it counts that makes one."""
         made = self._made(start, at)
         if made is not None:
-            found = self._by_frame(registers, made, start)
+            found = self._by_entry_frame(registers, made, start)
             if found is not None:
                 return found
-        if self._known_by_symbol(at):
+        if self.evidence.function(at) is not None:
             return None
         for place, made in self._makers(at):
-            found = self._by_frame(registers, made, place)
+            found = self._by_entry_frame(registers, made, place)
             # (where the thread stood there may be a function without a frame)
-            if found is not None and (not exact or self.call_target(found[self.pc] or 0) == place):
+            if found is not None and (
+                not exact or self.evidence.call_target(found[self.pc] or 0) == place
+            ):
                 return found
         return None
 
@@ -213,18 +199,12 @@ class LinkRecovery:
         self._known[at] = found
         return found
 
-    def _known_by_symbol(self, at: int) -> bool:
-        module = self.modules.find(at)
-        if module is None or module.elf is None:
-            return False
-        return module.elf.symbols.start_of(at - module.bias) is not None
-
     def _made(self, start: int | None, at: int) -> EntryFrame | None:
         if start is None or not 0 < at - start < _MAX_FUNCTION:
             return None
         return self.facts.entry_frame(self.memory.read(start, min(at - start, _MAX_PROLOGUE)))
 
-    def _by_frame(
+    def _by_entry_frame(
         self, registers: Registers, made: EntryFrame, start: int | None
     ) -> Registers | None:
         """The caller by what the function's first instructions did."""
@@ -236,7 +216,7 @@ class LinkRecovery:
             return None
         places = {number: above + value for number, value in saved.items()}
         found = self._restored(registers, above, places)
-        called = self.call_target(found[self.pc] or 0) if found is not None else None
+        called = self.evidence.call_target(found[self.pc] or 0) if found is not None else None
         if called and start is not None and self._same(called, start) and not self._stub(called):
             # a call that led to another function of the same file
             return found if 0 <= start - called <= _EARLY_CODE else None
@@ -254,7 +234,7 @@ class LinkRecovery:
             return False
         return section.address <= address - module.bias < section.address + section.size
 
-    def _by_record(self, registers: Registers, at: int) -> tuple[Registers, str] | None:
+    def _by_record(self, registers: Registers, at: int) -> tuple[Registers, Trust] | None:
         """By the frame record: where the frame pointer points, a saved one and a return address.
         Only for a function that is seen to make one: else the record is a caller's."""
         record, fp, sp = self.facts.frame_record, registers[self.fp], registers[self.sp]
@@ -263,11 +243,11 @@ class LinkRecovery:
         saved = {self.fp: fp + record[0], self.link: fp + record[1]}
         above = fp + max(0, max(record) + self.arch.word)
         found = self._restored(registers, above, saved)
-        called = self.call_target(found[self.pc] or 0) if found is not None else None
+        called = self.evidence.call_target(found[self.pc] or 0) if found is not None else None
         made = self._made(called, at) if called else None
         if found is None or made is None or made.fp is None:
             return None
-        return found, "frame-pointer"
+        return found, Trust.FRAME_POINTER
 
     def _restored(
         self, registers: Registers, above: int, saved: dict[int, int], target: int | None = None
@@ -279,15 +259,15 @@ class LinkRecovery:
             return None
         new = list(registers)
         for number, address in saved.items():
-            data = self.memory.read(address & self.arch.mask, self.arch.word)
-            whole = len(data) == self.arch.word
-            new[number] = int.from_bytes(data, self.arch.byte_order) if whole else None
+            new[number] = self.evidence.word(address & self.arch.mask)
         target = new[self.link] if target is None else target
         if target is None:
             return None
         # (not where it was given: the kernel's is in memory, as the handler calls others)
         target, given = target & self.arch.code_mask, self.link not in saved
-        if not self.is_return_address(target) and (given or not self.is_trampoline(target, above)):
+        if not self.evidence.is_return_address(target) and (
+            given or not self.evidence.is_trampoline(target, above)
+        ):
             return None
         new[self.pc], new[self.sp], new[self.link] = target, above, None
         return new

@@ -10,11 +10,11 @@ from ...elf.arch import Arch
 from ...elf.headers import EM_386, EM_X86_64
 from ..core.modules import Module, ModuleTable
 from ..instructions.code_walk import ARCHES
-from ..instructions.machine_code import MAX_TRAMPOLINE, CodeFacts
+from ..instructions.machine_code import CodeFacts
 from .entry_frames import stack_before
-from .frames import END_OF_STACK, Memory
+from .evidence import Evidence
+from .frames import END_OF_STACK, Caller, Memory, Registers, Trust, no_way
 from .link_recovery import LinkRecovery
-from .signal_frames import SignalFrames
 
 _SCAN_WORDS = 512  # how far up the stack the last resort looks
 _MAX_SCANS = 8  # how often in one stack
@@ -25,10 +25,6 @@ _X86 = frozenset({EM_386, EM_X86_64})
 _MAX_ENTRY = 160  # bytes of code between a program's entry and its call of the C library
 _MAX_JUMPER = 1024  # bytes of a function that are searched for its tail call
 _MAX_FRAME = 16 << 20  # bytes between a stack pointer and a frame pointer that is believed
-
-FRAME_POINTER, CALL_RECOVERY, SCAN = "frame-pointer", "call-recovery", "scan"
-
-Registers = list[int | None]
 
 
 class Recovery:
@@ -49,18 +45,14 @@ class Recovery:
         self.names = arch.dwarf_registers
         self.x86 = arch.machine in _X86
         self.walk = modules.code_walk if arch.name in ARCHES else None
-        self.signals = SignalFrames(memory, modules, arch, facts)
+        self.evidence = Evidence(memory, modules, arch, facts)
         self.scans = 0
-        self.link: LinkRecovery | None = None
+        # (MIPS, Power, SPARC have a link register, too, but not what it goes by)
+        self.by_link_register: LinkRecovery | None = None
         if facts is not None and facts.frame_record is not None:
-            self.link = LinkRecovery(
-                memory, modules, arch, facts, self._is_return_address, self._call_target,
-                self._is_trampoline,
-            )  # fmt: skip
+            self.by_link_register = LinkRecovery(memory, modules, arch, facts, self.evidence)
 
-    def caller(
-        self, registers: Registers, exact: bool, executable: bool
-    ) -> tuple[Registers, str] | str:
+    def caller(self, registers: Registers, exact: bool, executable: bool) -> Caller:
         """The caller's registers and how they were found, or why the stack ends here.
 
         `exact`: the pc is where the thread stood, not a return address; `executable`: it lies
@@ -69,30 +61,30 @@ class Recovery:
         pc, sp, fp = registers[self.pc] or 0, registers[self.sp] or 0, registers[self.fp]
         if not exact and self._is_entry(pc):
             return END_OF_STACK
-        if self.link is not None:
-            return self.link.caller(registers, exact, executable)
+        if self.by_link_register is not None:
+            return self.by_link_register.caller(registers, exact, executable)
         if exact and not executable:
             return self._after_bad_jump(registers, pc, sp)
         if exact:
             found = self._unfinished(registers, pc, sp)
             if found is not None:
-                return found, CALL_RECOVERY
+                return found, Trust.CALL_RECOVERY
         by_prologue = self._by_prologue(registers, pc, exact)
         if by_prologue is not None:
-            return by_prologue, CALL_RECOVERY
+            return by_prologue, Trust.CALL_RECOVERY
         if self.arch.link:
             return self._scan(registers, pc, sp, exact)
         by_frame_pointer = self._by_frame_pointer(registers, sp, fp)
         if by_frame_pointer is not None and self._makes_frame(by_frame_pointer, pc):
-            return by_frame_pointer, FRAME_POINTER
-        by_code = self._by_code(registers, pc, sp, fp)
-        if by_code is not None:
-            return by_code, CALL_RECOVERY
+            return by_frame_pointer, Trust.FRAME_POINTER
+        by_walk = self._by_walk(registers, pc, sp, fp)
+        if by_walk is not None:
+            return by_walk, Trust.CALL_RECOVERY
         if by_frame_pointer is not None and self.x86:
-            return by_frame_pointer, FRAME_POINTER
+            return by_frame_pointer, Trust.FRAME_POINTER
         if fp == 0 and not exact:
             # the ABI's mark of the outermost frame, unless code without frame pointers counts in it
-            known = self._function(pc - 1) is not None
+            known = self.evidence.function(pc - 1) is not None
             found_call = self._scan(registers, pc, sp, exact, direct=True) if known else ""
             return END_OF_STACK if isinstance(found_call, str) else found_call
         return self._scan(registers, pc, sp, exact)
@@ -100,8 +92,8 @@ class Recovery:
     def _by_frame_pointer(self, registers: Registers, sp: int, fp: int | None) -> Registers | None:
         if fp is None or not sp <= fp < sp + _MAX_FRAME or fp % self.word:
             return None
-        target = self._return_address(fp + self.word)
-        saved = self._word(fp)  # (no frame pointer if the caller does without)
+        target = self.evidence.return_address(fp + self.word)
+        saved = self.evidence.word(fp)  # (no frame pointer if the caller does without)
         if target is None or saved is None:
             return None
         return self._with(registers, target, fp + 2 * self.word, saved)
@@ -109,16 +101,16 @@ class Recovery:
     def _makes_frame(self, caller: Registers, pc: int) -> bool:
         """Whether the call before a return address entered a function that makes a frame with
         the frame pointer and holds `pc`: then the frame pointer is its own."""
-        called = self._call_target(caller[self.pc] or 0)
+        called = self.evidence.call_target(caller[self.pc] or 0)
         if called is None:  # the kernel called a signal handler: whatever holds the pc
-            called = self._function(pc)
+            called = self.evidence.function(pc)
         if not called or not called <= pc < called + _MAX_FUNCTION or self.facts is None:
             return False
-        start = self._function(pc)
+        start = self.evidence.function(pc)
         code = self.memory.read(called, 16)
         return start in (None, called) and code.startswith(self.facts.frame_makers)
 
-    def _by_code(self, registers: Registers, pc: int, sp: int, fp: int | None) -> Registers | None:
+    def _by_walk(self, registers: Registers, pc: int, sp: int, fp: int | None) -> Registers | None:
         """The caller by following the code to its return; None unless the best paths (those past
         the fewest calls, any of which may never return) agree."""
         best: Registers | None = None
@@ -132,8 +124,8 @@ class Recovery:
             target = found.address
             if above is None or above <= sp:
                 continue
-            to_kernel = self._returns_to_kernel(above - self.word, target)
-            if not to_kernel and not self._is_return_address(target):
+            to_kernel = self.evidence.returns_to_kernel(above - self.word, target)
+            if not to_kernel and not self.evidence.is_return_address(target):
                 continue
             new = self._with(registers, target, above, fp)
             for name, value in found.registers.items():
@@ -149,7 +141,7 @@ class Recovery:
         return address in a register."""
         if self.facts is None or not self.arch.link:
             return None
-        known = start = self._function(pc if exact else pc - 1)
+        known = start = self.evidence.function(pc if exact else pc - 1)
         if start is None:
             before = self.memory.read(pc - _MAX_BACK & -4, _MAX_BACK)
             at = self.facts.begins_before(before) if len(before) == _MAX_BACK else None
@@ -162,35 +154,37 @@ class Recovery:
             return None
         new = list(registers)
         for name, distance in made.saved.items():
-            new[self.numbers[name]] = self._word(cfa + distance)
+            new[self.numbers[name]] = self.evidence.word(cfa + distance)
         link = self.numbers[self.arch.link]
         target = new[link] if self.arch.link in made.saved or exact else None
         if target is None:
             return None
         target &= self.arch.code_mask
-        if not self._is_return_address(target) and not self._is_trampoline(target, cfa):
+        if not self.evidence.is_return_address(target) and not self.evidence.is_trampoline(
+            target, cfa
+        ):
             return None
-        if known is None and not made.size and self._call_target(target) != start:
+        if known is None and not made.size and self.evidence.call_target(target) != start:
             return None  # (there may be a frame that was made farther up)
         new[self.pc], new[self.sp], new[link] = target, cfa, None
         return new
 
-    def _after_bad_jump(
-        self, registers: Registers, pc: int, sp: int
-    ) -> tuple[Registers, str] | str:
+    def _after_bad_jump(self, registers: Registers, pc: int, sp: int) -> Caller:
         """A call through a bad pointer left the return address on top of the stack, or in its
         register."""
         if self.arch.link:
             link = registers[self.numbers[self.arch.link]]
             target = None if link is None else link + self.arch.return_distance
-            if target is None or not self._is_return_address(target & self.arch.code_mask):
+            if target is None or not self.evidence.is_return_address(target & self.arch.code_mask):
                 return f"pc {pc:#x} is not in executable memory, and no call led there"
             new = self._with(registers, target & self.arch.code_mask, sp, registers[self.fp])
-            return new, CALL_RECOVERY
-        target = self._return_address(sp)
+            return new, Trust.CALL_RECOVERY
+        target = self.evidence.return_address(sp)
         if target is None:
             return f"pc {pc:#x} is not in executable memory, and no call led there"
-        return self._with(registers, target, sp + self.word, registers[self.fp]), CALL_RECOVERY
+        return self._with(
+            registers, target, sp + self.word, registers[self.fp]
+        ), Trust.CALL_RECOVERY
 
     def _unfinished(self, registers: Registers, pc: int, sp: int) -> Registers | None:
         """A function that has not made its frame yet (or is a leaf without one)."""
@@ -205,49 +199,49 @@ class Recovery:
         rule = self.facts.prologue(before, self.memory.read(pc, 16))
         if rule is not None:
             distance, saved = rule
-            target = self._return_address(sp + distance)
+            target = self.evidence.return_address(sp + distance)
             if target is not None:
-                fp = registers[self.fp] if saved is None else self._word(sp + saved)
+                fp = registers[self.fp] if saved is None else self.evidence.word(sp + saved)
                 return self._with(registers, target, sp + distance + self.word, fp)
-        start = self._function(pc)
-        target = self._return_address(sp)
-        if start is not None and target is not None and self._call_target(target) == start:
+        start = self.evidence.function(pc)
+        target = self.evidence.return_address(sp)
+        if start is not None and target is not None and self.evidence.call_target(target) == start:
             return self._with(registers, target, sp + self.word, registers[self.fp])
         return None
 
     def _scan(
         self, registers: Registers, pc: int, sp: int, exact: bool, direct: bool = False
-    ) -> tuple[Registers, str] | str:
+    ) -> Caller:
         """The last resort: the nearest return address on the stack whose call may have led here;
         `direct`: whose call names the function."""
-        module = self.modules.find(pc)
-        name = module.path.decode("utf-8", "backslashreplace") if module else "no module"
-        end = f"no CFI for {pc:#x} in {name}"
+        end = no_way(self.modules.find(pc), pc)
         self.scans += 1
         if self.scans > _MAX_SCANS:
             return end
-        start = self._function(pc if exact else pc - 1)
+        start = self.evidence.function(pc if exact else pc - 1)
         for address in range(sp, sp + _SCAN_WORDS * self.word, self.word):
-            value = self._word(address)
+            value = self.evidence.word(address)
             if value is None:
                 break
             if not self.modules.executable(value - 1):
                 continue
             if not self.memory.read(value - 1, 1):
                 break  # it may be the one, but its code is not known: a later one would be a guess
-            target = self._return_address(address)
+            target = self.evidence.return_address(address)
             if target is None or not self._may_lead(target, pc, start):
                 continue
-            if not self.x86 and self._call_target(target) != start:
+            if not self.x86 and self.evidence.call_target(target) != start:
                 break  # frames elsewhere have room for old ones: only a proven call is believed
-            if direct and not self._call_target(target):
+            if direct and not self.evidence.call_target(target):
                 continue
-            return self._with(registers, target, address + self.word, registers[self.fp]), SCAN
+            return self._with(
+                registers, target, address + self.word, registers[self.fp]
+            ), Trust.SCAN
         return end
 
     def _may_lead(self, target: int, pc: int, start: int | None) -> bool:
         """Whether the call before `target` may have entered the function around `pc`."""
-        called = self._call_target(target)
+        called = self.evidence.call_target(target)
         if not called:  # (the kernel's calls of signal handlers, too)
             return True  # indirect: anywhere
         if start is not None:
@@ -256,63 +250,6 @@ class Recovery:
             code = self.memory.read(called, _MAX_JUMPER) if self.facts is not None else b""
             return self.facts is not None and self.facts.may_jump(code, called, start)
         return called <= pc and self.modules.executable(called)
-
-    # --- evidence ---
-
-    def _word(self, address: int) -> int | None:
-        data = self.memory.read(address, self.word)
-        return int.from_bytes(data, self.arch.byte_order) if len(data) == self.word else None
-
-    def _return_address(self, address: int) -> int | None:
-        """The word at `address` if it can be a return address."""
-        value = self._word(address)
-        if value is None:
-            return None
-        known = self._is_return_address(value) or self._returns_to_kernel(address, value)
-        return value if known else None
-
-    def _is_return_address(self, value: int) -> bool:
-        return self.modules.executable(value - 1) and self._call_target(value) is not None
-
-    def _is_trampoline(self, value: int, sp: int) -> bool:
-        """Whether a signal handler returns to `value`: the kernel's trampoline is there, and its
-        signal frame, with a pc in code, at the stack pointer that the caller will have."""
-        layouts = self.signals.at(value)
-        blank: Registers = [None] * (max(self.pc, *self.numbers.values()) + 1)
-        found = self.signals.interrupted(layouts, blank, sp) if layouts else None
-        return found is not None and self.modules.executable(found[self.pc] or 0)
-
-    def _returns_to_kernel(self, address: int, value: int) -> bool:
-        """Whether the word at `address` is the one that a signal handler returns to: the kernel's
-        signal frame is above it, with a pc in code and a stack pointer to memory."""
-        if self.facts is None or self.arch.link or not self.modules.executable(value):
-            return False
-        frames = self.facts.signal_frames_of(self.memory.read(value, MAX_TRAMPOLINE))
-        places = dict(frames[0].registers) if frames else {}
-        names = (self.arch.pc, self.arch.sp)
-        pc, sp = (
-            self._word(address + self.word + places[name]) if name in places else None
-            for name in names
-        )
-        return (
-            pc is not None
-            and self.modules.executable(pc)
-            and sp is not None
-            and self._word(sp) is not None
-        )
-
-    def _call_target(self, address: int) -> int | None:
-        if self.facts is None:
-            return None
-        return self.facts.call_target(self.memory.read(address - 8, 8), address)
-
-    def _function(self, pc: int) -> int | None:
-        """Where the function around `pc` begins, by the symbol table."""
-        module = self.modules.find(pc)
-        if module is None or module.elf is None:
-            return None
-        start = module.elf.symbols.start_of(pc - module.bias)
-        return None if start is None else start + module.bias
 
     def _is_entry(self, pc: int) -> bool:
         """Whether a return address lies in the code of a program's entry point."""

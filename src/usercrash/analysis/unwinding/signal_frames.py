@@ -6,9 +6,7 @@ from ...elf.arch import Arch
 from ..core.modules import ModuleTable
 from ..dwarf.cfi import Row
 from ..instructions.machine_code import MAX_TRAMPOLINE, CodeFacts, SignalFrame
-from .frames import Memory
-
-Registers = list[int | None]
+from .frames import Memory, Registers
 
 
 class SignalFrames:

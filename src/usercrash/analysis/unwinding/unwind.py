@@ -345,8 +345,7 @@ class _Walk:
         if isinstance(found, str):
             self.end = found
             return
-        self.registers, kind = found
-        self.trust = Trust(kind)
+        self.registers, self.trust = found
 
     # --- between two frames ---
 
