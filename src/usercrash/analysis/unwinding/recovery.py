@@ -192,7 +192,7 @@ class Recovery:
             return None
         distance = self.facts.linkage(self.memory.read, pc)
         if distance is not None:
-            target = self._return_address(sp + distance)
+            target = self.evidence.return_address(sp + distance)
             if target is not None:
                 return self._with(registers, target, sp + distance + self.word, registers[self.fp])
         before = self.memory.read(pc - 8 & self.arch.mask, 8)
