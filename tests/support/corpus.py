@@ -73,16 +73,21 @@ _RUST_MODES = {
     "stripped": "-C opt-level=2 -C strip=symbols",
     "static": "-g -C opt-level=2 -C target-feature=+crt-static -C relocation-model=static",
     "static-pie": "-g -C opt-level=2 -C target-feature=+crt-static",
+    "pie": "-g -C opt-level=2 -C relocation-model=pie",
     "no-pie": "-g -C opt-level=2 -C relocation-model=static",
     "lto": "-g -C opt-level=2 -C lto=fat",
     "split-dwarf": "-g -C opt-level=2 -C split-debuginfo=unpacked",
+    "compressed": "-g -C opt-level=2 -C link-arg=-Wl,--compress-debug-sections=zlib",
     "v0": "-g -C opt-level=2 -C symbol-mangling-version=v0",
 }
 _GO_MODES = {
     "O0": "-gcflags=all='-N -l'",
     "O2": "",
     "stripped": "-ldflags='-s -w'",
+    "static": "-ldflags='-linkmode=external -extldflags=-static'",
+    "static-pie": "-buildmode=pie -ldflags='-linkmode=external -extldflags=-static-pie'",
     "pie": "-buildmode=pie",
+    "compressed": "-ldflags=-compressdwarf=true",
     "uncompressed": "-ldflags=-compressdwarf=false",
 }
 # A debug file beside it, as distributions make them, and debug information in common (dwz).
@@ -128,7 +133,9 @@ def recipes() -> list[Recipe]:
         command = f"rustc --edition 2021 -o {{output}} {{source}} {flags}"
         found.append(Recipe("rustc", mode, "chain.rs", (command,), _RUST, named=mode != "stripped"))
     for mode, flags in _GO_MODES.items():
-        command = f"go build -o {{output}} {flags} {{source}}"
+        # (whoever links for it must be asked by cgo)
+        cgo = "env CGO_ENABLED=1 " if "external" in flags else ""
+        command = f"{cgo}go build -o {{output}} {flags} {{source}}"
         # Its own table, which stripping leaves, has no inlined functions.
         left_out = "main.aim" if mode == "stripped" else ""
         chain_of_go = tuple(name for name in _GO if name != left_out)

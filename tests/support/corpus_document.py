@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .corpus import Recipe, build_recipe, recipes
-from .corpus_run import EQUAL, Verdict, die, judge, matches
+from .corpus_run import DIFFERS, EQUAL, Verdict, die, judge, matches
 from .kernel import analyze, file_cores
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "unwinding.md"
@@ -77,7 +77,7 @@ def table(verdicts: Iterable[Verdict], reasons: list[Reason]) -> Iterator[str]:
         shown = EQUAL
         if verdict.word != EQUAL:
             reason = reason_of(verdict, reasons)
-            if reason is None:
+            if reason is None or verdict.word not in (reason.word, DIFFERS):
                 shown = f"{verdict.word}, unexplained"
             else:
                 if reason not in used:

@@ -208,9 +208,12 @@ def test_table_against_debug_frame(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "flags",
-    [(), ("-ldflags=-s -w",), ("-buildmode=pie", "-ldflags=-s -w"), ("-ldflags=-w",)],
-    ids=["as it comes", "stripped", "stripped PIE", "without DWARF"],
-)
+    [
+        (), ("-ldflags=-s -w",), ("-buildmode=pie", "-ldflags=-s -w"), ("-ldflags=-w",),
+        ("-buildmode=pie", "-ldflags=-s -w -linkmode=external"),
+    ],
+    ids=["as it comes", "stripped", "stripped PIE", "without DWARF", "stripped PIE by GNU ld"],
+)  # fmt: skip
 def test_stack_of_a_goroutine(flags: tuple[str, ...], tmp_path: Path) -> None:
     program = _build(tmp_path, *flags)
     seen = analyse(gcore_at_fault([bytes(program)], tmp_path / "core"))

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _GO_1_2, _GO_1_16, _GO_1_18, _GO_1_20 = 0xFFFFFFFB, 0xFFFFFFFA, 0xFFFFFFF0, 0xFFFFFFF1
 _VERSIONS = {_GO_1_2: 2, _GO_1_16: 16, _GO_1_18: 18, _GO_1_20: 20}
 SECTIONS = (b".gopclntab", b".data.rel.ro.gopclntab")
+# In position-independent files GNU ld puts it among others; these say that a file is Go's.
+_SHARED_SECTION, _SIGNS = b".data.rel.ro", (b".go.buildinfo", b".note.go.buildid")
 _MAX_FUNCTIONS = 2_000_000
 _QUANTUM_AND_WORD = rb"[\1\2\4][\4\x08]"
 _MAX_HITS = 1000
@@ -236,16 +238,24 @@ def _candidates(elf: ElfFile) -> Iterator[tuple[int, memoryview]]:
         if section is not None:
             yield section.address, elf.contents(section)
             return
-    if elf.sections:
+    if not elf.sections:
+        for segment in elf.loads:
+            data = elf.view[segment.offset : segment.offset + segment.filesz]
+            yield from _hits(elf, segment.vaddr, data)
         return
-    for segment in elf.loads:
-        data = elf.view[segment.offset : segment.offset + min(segment.filesz, _MAX_SEARCH)]
-        raw = bytes(data) if segment.filesz < _MAX_SEARCH else b""
-        for magic in _VERSIONS:
-            head = re.escape(struct.pack(elf.order + "IH", magic, 0)) + _QUANTUM_AND_WORD
-            # (a program's constants may look like it)
-            for hit in islice(re.finditer(head, raw), _MAX_HITS):
-                yield segment.vaddr + hit.start(), data[hit.start() :]
+    section = elf.section(_SHARED_SECTION)
+    if section is not None and any(elf.section(name) for name in _SIGNS):
+        yield from _hits(elf, section.address, elf.contents(section))
+
+
+def _hits(elf: ElfFile, address: int, data: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """What begins as a table does, in bytes at a link-time address."""
+    raw = bytes(data) if len(data) < _MAX_SEARCH else b""
+    for magic in _VERSIONS:
+        head = re.escape(struct.pack(elf.order + "IH", magic, 0)) + _QUANTUM_AND_WORD
+        # (a program's constants may look like it)
+        for hit in islice(re.finditer(head, raw), _MAX_HITS):
+            yield address + hit.start(), data[hit.start() :]
 
 
 def _text_start(elf: ElfFile, table: int) -> int:
