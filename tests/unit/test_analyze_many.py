@@ -213,3 +213,22 @@ def test_a_report_takes_no_cores_place(cores: Path, tmp_path: Path) -> None:
     assert usercrash("--output", place, place).returncode == 0
     assert (place / "a.txt").read_bytes() == (place / "a").read_bytes() == content
     assert {"a.2.txt", "a.txt.txt"} <= {one.name for one in place.iterdir()}
+
+
+def test_what_else_lies_in_a_directory(cores: Path, tmp_path: Path) -> None:
+    """Links that go round, pipes and the like are no cores; one with two names is one."""
+    place = tmp_path / "cores"
+    place.mkdir()
+    shutil.copy(cores / "core.1", place / "core.8")
+    (place / "a-link").symlink_to("core.8")
+    os.link(place / "core.8", place / "core.9")
+    (place / "elsewhere").symlink_to(cores / "core.2")
+    (place / "round").symlink_to("round")
+    (place / "nowhere").symlink_to("core.7")
+    (place / "core.device").symlink_to("/dev/zero")
+    os.mkfifo(place / "core.pipe")
+    (place / "core.0").touch()
+    done = usercrash(place)
+    assert (done.returncode, done.stderr) == (0, "")
+    [row] = done.stdout.splitlines()[1:]
+    assert row.split()[0] == "2" and row.endswith("  core.8, elsewhere")

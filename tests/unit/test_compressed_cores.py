@@ -82,7 +82,7 @@ def test_cut_short_is_read_as_far_as_it_goes(
     path.write_bytes(pack(core) + pack(os.urandom(1 << 22))[: 1 << 21])
     done = usercrash("--json", path, temporary=tmp_path)
     assert functions(done) == ["fault", "main"]
-    assert "core.cut does not decompress to its end: " in done.stderr
+    assert "core.cut does not decompress to its end: it is cut short\n" in done.stderr
     assert done.stderr.count("\n") == 1
 
 

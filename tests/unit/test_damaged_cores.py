@@ -209,3 +209,14 @@ def test_headers_that_name_the_same_notes_again_and_again(core: Core, tmp_path: 
     report = report_of(bytes(head) + PHDR64.pack(*row) * times + table, tmp_path)
     assert functions(report) == ["fault", "main"]
     assert "more than one header names the same bytes" in notes(report)
+
+
+@pytest.mark.parametrize("size", [64, 3000])
+def test_a_core_that_ends_before_its_notes(core: Core, tmp_path: Path, size: int) -> None:
+    """gcore writes them last: of such a core nothing is known, but why."""
+    path = tmp_path / "cut"
+    path.write_bytes(core.data[:size])
+    with path.open("rb") as file:
+        done = analyse_isolated(Material("a" * 32, file.fileno(), by_path=True), Config(), View())
+    assert done.failure.startswith("a core file without any thread")
+    assert f"it is cut short, {size:,} of " in done.failure

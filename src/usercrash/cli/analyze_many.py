@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import struct
 import sys
 from dataclasses import dataclass, field
@@ -84,17 +85,25 @@ def analyze_many(names: list[str], request: Request, output: str | None, as_json
 
 def _cores_of(name: str) -> list[str]:
     """The core files that an argument means: itself, or those in the directory; UsageError for a
-    directory without any."""
+    directory without any. A core with several names there is taken once."""
     if not os.path.isdir(name):
         return [name]
     try:
-        names = sorted(entry.path for entry in os.scandir(name) if entry.is_file())
+        names = [entry.path for entry in os.scandir(name)]
     except OSError as error:
         raise UsageError(f"cannot read directory {name!r}: {reason(error)}") from error
-    found = [path for path in names if _looks_like_core(path)]
+    found: dict[tuple[int, int], str] = {}
+    for path in sorted(names, key=lambda path: (os.path.islink(path), path)):
+        try:
+            state = os.stat(path)
+        except OSError:
+            continue  # a link that leads nowhere, or round
+        identity = state.st_dev, state.st_ino
+        if stat.S_ISREG(state.st_mode) and identity not in found and _looks_like_core(path):
+            found[identity] = path
     if not found:
         raise UsageError(f"no core files in directory {name!r}")
-    return found
+    return sorted(found.values())
 
 
 def _looks_like_core(path: str) -> bool:

@@ -49,7 +49,7 @@ class _Zstd:
             if found:
                 return found
         if self._frame is not None:
-            raise EOFError("it is cut short")
+            raise EOFError
         return b""
 
 
@@ -108,12 +108,17 @@ def decompressed(fd: int, name: str, config: Config) -> tuple[int, str]:
     limits = replace(sandbox_limits(config), seconds=_SECONDS, file_size=_LARGEST)
 
     def work(send: Send) -> None:
-        with os.fdopen(fd, "rb", closefd=False) as file:
-            _copy(reader(file), raw)
-        send(_DONE, b"\1")
+        why = b""
+        try:
+            with os.fdopen(fd, "rb", closefd=False) as file:
+                _copy(reader(file), raw)
+        except EOFError:
+            why = b"it is cut short"
+        send(_DONE, why)
 
     result = run_isolated(work, (fd, raw), limits)
-    why = "" if _DONE in result.sections else result.failure
+    done = result.sections.get(_DONE)
+    why = done.decode() if done is not None else result.failure
     if os.fstat(raw).st_size < _HEAD:
         os.close(raw)
         raise UsercrashError(f"cannot decompress {printable(name)}: {printable(why or 'no core')}")

@@ -118,14 +118,18 @@ class CoreImage:
         image._take_notes(segments)
         image._take_loads(segments)
         image._finish_mappings(segments)
-        image._check_notes()
+        image._check_notes(segments)
         return image
 
-    def _check_notes(self) -> None:
+    def _check_notes(self, segments: list[ProgramHeader]) -> None:
         """Tell of what a core should have; a thread without registers where there is none."""
         if not any(thread.registers for thread in self.threads):
             if not (self.psinfo or self.auxv or self.file_rows or self.siginfo):
-                raise FormatError("a core file without any thread (NT_PRSTATUS)")
+                table = self.header.phoff + self.header.phentsize * self.header.phnum
+                whole = max([table, *(one.offset + one.filesz for one in segments)])
+                size = len(self._view)
+                cut = f": it is cut short, {size:,} of {whole:,} bytes" if size < whole else ""
+                raise FormatError(f"a core file without any thread (NT_PRSTATUS){cut}")
             self.notes.add(_STAGE, "threads and their registers", "no NT_PRSTATUS that can be read")
             number = int.from_bytes(self.siginfo[:4], self.arch.byte_order)
             tid = self.psinfo.pid if self.psinfo is not None else 0
