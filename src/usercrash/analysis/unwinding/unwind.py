@@ -1,9 +1,10 @@
 """From a thread's registers to its stack.
 
-For each frame, in order: call frame information; the signal frame's own layout where that is
-missing; then what `recovery` can do, which trusts an address only if it lies in
-executable memory behind a call instruction. Nothing raises for bad data: a stack ends, and
-says why. A wrong frame is worse than none.
+For each frame, in order: call frame information (`fast_steps` for rows of the common kind,
+`row_steps` for the others); the signal frame's own layout where that is missing; then what
+`recovery` can do, which trusts an address only if it lies in executable memory behind a call
+instruction. Nothing raises for bad data: a stack ends, and says why. A wrong frame is worse than
+none.
 """
 
 from __future__ import annotations
@@ -12,15 +13,13 @@ import time
 from struct import error as struct_error
 
 from ...elf.arch import Arch
-from ...errors import FormatError
 from ..core.modules import ModuleTable
-from ..dwarf import cfi
 from ..dwarf.cfi import Row
-from ..dwarf.expression import MissingValue, evaluate
 from ..instructions.machine_code import SignalFrame, code_facts
 from .fast_steps import compile_row
 from .frames import END_OF_STACK, Memory, RawFrame, Stack, Trust, UnwindLimits
 from .recovery import Recovery
+from .row_steps import RowSteps
 from .signal_frames import SignalFrames
 
 __all__ = ["RawFrame", "Stack", "Trust", "UnwindLimits", "unwind"]
@@ -67,6 +66,7 @@ class _Walk:
             self.registers[self.pc] = pc & arch.code_mask
         self.facts = code_facts(arch)
         self.signals = SignalFrames(memory, modules, arch, self.facts)
+        self.row_steps = RowSteps(memory, arch)
         self.recovery = Recovery(memory, modules, arch, self.facts)
         self.frames: list[RawFrame] = []
         self.tail: list[RawFrame] = []
@@ -93,7 +93,10 @@ class _Walk:
 
     def _fast(self) -> None:
         """Walk as long as frames are callers with fast steps already cached, their words lie in one
-        piece of memory, and nothing is odd. Leaves everything else to `_slow`."""
+        piece of memory, and nothing is odd. Leaves everything else to `_slow`.
+
+        (One function, as a call for each of a million frames would cost more than the frame.)
+        """
         rows, registers, pc_slot, sp = self.modules.rows, self.registers, self.pc, self.sp
         code_mask, executable = self.arch.code_mask, self.modules.executable
         if self.exact or self.injected:
@@ -141,7 +144,7 @@ class _Walk:
             last_cfa = cfa
             trust = Trust.CFI
         if frames and self.arch.link:
-            registers[self.numbers[self.arch.link]] = None  # as _returned
+            registers[self.numbers[self.arch.link]] = None  # a call has used it up (RowSteps)
         self.trust = trust
         self.last_cfa = last_cfa
         self._keep(frames)
@@ -187,7 +190,9 @@ class _Walk:
             pass
         elif isinstance(row, Row) and not layouts:
             signal, self.injected = row.signal_frame, row.injected
-            cfa = self._apply(row)
+            found = self.row_steps.caller(row, registers, exact)
+            cfa, self.end = found.cfa, found.end
+            self.registers = found.registers or registers
         elif layouts:
             signal = True
             self._past_signal(layouts, sp)
@@ -240,96 +245,6 @@ class _Walk:
             row = module.frames.at_call(lookup - module.bias)
         return row
 
-    def _apply(self, row: Row) -> int:
-        """Go to the caller by a row; gives the CFA (0 if it is not known) and sets `end` where
-        there is no caller to be had."""
-        registers = self.registers
-        rule = row.rules.get(row.return_column)
-        if rule is not None and rule[0] == cfi.UNDEFINED:
-            self.end = END_OF_STACK
-            return 0
-        try:
-            if row.cfa_expression is not None:
-                cfa = self._evaluate(row.cfa_expression)
-            else:
-                base = registers[row.cfa_register] if row.cfa_register < len(registers) else None
-                if base is None:
-                    raise MissingValue(f"register {row.cfa_register}")
-                cfa = base + row.cfa_offset & self.arch.mask
-        except (MissingValue, FormatError) as error:
-            self.end = _why(error)
-            return 0
-        new = list(registers)
-        if self.arch.cfa_is_sp:
-            new[self.sp] = cfa - self.arch.stack_bias & self.arch.mask
-        new[self.pc] = None
-        if rule is None or rule[0] == cfi.SAME:
-            if not self._still_in_link(row.return_column):
-                self.end = f"no rule for the return address at {registers[self.pc]:#x}"
-                return cfa
-            new[self.pc] = registers[row.return_column]
-        for number, rule in row.rules.items():
-            if rule[0] == cfi.SAME:
-                if number == self.sp:  # (not the CFA, which it is without a rule)
-                    new[number] = registers[number]
-                continue
-            target = self.pc if number == row.return_column else number
-            if target < len(new):
-                try:
-                    new[target] = self._rule(rule, cfa)
-                except (MissingValue, FormatError) as error:
-                    new[target] = None
-                    if target == self.pc:
-                        self.end = _why(error)
-        if new[self.sp] is None and not self.end:
-            self.end = f"no value of the stack pointer above {registers[self.pc]:#x}"
-        if not row.signal_frame:
-            self._returned(new)
-        if not self.end:
-            self.registers = new
-        return cfa
-
-    def _still_in_link(self, column: int) -> bool:
-        """Whether the return address is in the link register yet: then nothing was called since."""
-        if not self.arch.link or not self.exact or column >= len(self.registers):
-            return False
-        return column != self.pc and self.registers[column] is not None
-
-    def _returned(self, registers: list[int | None]) -> None:
-        """A call has used the link register up; what is behind its instruction may be more than
-        the return address says."""
-        if self.arch.link:
-            registers[self.numbers[self.arch.link]] = None
-        if self.arch.return_distance and (pc := registers[self.pc]):
-            registers[self.pc] = pc + self.arch.return_distance & self.arch.mask
-
-    def _rule(self, rule: cfi.Rule, cfa: int) -> int | None:
-        kind, value = rule
-        registers = self.registers
-        if isinstance(value, bytes):
-            result = self._evaluate(value, cfa)
-            return self._word(result) if kind == cfi.EXPRESSION else result
-        if kind == cfi.OFFSET:
-            return self._word(cfa + value & self.arch.mask)
-        if kind == cfi.VAL_OFFSET:
-            return cfa + value & self.arch.mask
-        if kind == cfi.REGISTER:
-            return registers[value] if value < len(registers) else None
-        return None  # undefined
-
-    def _evaluate(self, expression: bytes, *initial: int) -> int:
-        arch = self.arch
-        return evaluate(
-            expression, self.registers, self.memory.read, initial, arch.long, arch.order
-        )
-
-    def _word(self, address: int) -> int:
-        size = self.arch.word
-        data = self.memory.read(address, size)
-        if len(data) < size:
-            raise MissingValue(f"memory at {address + len(data):#x}")
-        return int.from_bytes(data, self.arch.byte_order)
-
     # --- without call frame information ---
 
     def _past_signal(self, layouts: list[SignalFrame], sp: int) -> None:
@@ -377,8 +292,3 @@ class _Walk:
         """Whether two stack pointers lie in one piece of memory (or one lies in none)."""
         one, other = self.memory.window(sp), self.memory.window(old_sp)
         return one is None or other is None or one[0] == other[0]
-
-
-def _why(error: MissingValue | FormatError) -> str:
-    text = error.what if isinstance(error, MissingValue) else error.message
-    return f"no {text}" if isinstance(error, MissingValue) else text
