@@ -142,6 +142,18 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
     abort_message: str | None = None
 
 
+class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
+    """What crashes of the same kind in the same functions have in common, over builds and machines:
+    `key`, 16 hex digits, made of `sort` (signal, and how it was aborted) and `frames` (the
+    functions that count, innermost first); keys of different `version` do not compare.
+    docs/fingerprint.md has the rules."""
+
+    version: int
+    key: str
+    sort: str
+    frames: list[str]
+
+
 class Source(msgspec.Struct, frozen=True, kw_only=True):
     """A place in the source; `column` (from 1) where debug information tells it."""
 
@@ -319,6 +331,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     log: list[LogLine] = []
     stack_memory: list[StackWord] = []
     handled_signals: list[HandledSignal] = []
+    fingerprint: Fingerprint | None = None
     raw_bytes: dict[str, str] = {}
 
 

@@ -81,6 +81,9 @@ def null_pointer() -> r.Report:
         id=ID,
         generator="usercrash 0.1.0",
         complete=True,
+        fingerprint=r.Fingerprint(
+            version=1, key="5c1f0e77a9d3b246", sort="SIGSEGV", frames=["list_next", "list_sum"]
+        ),
         event=r.Event(
             time="2026-03-01T03:02:01.123456+00:00", source="core_pattern", dump_mode="user"
         ),

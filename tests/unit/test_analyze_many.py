@@ -159,7 +159,7 @@ def test_summaries(cores: Path) -> None:
     line = usercrash("--json", cores / "core.3").stdout
     found = summary(from_json(line.encode()))
     assert decode_summary(encode_summary(found)) == found
-    assert found.frames == ("abort", "deep", "main")
+    assert found.frames == ("deep", "main")
     assert decode_summary(b"") is None and decode_summary(b"\xff\0\0") is None
 
 

@@ -18,6 +18,7 @@ from .core.module_memory import ModuleMemory
 from .core.modules import ModuleTable
 from .core.places import Places, StackOwner
 from .explain.cause import explain
+from .explain.fingerprint import fingerprint
 from .explain.handled import handled_signals
 from .explain.last_words import abort_message
 from .explain.scene import Handled, Scene
@@ -160,6 +161,9 @@ class _Assembly:
         ]
         fields = {name: getattr(built, name) for name in built.__struct_fields__}
         fields |= {"notes": notes, "raw_bytes": self.texts.raw, "complete": self.complete}
+        fields["fingerprint"] = self._guard(
+            "fingerprint", "what equal crashes have in common", lambda: _fingerprint(built), None
+        )
         return report.Report(**fields)
 
     def _guard(self, stage: str, what: str, make: Callable[[], T], default: T) -> T:
@@ -371,3 +375,13 @@ class _Assembly:
         return stack_words(
             self.image.read, self.arch, sp, self.places, self.stack.frames, self.namer.code_name
         )
+
+
+def _fingerprint(built: report.Report) -> report.Fingerprint:
+    program = (built.process.exe or built.process.comm).rpartition("/")[2]
+    thread = built.threads[0] if built.threads else None
+    found = fingerprint(built.signal, built.cause, program, thread)
+    return report.Fingerprint(
+        version=found.version, key=found.key, sort=safe(found.sort, 200),
+        frames=[safe(name, 256) for name in found.frames],
+    )  # fmt: skip

@@ -42,6 +42,10 @@ class _Cause(msgspec.Struct):
     summary: str
 
 
+class _Fingerprint(msgspec.Struct):
+    key: str
+
+
 class Summary(msgspec.Struct):
     """The few fields of a report that a line of the list needs; the rest is not decoded."""
 
@@ -50,6 +54,7 @@ class Summary(msgspec.Struct):
     signal: _Signal | None
     cause: _Cause | None
     complete: bool = True
+    fingerprint: _Fingerprint | None = None
 
 
 @click.command("list")

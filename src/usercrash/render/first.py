@@ -35,7 +35,8 @@ def first_screen(paper: Paper, report: Report) -> None:
         paper.field(field.label, *_cut(field, paper.width))
     _stack(paper, report)
     paper.blank()
-    paper.line(Span(end_words(report), DIM))
+    for words in end_words(report):
+        paper.line(Span(words, DIM))
 
 
 def _cut(field: Field, width: int) -> tuple[Span | str, ...]:
@@ -57,9 +58,12 @@ def title_words(report: Report) -> str:
     return f"Crash of {name}, pid {process.pid},{signal}".rstrip(",")
 
 
-def end_words(report: Report) -> str:
-    """Which report this is, and who made it."""
-    return f"Report {clean(report.id)}, {clean(report.generator)}"
+def end_words(report: Report) -> list[str]:
+    """Which report this is, who made it, and which crashes are equal to it."""
+    lines = [f"Report {clean(report.id)}, {clean(report.generator)}"]
+    if report.fingerprint is not None and not is_live(report):
+        lines.append(f"Equal crashes have the fingerprint {clean(report.fingerprint.key)}")
+    return lines
 
 
 def fields(report: Report) -> list[Field]:

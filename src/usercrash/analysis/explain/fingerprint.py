@@ -1,0 +1,121 @@
+"""Which crashes are the same crash: a key that holds over builds, machines and runs.
+
+No address, no path, no line goes into it; docs/fingerprint.md says what does, and why.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+
+from ...report import Cause, Fingerprint, Frame, Signal, Thread
+from .function_identity import function_identity
+
+VERSION = 1
+FRAMES = 5
+_FOUND = 64  # frames looked at for them
+# Files that crash only because somebody gave them something bad.
+_RUNTIME = re.compile(
+    r"(ld-linux|ld-musl|ld64|libc\.|libc-2|libm\.|libm-2|libpthread|libgcc_s|libstdc\+\+|libc\+\+"
+    r"|libasan|libtsan|libubsan|liblsan|libpython\d|python\d|\[vdso\])"
+)
+# The same in a program that has them in its own file: what raises, aborts, panics, begins.
+_RAISING = re.compile(
+    r"(__)*(pthread_kill\w*|raise|gsignal|kill|tgkill|abort|assert(_perror)?_fail(_base)?"
+    r"|libc_message\w*|malloc_printerr|chk_fail|fortify_fail\w*|stack_chk_fail\w*"
+    r"|(mem|str|wcs|wmem)(n?cpy|move|set|n?cmp|n?len|chr|rchr|n?cat)\w*)"
+    r"|std::(terminate|__terminate|rethrow_exception)|__cxxabiv1::\w+|__cxa_\w+|__gnu_cxx::\w+"
+    r"|rust_panic\w*|rust_begin_unwind|__rust_\w+|(std|core)::panick?ing::\S+"
+    r"|std::sys::\S+|runtime\.\S+"
+)
+_BEGINNING = re.compile(
+    r"_start|__libc_start\w*|start_thread|(__)?clone3?|thread_start|runtime\.(main|goexit|mstart)"
+    r"|std::rt::\S+|std::sys_common::\S+|core::ops::function::FnOnce::call_once|invoke_main"
+)
+_LIBRARY_VERSION = re.compile(r"(?<=\.so)[.\d]+$|-\d[\d.]*(?=\.so)|(?<=\d)\.\d+$")
+
+
+def fingerprint(
+    signal: Signal | None, cause: Cause | None, program: str, thread: Thread | None
+) -> Fingerprint:
+    """The fingerprint of a crash by its signal, cause, program's name (no path) and crashing
+    thread. One of a process that did not crash has the sort `alive`."""
+    frames = _distinct(thread) if thread is not None else []
+    names = _names(frames)
+    if cause is not None and cause.kind == "stack-overflow" and thread is not None:
+        names = _cycle(thread) or names
+    sort = signal.name if signal is not None else "alive"
+    if cause is not None and cause.kind in ("abort", "stack-overflow"):
+        sort += f" {cause.kind} {cause.reason}" if cause.kind == "abort" else f" {cause.kind}"
+    words = [str(VERSION), sort, *names]
+    if not any(frame.function for frame in frames):
+        words.append(program)  # names of files alone say little
+    digest = hashlib.sha256("\n".join(words).encode("utf-8", "backslashreplace"))
+    return Fingerprint(version=VERSION, key=digest.hexdigest()[:16], sort=sort, frames=names)
+
+
+def _distinct(thread: Thread) -> list[Frame]:
+    """The frames without the repetitions of a recursion."""
+    repeated = [
+        range(fold.start + fold.length, fold.start + fold.length * fold.times)
+        for fold in thread.folds
+    ]
+    return [
+        frame
+        for frame in thread.frames
+        if not frame.signal_frame and not any(frame.index in indexes for indexes in repeated)
+    ]
+
+
+def _names(frames: Sequence[Frame]) -> list[str]:
+    """The functions that count, innermost first."""
+    begun = False  # whether a frame of the program's own has been seen
+    own: list[str] = []
+    for frame in frames[:_FOUND]:
+        name = _identity(frame)
+        if _RUNTIME.match(_base(frame)) or (not begun and _RAISING.fullmatch(name)):
+            continue
+        if _BEGINNING.fullmatch(name):
+            break
+        begun = True
+        own.append(name)
+        if name in ("main", "main.main"):
+            break
+    if not own:  # the runtime is all that there is
+        own = [_identity(frame) for frame in frames[:_FOUND]]
+    return _without_repeats(own)[:FRAMES]
+
+
+def _cycle(thread: Thread) -> list[str]:
+    """The functions of the longest recursion, in an order that does not depend on which of them
+    ran out of stack."""
+    fold = max(thread.folds, key=lambda one: one.times * one.length, default=None)
+    if fold is None:
+        return []
+    names = [
+        _identity(frame)
+        for frame in thread.frames
+        if fold.start <= frame.index < fold.start + fold.length
+    ]
+    return sorted(set(names))[:FRAMES]
+
+
+def _identity(frame: Frame) -> str:
+    if frame.function:
+        return function_identity(frame.function)
+    base = _LIBRARY_VERSION.sub("", _base(frame))
+    return f"{base}?" if base else "?"
+
+
+def _base(frame: Frame) -> str:
+    return (frame.module or "").rpartition("/")[2]
+
+
+def _without_repeats(names: Iterable[str]) -> list[str]:
+    """Equal neighbours once: a recursion too short to be folded, parts of one stripped file."""
+    result: list[str] = []
+    for name in names:
+        if not result or result[-1] != name:
+            result.append(name)
+    return result

@@ -1,0 +1,187 @@
+"""Fingerprints: the same over builds, machines and runs; another for another crash."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.support.gcore import gcore_at_fault
+from tests.support.sample_reports import frame, thread
+from tests.support.spawn import compile_c
+from tests.unit.test_analyze_many import usercrash
+
+import usercrash.report as r
+from usercrash.analysis.explain.fingerprint import fingerprint
+from usercrash.analysis.explain.function_identity import function_identity
+
+SEGV = r.Signal(number=11, name="SIGSEGV", code=1, code_name="SEGV_MAPERR")
+ABRT = r.Signal(number=6, name="SIGABRT", code=-6, code_name="SI_TKILL")
+LIBC = "/lib/x86_64-linux-gnu/libc.so.6"
+
+
+@pytest.mark.parametrize(
+    ("name", "identity"),
+    [
+        ("list_sum", "list_sum"),
+        ("list_sum.constprop.0", "list_sum"),
+        ("list_sum.isra.0.cold", "list_sum"),
+        ("list_sum.llvm.1234567890", "list_sum"),
+        ("read@@GLIBC_2.2.5", "read"),
+        ("__GI___strlen", "__strlen"),
+        ("shop::serve(std::vector<int> const&)", "shop::serve"),
+        ("shop::serve(int) const", "shop::serve"),
+        ("shop::serve(int) const &", "shop::serve"),
+        ("shop::serve(int) [clone .part.0]", "shop::serve"),
+        ("void twice<long, Sorter<long> >(long, void (*)(int))", "twice"),
+        ("std::map<int, std::string>::at(int const&)", "std::map::at"),
+        ("(anonymous namespace)::aim(int)", "{anonymous}::aim"),
+        ("shop::serve(int)::{lambda(int)#2}::operator()(int) const", "shop::serve"
+         "::{lambda}::operator()"),
+        ("main::$_1::operator()() const", "main::{lambda}::operator()"),
+        ("std::ostream& operator<< <char>(std::ostream&, char)", "operator<<"),
+        ("bool operator<(A const&, A const&)", "operator<"),
+        ("A::operator bool() const", "A::operator bool"),
+        ("A::operator->() const", "A::operator->"),
+        ("non-virtual thunk to A::run()", "A::run"),
+        ("shop::serve::h0123456789abcdef", "shop::serve"),
+        ("shop[8a3fe1c2d4b5a697]::serve::{closure#0}", "shop::serve::{closure}"),
+        ("shop::serve::{{closure}}", "shop::serve::{closure}"),
+        ("<shop::Cart as core::ops::drop::Drop>::drop",
+         "<shop::Cart as core::ops::drop::Drop>::drop"),
+        ("<alloc::vec::Vec<T,A> as core::ops::drop::Drop>::drop",
+         "<alloc::vec::Vec as core::ops::drop::Drop>::drop"),
+        ("core::ptr::drop_in_place::<shop::Cart>", "core::ptr::drop_in_place"),
+        ("main.(*Server).Serve", "main.(*Server).Serve"),
+        ("main.main.func1.2", "main.main.func1"),
+        ("<>", "<>"),
+        ("(", "("),
+        (">>>)))((", ">>>)))"),
+    ],
+)  # fmt: skip
+def test_identity_of_a_function(name: str, identity: str) -> None:
+    assert function_identity(name) == identity
+
+
+def of(frames: list[r.Frame], signal: r.Signal | None = SEGV, cause: r.Cause | None = None,
+       program: str = "shelfd", folds: list[r.Fold] | None = None) -> r.Fingerprint:  # fmt: skip
+    return fingerprint(signal, cause, program, thread(1, "t", frames, folds=folds or []))
+
+
+def test_libraries_that_crash_on_bad_arguments_do_not_count() -> None:
+    """Which strlen it is depends on the processor."""
+    own = [frame(1, "serve"), frame(2, "main"), frame(3, "__libc_start_main", module=LIBC)]
+    fast = of([frame(0, "__strlen_avx2", module=LIBC), *own])
+    slow = of([frame(0, "__strlen_sse2", module=LIBC), *own])
+    assert fast == slow
+    assert fast.frames == ["serve", "main"]
+
+
+def test_addresses_and_lines_do_not_count_and_functions_do() -> None:
+    here = of([frame(0, "serve", 0x10, ("a.c", 3)), frame(1, "main")])
+    there = of([frame(0, "serve", 0x99, ("b/a.c", 77)), frame(1, "main", module="/opt/new/shelfd")])
+    assert here.key == there.key
+    assert of([frame(0, "drop"), frame(1, "main")]).key != here.key
+    assert of([frame(0, "serve"), frame(1, "main")], ABRT).key != here.key
+
+
+def test_how_it_aborted_counts() -> None:
+    frames = [frame(0, "__pthread_kill", module=LIBC), frame(1, "abort", module=LIBC),
+              frame(2, "main")]  # fmt: skip
+    keys = {
+        of(frames, ABRT, r.Cause(kind="abort", summary="x", reason=reason)).key
+        for reason in ("assertion", "double-free", "abort")
+    }
+    assert len(keys) == 3
+
+
+def test_of_a_recursion_the_cycle_counts() -> None:
+    """Whichever of its functions ran out of stack."""
+    cause = r.Cause(kind="stack-overflow", summary="x", reason="recursion")
+    names = ["even", "odd"] * 4
+    one = [frame(at, name) for at, name in enumerate(names)] + [frame(9, "main")]
+    other = [frame(0, "odd"), *(frame(at + 1, name) for at, name in enumerate(names))]
+    first = of(one, SEGV, cause, folds=[r.Fold(start=0, length=2, times=4)])
+    second = of([*other, frame(9, "main")], SEGV, cause, folds=[r.Fold(start=1, length=2, times=4)])
+    assert first.key == second.key
+    assert first.frames == ["even", "odd"]
+
+
+def test_without_names_files_count_and_the_program() -> None:
+    frames = [frame(0, None, None, module="/usr/lib/libshelf-2.1.so.3.4"),
+              frame(1, None, None, module="/usr/lib/libshelf-2.1.so.3.4"),
+              frame(2, None, None, module="/usr/sbin/shelfd")]  # fmt: skip
+    found = of(frames)
+    assert found.frames == ["libshelf.so?", "shelfd?"]
+    assert of(frames, program="other").key != found.key
+
+
+def test_one_that_did_not_crash_and_one_without_stack() -> None:
+    assert of([frame(0, "poll"), frame(1, "main")], None).sort == "alive"
+    assert fingerprint(SEGV, None, "shelfd", None).frames == []
+
+
+BUG = """
+#include <string.h>
+struct item { struct item *next; const char *name; };
+%s
+__attribute__((noinline)) static unsigned long measure(struct item *i) {
+    return strlen(i->next->name) + 1;
+}
+__attribute__((noinline)) static unsigned long walk(struct item *i, int n) {
+    return n ? walk(i, n - 1) + 1 : measure(i) + 1;
+}
+int main(int argc, char **argv) {
+    struct item last = {0, 0}, first = {&last, "x"};
+    (void)argv;
+    return (int)walk(&first, argc + %d) + 1;
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def builds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, r.Report]]:
+    """The reports of one bug in several builds, depths and versions of its program."""
+    with tempfile.TemporaryDirectory(prefix="uc-builds-") as name:
+        os.chmod(name, 0o755)  # the unprivileged analysis reads the programs
+        yield reports_of_builds(Path(name))
+
+
+def reports_of_builds(place: Path) -> dict[str, r.Report]:
+    more = "int unused(int n) { return n * 77; }\n"
+    kinds: dict[str, tuple[str, int, list[str]]] = {
+        "plain": ("", 1, []),
+        "optimized": ("", 1, ["-O2"]),
+        "deeper": ("", 7, ["-O0"]),
+        "later": (more + "\n\n\n", 1, ["-O1"]),
+        "without-debug-information": ("", 1, ["-g0"]),
+        "not-pie": ("", 1, ["-no-pie", "-O2"]),
+        "static": ("", 1, ["-static"]),
+    }
+    cores = place / "cores"
+    cores.mkdir()
+    for name, (lines, depth, flags) in kinds.items():
+        program = compile_c(place, name, BUG % (lines, depth), *flags)
+        gcore_at_fault([bytes(program)], cores / name)
+    output = place / "reports"
+    done = usercrash(cores, "--output", output)
+    assert done.returncode == 0, done.stderr
+    return {name: r.from_json((output / f"{name}.json").read_bytes()) for name in kinds}
+
+
+def test_builds_of_one_bug_are_equal(builds: dict[str, r.Report]) -> None:
+    found = {name: report.fingerprint for name, report in builds.items()}
+    assert {name: one.frames for name, one in found.items() if one is not None} == {
+        name: ["measure", "walk", "main"] for name in builds
+    }
+    assert len({one.key for one in found.values() if one is not None}) == 1
+
+
+def test_the_report_says_its_fingerprint(builds: dict[str, r.Report]) -> None:
+    from usercrash.render.text import render_text
+
+    report = builds["plain"]
+    assert report.fingerprint is not None
+    assert f"fingerprint {report.fingerprint.key}" in render_text(report)
