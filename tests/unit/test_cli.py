@@ -212,6 +212,33 @@ def test_show_what_is_not_there(reports: Reports, capsys: pytest.CaptureFixture[
     assert "'x' is not the number of a report" in capsys.readouterr().err
 
 
+def test_show_a_file(
+    reports: Reports, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """As `run` and `analyze --output` write them, and in a reports directory that is not ours."""
+    reports.add(report(ids(1)), b"one\n")
+    (tmp_path / "usercrash_04").write_bytes(b"of run\n")
+    (tmp_path / "usercrash_04.json").write_bytes(to_json(report(ids(4))))
+    (tmp_path / "core.txt").write_bytes(b"of analyze\n")
+    (tmp_path / "core.json").write_bytes(to_json(report(ids(5))))
+    for name, text in (
+        ("usercrash_04", b"of run\n"), ("usercrash_04.json", b"of run\n"),
+        ("core.txt", b"of analyze\n"), ("core.json", b"of analyze\n"),
+        ("reports/usercrash_00", b"one\n"),
+    ):  # fmt: skip
+        assert run_program(["show", f"{tmp_path}/{name}"]) == 0
+        assert capfdbinary.readouterr().out == text
+    assert run_program(["show", "--json", f"{tmp_path}/usercrash_04"]) == 0
+    assert json.loads(capfdbinary.readouterr().out)["id"] == ids(4)
+    screen = on_a_terminal([*PROGRAM, "show", f"{tmp_path}/core.txt"], {"TERM": "xterm"})
+    assert "worker" in screen and ids(5) in screen
+    (tmp_path / "other.json").write_text("{}")
+    for name in ("none", "other.txt", "reports/usercrash_01"):
+        assert run_program(["show", f"{tmp_path}/{name}"]) in (1, 2)
+        error = capfdbinary.readouterr().err.decode()
+        assert f"{tmp_path}/{name}" in error and error.count("\n") == 1
+
+
 @pytest.mark.parametrize("words", [["bogus"], ["list", "--bogus"], ["show", "1", "2"], ["analyze"]])
 def test_wrong_usage_is_one_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run_program(words) == 2
@@ -257,7 +284,20 @@ def test_full_disk_is_told(reports: Reports) -> None:
             PROGRAM + reports.arguments("show"), stdout=output, stderr=subprocess.PIPE, check=False
         )
     assert done.returncode == 1
-    assert done.stderr == b"usercrash: No space left on device\n"
+    assert done.stderr == b"usercrash: standard output: No space left on device\n"
+
+
+@pytest.mark.parametrize("closed", ["0", "1", "2"])
+def test_a_closed_standard_descriptor(reports: Reports, closed: str) -> None:
+    """It fails as it does for any program, and what is opened does not become it."""
+    reports.add(report(ids(1)), b"the text\n")
+    command = ["sh", "-c", f'exec "$@" {closed}>&-', "sh", *PROGRAM, *reports.arguments("show")]
+    done = subprocess.run(command, capture_output=True, check=False)
+    if closed == "1":
+        assert (done.returncode, done.stdout) == (1, b"")
+        assert done.stderr == b"usercrash: standard output: Bad file descriptor\n"
+    else:
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"the text\n", b"")
 
 
 def test_a_locale_that_cannot_spell_it(reports: Reports) -> None:

@@ -17,6 +17,7 @@ from click.exceptions import NoArgsIsHelpError
 from .. import __version__
 from ..errors import UsercrashError
 from .common import Settings
+from .streams import prepare_streams
 
 VERBS = ("list", "show", "status", "analyze", "run", "install", "uninstall")
 
@@ -57,10 +58,7 @@ def run_program(
     arguments: list[str], command: click.Command = program, name: str = "usercrash"
 ) -> int:
     """Run `NAME ARGUMENTS…`; gives the exit status. Errors become one line on stderr."""
-    for stream in (sys.stdout, sys.stderr):
-        # Whatever the locale can spell: a report must not fail on a file's name.
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+    prepare_streams()
     try:
         status = command.main(arguments, prog_name=name, standalone_mode=False)
         sys.stdout.flush()

@@ -28,12 +28,13 @@ class Settings:
         return load_config(self._path)
 
     @contextmanager
-    def store(self) -> Iterator[Store]:
-        """The reports directory, for reading; UsercrashError where there is none."""
+    def store(self, directory: str = "") -> Iterator[Store]:
+        """The reports directory, or the one that is named, for reading; UsercrashError where there
+        is none."""
         from ..storage.store import Store
 
         config = self.config
-        with closing(Store(config.paths.reports, config.reports.slots)) as store:
+        with closing(Store(directory or config.paths.reports, config.reports.slots)) as store:
             yield store
 
 

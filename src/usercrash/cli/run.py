@@ -51,8 +51,8 @@ def command(
     """Run a program and report if it, or any process that it starts, crashes.
 
     The exit status is the program's, or 128 + N if signal N ended it. Reports go to the reports
-    directory if it can be written, else to the present one; with --dir, there, too. The first
-    screen of each is printed on standard error.
+    directory if it can be written, else to the present one; with --dir, to DIR as well. The
+    first screen of each is printed on standard error.
     """
     from ..live.watcher import Wishes
 
