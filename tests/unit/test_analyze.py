@@ -98,8 +98,11 @@ def test_a_program_for_another_machine_is_never_taken(core: Path, tmp_path: Path
     done = usercrash("analyze", "--json", "--exe", tmp_path / "other", "--force-exe", core)
     report = json.loads(done.stdout)
     assert done.returncode == 0 and not any(one["forced"] for one in report["modules"])
-    assert {"stage": "modules", "what": f"{tmp_path}/other",
+    assert {"stage": "modules", "what": f"--exe {tmp_path}/other",
             "why": "refused: it is for another machine"} in report["notes"]  # fmt: skip
+    text = usercrash("analyze", "--exe", tmp_path / "other", core).stdout.decode()
+    first = "".join(text.partition("\nStack of")[0].split())  # (lines may break anywhere)
+    assert f"Warning--exe{tmp_path}/otherisnotused:itisforanothermachine" in first
 
 
 def refusals(place: Path, core: Path) -> list[tuple[Path, str]]:
@@ -114,7 +117,8 @@ def refusals(place: Path, core: Path) -> list[tuple[Path, str]]:
         (place / "empty", "is empty"),
         (place / "fifo", "is not a regular file"),
         (place / "nothing", "no core files in directory"),
-        (place / "text", "core"),
+        (place / "text", "text: not a core file (not an ELF file)"),
+        (Path("/bin/sh"), "/bin/sh: not a core file (a program or a library)"),
         (place / "cut", ""),
         (place / "bad.zst", "cannot decompress"),
     ]

@@ -167,6 +167,7 @@ def test_what_the_stack_lacks_is_on_the_first_screen() -> None:
         NoteEntry(stage="core", what="some notes", why="the file is cut short"),
         NoteEntry(stage="modules", what="/opt/\x1bprog", why="refused: its build-id is 12, not 34"),
         NoteEntry(stage="modules", what="/lib/libc.so.6", why="refused: of no matter here"),
+        NoteEntry(stage="modules", what="--exe /o", why="refused: it is for another machine"),
     ]
     threads = [msgspec.structs.replace(thread, frames=[frame, *thread.frames[1:]])]
     screen = render_screen(
@@ -175,6 +176,7 @@ def test_what_the_stack_lacks_is_on_the_first_screen() -> None:
     warnings = [line for line in screen.splitlines() if line.startswith("Warning")]
     assert warnings == [
         "Warning  the core is cut short: memory, and with it frames, may be missing",
+        "Warning  --exe /o is not used: it is for another machine",
         r"Warning  no names from /opt/\x1bprog: refused: its build-id is 12, not 34",
     ]
     assert "Warning" not in render_screen(report, part="first", width=100)

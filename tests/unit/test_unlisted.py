@@ -16,7 +16,7 @@ from tests.support.spawn import compile_c
 from usercrash.analysis.core import unlisted as unlisted_module
 from usercrash.analysis.core.file_search import Place, SearchPlaces
 from usercrash.analysis.core.image import CoreImage
-from usercrash.analysis.core.module_files import PathFiles
+from usercrash.analysis.core.module_files import GivenFile, PathFiles
 from usercrash.analysis.core.modules import load_modules
 from usercrash.analysis.core.unlisted import name_mappings
 from usercrash.elf.headers import AT_PAGESZ, PT_LOAD, ProgramHeader
@@ -85,6 +85,10 @@ def test_another_program_of_that_name(crash: Path, tmp_path: Path) -> None:
         assert seen(analyse(unlisted(crash / "core"))) == []
         program.unlink()
         assert seen(analyse(unlisted(crash / "core"))) == []
+        image = CoreImage.open(unlisted(crash / "core"))
+        name_mappings(image, PathFiles(), GivenFile(Place(b"/bin/sh"), image.notes))
+        assert ("--exe /bin/sh", "refused: its entry and program headers do not lie as the process "
+                "had them") in [(note.what, note.why) for note in image.notes]  # fmt: skip
         # …unless somebody says where it is
         image = CoreImage.open(unlisted(crash / "core"))
         modules = load_modules(image, PathFiles(), Place(bytes(kept)))

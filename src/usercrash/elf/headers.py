@@ -14,7 +14,7 @@ from ..model.types import TYPE_CHECKING
 
 ELFCLASS32, ELFCLASS64 = 1, 2
 ELFDATA2LSB, ELFDATA2MSB = 1, 2
-ET_EXEC, ET_DYN, ET_CORE = 2, 3, 4
+ET_REL, ET_EXEC, ET_DYN, ET_CORE = 1, 2, 3, 4
 # <elf.h>: the machines that some code has to tell apart; elf/arch knows all.
 EM_386, EM_PPC64, EM_S390, EM_ARM, EM_X86_64, EM_AARCH64 = 3, 21, 22, 40, 62, 183
 PT_LOAD, PT_DYNAMIC, PT_NOTE, PT_PHDR, PT_GNU_EH_FRAME = 1, 2, 4, 6, 0x6474E550

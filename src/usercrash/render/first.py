@@ -10,10 +10,12 @@ from .layout import BAD, CAUSE, DIM, DOUBT, TITLE, Paper, Span, clean, duration,
 
 FRAMES = 14  # so that a typical first screen stays below 30 lines
 _DETAILS = 2
+_WARNINGS = 3
 _LINES_OF_COMMAND = 3
 _CERTAINTY = {"likely": " (likely)", "possible": " (possibly)"}
 NOT_THE_SAME = "the file is not the one that was mapped: names, lines and frames may be wrong"
 CUT_SHORT = "the file is cut short"  # a note's words
+NAMED = "--exe "  # how a note names a program that somebody named
 LIVE = "none"  # cause.kind of a process that did not crash
 
 
@@ -168,17 +170,21 @@ def _warnings(report: Report) -> list[Field]:
     forced = next((module for module in report.modules if module.forced), None)
     if forced is not None:
         found.append(Field("Warning", (Span(f"{clean(forced.path)}: {NOT_THE_SAME}", BAD),)))
-    for words in _missing(report)[:_DETAILS]:
+    for words in _missing(report)[:_WARNINGS]:
         found.append(Field("Warning", (Span(words, BAD),)))
     return found
 
 
 def _missing(report: Report) -> list[str]:
-    """What is not there that the stack on this screen would need: part of the core, the files of
-    its functions."""
+    """What is not there that the stack on this screen would need: part of the core, the program
+    that was named, the files of its functions."""
     words = []
     if any(note.stage == "core" and note.why == CUT_SHORT for note in report.notes):
         words.append("the core is cut short: memory, and with it frames, may be missing")
+    for note in report.notes:
+        if note.stage == "modules" and note.what.startswith(NAMED):
+            why = clean(note.why.removeprefix("refused: "))
+            words.append(f"{clean(note.what)} is not used: {why}")
     stack = report.threads[0].frames if report.threads else []
     nameless = {frame.module for frame in stack if frame.function is None and frame.module}
     for note in report.notes:

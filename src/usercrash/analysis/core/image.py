@@ -18,6 +18,9 @@ from ...elf.headers import (
     ELFCLASS64,
     EM_AARCH64,
     ET_CORE,
+    ET_DYN,
+    ET_EXEC,
+    ET_REL,
     NT_386_TLS,
     NT_AUXV,
     NT_FILE,
@@ -53,6 +56,7 @@ MAX_SEGMENTS = 1 << 20
 MAX_THREADS = 100_000
 _MAX_NOTES = 2_000_000  # a thread has up to a dozen
 _STAGE = "core"
+_KINDS = {ET_REL: "an object file", ET_EXEC: "a program", ET_DYN: "a program or a library"}
 _NT_ARM_PAC_MASK = 0x406  # <linux/elf.h>
 _ALWAYS_ADDRESS = (1 << 36) - 1  # the smallest address space that the kernel gives
 _CORE_SIGNALS = frozenset((3, 4, 5, 6, 7, 8, 11, 24, 25, 31))  # those that dump core by default
@@ -104,9 +108,11 @@ class CoreImage:
 
         FormatError if they are no ELF core of a known architecture, or tell nothing of a process.
         """
+        if data[:4] != b"\x7fELF":
+            raise FormatError("not a core file", "not an ELF file")
         header = ElfHeader(memoryview(data)[:64])
         if header.type != ET_CORE:
-            raise FormatError("not a core file", f"an ELF file of type {header.type}")
+            raise FormatError("not a core file", _KINDS.get(header.type, "an ELF file"))
         arch = arch_of(header.machine, header.elf_class, header.order, header.flags)
         if arch is None:
             raise FormatError(

@@ -17,12 +17,12 @@ import struct
 from bisect import bisect_right
 from collections.abc import Iterator
 
-from ...elf.headers import PF_X
+from ...elf.headers import ET_REL, PF_X
 from ...errors import FormatError
 from ..binary.elf_file import SHT_DYNSYM, SHT_SYMTAB, ElfFile, Section
 from ..dwarf.call_frames import CallFrames
 from .image import CoreImage
-from .jit_objects import ET_REL, placed
+from .jit_objects import placed
 from .modules import Module, ModuleTable
 
 VARIABLE = b"__jit_debug_descriptor"

@@ -12,10 +12,10 @@ import struct
 from collections.abc import Iterator
 from typing import Literal
 
+from ...elf.headers import ET_EXEC, ET_REL
 from ...errors import FormatError
 from ..binary.elf_file import SHF_COMPRESSED, SHT_NOBITS, SHT_SYMTAB, ElfFile, Section
 
-ET_REL, ET_EXEC = 1, 2
 _SHT_RELA, _SHT_REL = 4, 9
 _MAX_SYMBOLS = 200_000
 _SMALLEST = 8  # bytes of a relocation

@@ -20,6 +20,7 @@ from .file_search import HOST, Place, SearchPlaces, Spot
 from .opening import map_file
 
 _STAGE = "modules"
+NAMED = "--exe "  # before the name of a program that somebody named, in a note of why not it
 
 
 @dataclass(slots=True)

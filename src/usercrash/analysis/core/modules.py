@@ -23,6 +23,7 @@ from .core_mappings import UNKNOWN_PERMISSIONS
 from .file_search import Place
 from .image import CoreImage
 from .module_files import (
+    NAMED,
     DescriptorFiles,
     FileProvider,
     FileProviders,
@@ -279,6 +280,8 @@ def _open(
                 image.notes.add(_STAGE, name, f"TAKEN ALTHOUGH IT IS NOT THE SAME FILE: {why}")
             if not why or (force and not other):
                 return opened, elf
+            if isinstance(source, GivenFile):  # somebody waits for this one
+                name = f"{NAMED}{name}"
             image.notes.add(_STAGE, name, f"refused: {why}")
             opened.close()
     return None

@@ -26,7 +26,7 @@ from ...errors import FormatError
 from ...model.maps import Mapping
 from ..binary.elf_file import ElfFile
 from .image import CoreImage
-from .module_files import FileProvider
+from .module_files import NAMED, FileProvider
 from .module_layout import PAGES
 
 _MAX_LINKS = 4096
@@ -78,7 +78,17 @@ def _program(
             bias = _program_bias(image, elf)
             if bias is not None:
                 return path if path[:1] == b"/" else opened.name, elf, bias
+            if source is program:
+                name = opened.name.decode("utf-8", "backslashreplace")
+                image.notes.add("modules", f"{NAMED}{name}", f"refused: {_why_not(image, elf)}")
     return None
+
+
+def _why_not(image: CoreImage, elf: ElfFile) -> str:
+    """Why a file is not the executable of a core."""
+    if not image.runs(elf.header):
+        return "it is for another machine"
+    return "its entry and program headers do not lie as the process had them"
 
 
 def _program_bias(image: CoreImage, elf: ElfFile) -> int | None:
