@@ -39,7 +39,7 @@ def minimal_report(crash_id: str, event: CrashEvent, why: str) -> Report:
         cause=Cause(
             kind="unknown",
             summary="not analysed; see the notes",
-            certainty="possible",
+            certainty="unknown",
         ),
         threads=[],
         memory=[],

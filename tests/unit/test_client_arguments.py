@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -92,3 +94,18 @@ def test_a_wrong_argument_is_one_line_and_status_2() -> None:
     done = run("nonsense")
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.count("\n") == 1 and "nonsense" in done.stderr
+
+
+def test_a_person_at_a_terminal_has_no_crash() -> None:
+    """It would wait for a core, and record a crash that never was."""
+    leader, follower = pty.openpty()
+    done = subprocess.run(
+        [sys.executable, "-c", "from usercrash.client import main; main()", "1", "name", "11"],
+        env={"PYTHONPATH": SOURCES}, capture_output=True, text=True, check=False, stdin=follower,
+    )  # fmt: skip
+    os.close(leader)
+    os.close(follower)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "usercrash_c: the kernel starts this program, with a core on its standard input\n"
+    )

@@ -92,7 +92,8 @@ def test_what_cannot_be_read_is_one_line(core: bytes, tmp_path: Path) -> None:
         ("gz", b"\x1f\x8b\x08" + bytes(99), "cannot decompress"),
         ("xz", b"\xfd7zXZ\0" + bytes(99), "cannot decompress"),
         ("bz2", b"BZh" + bytes(99), "cannot decompress"),
-        ("zst", zstd(b"no core") + b"", "cannot decompress"),
+        ("tail", gzip.compress(bytes(99))[:12], "tail: it is cut short"),
+        ("zst", zstd(b"no core") + b"", "zst: what is compressed there is no core file"),
     ):
         (tmp_path / name).write_bytes(data)
         done = usercrash(tmp_path / name, temporary=tmp_path)

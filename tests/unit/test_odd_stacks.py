@@ -14,6 +14,8 @@ from tests.support.gcore import gcore_at_fault
 from tests.support.oracle import gdb_frames
 from tests.support.spawn import compile_c
 
+from usercrash.analysis.unwinding.frames import no_way
+
 SOURCE = r"""
 #define _GNU_SOURCE
 #include <sched.h>
@@ -171,3 +173,7 @@ def test_signals_in_each_other(flags: str, tmp_path: Path) -> None:
     theirs = gdb_frames(core, program)[ours.image.threads[0].tid]
     assert [frame.pc for frame in stack.frames] == [one.pc for one in theirs if one.is_real]
     assert stack.complete
+
+
+def test_the_reason_where_no_module_lies() -> None:
+    assert no_way(None, 0x10) == "no CFI for 0x10, which lies in no module"

@@ -20,6 +20,7 @@ from usercrash.minimal_report import minimal_report
 from usercrash.model.event import SOURCE_PIPE, CrashEvent
 from usercrash.model.types import Pid, Tid
 from usercrash.pipeline import Crash, complete
+from usercrash.render.screen import render_screen
 from usercrash.report import from_json
 from usercrash.sharing import share_symcaches
 from usercrash.storage.events import INCOMPLETE, EventLog
@@ -181,6 +182,8 @@ def test_a_number_that_nothing_proved_is_not_believed() -> None:
     event = CrashEvent(SOURCE_PIPE, 10**18, Pid(1), Tid(0), 11, name=b"prog")
     report = minimal_report("a" * 32, event, "the client died")
     assert any("may not be ours" in note.why for note in report.notes)
+    first = render_screen(report, part="first", width=80)
+    assert "Why      not analysed; see the notes\n" in first
     proved = CrashEvent(SOURCE_PIPE, 10**18, Pid(1), Tid(1), 11)
     report = minimal_report("a" * 32, proved, "the client died")
     assert not any("may not be ours" in note.why for note in report.notes)

@@ -121,7 +121,9 @@ def decompressed(fd: int, name: str, config: Config) -> tuple[int, str]:
     why = done.decode() if done is not None else result.failure
     if os.fstat(raw).st_size < _HEAD:
         os.close(raw)
-        raise UsercrashError(f"cannot decompress {printable(name)}: {printable(why or 'no core')}")
+        if not why:
+            raise UsercrashError(f"{printable(name)}: what is compressed there is no core file")
+        raise UsercrashError(f"cannot decompress {printable(name)}: {printable(why)}")
     return raw, why
 
 

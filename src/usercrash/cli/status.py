@@ -268,14 +268,14 @@ def _paper(status: Status, width: int) -> Paper:
     if answer.state is not None:
         _server_fields(paper, answer.state)
     else:
-        _field(paper, "server", _why(answer))
+        _field(paper, "server", _why(answer).removeprefix("the server is "))
     if kept is not None:
         _field(
             paper, "reports",
             f"{kept.reports} of {kept.slots}, {size(kept.disk_bytes)} in {kept.path}",
         )  # fmt: skip
     elif not answer.hidden:
-        _field(paper, "reports", status.kept_why)
+        _field(paper, "reports", status.kept_why.removeprefix("reports directory "))
     if answer.state is not None:
         _holds(paper, answer.state)
     if answer.hidden:

@@ -173,6 +173,9 @@ def main() -> None:
         print(EXPLANATION, end="")
         sys.exit(0)
     fill_standard_descriptors()
+    if os.isatty(0):  # no kernel: there is no core to come, and nothing has crashed
+        complain("the kernel starts this program, with a core on its standard input")
+        sys.exit(2)
     try:
         sys.exit(collect_crash(parse_arguments(argv)))
     except UsercrashError as error:

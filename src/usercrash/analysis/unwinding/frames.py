@@ -101,5 +101,6 @@ class Stack:
 
 def no_way(module: Module | None, pc: int) -> str:
     """Why a stack ends where neither call frame information nor anything else leads on."""
-    name = module.path.decode("utf-8", "backslashreplace") if module else "no module"
-    return f"no CFI for {pc:#x} in {name}"
+    if module is None:
+        return f"no CFI for {pc:#x}, which lies in no module"
+    return f"no CFI for {pc:#x} in {module.path.decode('utf-8', 'backslashreplace')}"
