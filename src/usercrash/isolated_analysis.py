@@ -217,6 +217,7 @@ def _analyse(
     """The child's work: text and JSON first, so that they are there if the rest fails. Gives all
     that it was made of."""
     from .analysis.assemble import assemble
+    from .analysis.binary.effort import ANALYSIS_STEPS, NOT_READ, limit_effort
     from .analysis.binary.inflation import ANALYSIS_BYTES, NOT_INFLATED, allow
     from .analysis.core.image import CoreImage
     from .analysis.core.jit_modules import JitModules
@@ -233,6 +234,7 @@ def _analyse(
     data = mmap.mmap(material.core, size, access=mmap.ACCESS_READ)
     image = CoreImage.open(data)
     allow(ANALYSIS_BYTES, lambda: image.notes.add("analysis", "compressed sections", NOT_INFLATED))
+    limit_effort(ANALYSIS_STEPS, lambda: image.notes.add("analysis", "ELF files", NOT_READ))
     for file, fd in zip(image.files, material.files, strict=False):
         file.fd = fd
     providers: list[FileProvider] = [DescriptorFiles(image.files, image.notes)]

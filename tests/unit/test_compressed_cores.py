@@ -18,6 +18,9 @@ import zstandard
 from tests.support.gcore import gcore_at_fault
 from tests.support.spawn import compile_c
 
+from usercrash.cli.compressed_cores import decompressed
+from usercrash.config import Config
+
 MAIN = "from usercrash.cli import main; main()"
 SOURCE = """
 __attribute__((noinline)) int fault(int *p) { return *p; }
@@ -84,6 +87,22 @@ def test_cut_short_is_read_as_far_as_it_goes(
     assert functions(done) == ["fault", "main"]
     assert "core.cut does not decompress to its end: it is cut short\n" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_few_kilobytes_do_not_fill_a_disk(
+    core: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No more than half of the room there is: here of 16 MiB."""
+    packed = zstd(core + bytes(40 << 20) + b"A" * (40 << 20))
+    (tmp_path / "core.zst").write_bytes(packed)
+    room = os.statvfs_result((4096, 4096, 4096, 4096, 4096, 0, 0, 0, 0, 255))
+    monkeypatch.setattr(os, "fstatvfs", lambda fd: room)
+    with (tmp_path / "core.zst").open("rb") as file:
+        raw, why = decompressed(file.fileno(), "core.zst", Config())
+    assert why == "there is no room for all of it"
+    assert os.pread(raw, len(core), 0) == core
+    assert os.fstat(raw).st_blocks * 512 <= 9 << 20 < len(packed) << 10
+    os.close(raw)
 
 
 def test_what_cannot_be_read_is_one_line(core: bytes, tmp_path: Path) -> None:

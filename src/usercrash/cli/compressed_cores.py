@@ -106,12 +106,14 @@ def decompressed(fd: int, name: str, config: Config) -> tuple[int, str]:
     reader = next(one for magic, one in _READERS.items() if head.startswith(magic))
     raw = _nameless()
     limits = replace(sandbox_limits(config), seconds=_SECONDS, file_size=_LARGEST)
+    room = os.fstatvfs(raw)
+    most = room.f_bavail * room.f_frsize // 2
 
     def work(send: Send) -> None:
         why = b""
         try:
             with os.fdopen(fd, "rb", closefd=False) as file:
-                _copy(reader(file), raw)
+                _copy(reader(file), raw, most)
         except EOFError:
             why = b"it is cut short"
         send(_DONE, why)
@@ -138,15 +140,28 @@ def _nameless() -> int:
         return fd
 
 
-def _copy(source: Any, target: int) -> None:
-    """Write what a reader gives, with holes for zeros; what came before an error stays."""
+def _copy(source: Any, target: int, most: int) -> None:
+    """Write what a reader gives, with holes for zeros; what came before an error stays.
+
+    `most` bytes that are not zeros are written (a few kilobytes can be made to fill a disk);
+    UsercrashError if there are more.
+    """
     end = 0
     try:
         while data := source.read(_CHUNK):
-            if data.count(0) != len(data):
-                rest = memoryview(data)
-                while rest:
-                    rest = rest[os.pwrite(target, rest, end + len(data) - len(rest)) :]
-            end += len(data)
+            for at in range(0, len(data), _CHUNK):  # (zstd may give more at a time)
+                block = memoryview(data)[at : at + _CHUNK]
+                if data.count(0, at, at + _CHUNK) != len(block):
+                    most -= len(block)
+                    if most < 0:
+                        raise UsercrashError("there is no room for all of it")
+                    _write_at(target, block, end)
+                end += len(block)
     finally:
         os.ftruncate(target, max(end, os.fstat(target).st_size))
+
+
+def _write_at(target: int, data: memoryview, offset: int) -> None:
+    while data:
+        done = os.pwrite(target, data, offset)
+        data, offset = data[done:], offset + done

@@ -22,18 +22,20 @@ from ...elf.headers import (
     PT_NOTE,
     ElfHeader,
     ProgramHeader,
-    iter_notes,
+    note_places,
     parse_program_headers,
 )
 from ...errors import FormatError
 from .dynamic_symbols import DT_STRTAB, dynamic_tags
+from .effort import affordable, spend
 from .gopclntab import GoTable, go_table
 from .inflation import ELFCOMPRESS_ZLIB, MAX_INFLATED, Inflater, charge, inflate
 from .symbol_table import SymbolTable
 
 MAX_SECTIONS = 200_000
 MAX_PROGRAM_HEADERS = 1_000
-MAX_NOTE_BYTES = 1 << 20
+MAX_NOTE_BYTES = 1 << 20  # of one segment
+MAX_NOTE_SEGMENTS = 64
 _MAX_NAME = 256  # of a section; one with a longer name is nameless
 
 SHT_SYMTAB, SHT_NOTE, SHT_NOBITS, SHT_DYNSYM = 2, 7, 8, 11
@@ -76,7 +78,7 @@ class ElfFile:
         count = header.phnum
         if count == PN_XNUM:
             count = self._section_zero()[2]
-        count = min(count, MAX_PROGRAM_HEADERS)
+        count = affordable(min(count, MAX_PROGRAM_HEADERS))
         layout_size = 56 if self.wide else 32
         size = max(header.phentsize, layout_size) * count
         return parse_program_headers(header, self.view[header.phoff : header.phoff + size], count)
@@ -111,7 +113,7 @@ class ElfFile:
         """All sections with their names; empty for a file without (or with a broken) table."""
         header = self.header
         zero_size, zero_link, _ = self._section_zero()
-        rows = self._section_rows(header.shnum or zero_size)
+        rows = self._section_rows(affordable(min(header.shnum or zero_size, MAX_SECTIONS)))
         names_index = zero_link if header.shstrndx == 0xFFFF else header.shstrndx
         names = b""
         if names_index < len(rows):
@@ -183,13 +185,19 @@ class ElfFile:
     # --- identity ---
 
     @cached_property
+    def note_segments(self) -> list[ProgramHeader]:
+        """The PT_NOTE segments, each place once."""
+        notes = [one for one in self.program_headers if one.type == PT_NOTE]
+        places = {(one.offset, one.filesz, one.vaddr, one.memsz): one for one in notes}
+        return list(places.values())[:MAX_NOTE_SEGMENTS]
+
+    @cached_property
     def build_id(self) -> bytes | None:
         """The GNU build-id, from the notes that the program headers or the sections name."""
-        for segment in self.program_headers:
-            if segment.type == PT_NOTE:
-                found = self._build_id_in(segment.offset, segment.filesz)
-                if found:
-                    return found
+        for segment in self.note_segments:
+            found = self._build_id_in(segment.offset, segment.filesz)
+            if found:
+                return found
         section = self.section(b".note.gnu.build-id")
         return self._build_id_in(section.offset, section.size) if section else None
 
@@ -310,7 +318,18 @@ class ElfFile:
 
 def build_id_of_notes(data: bytes | memoryview, little: bool = True) -> bytes | None:
     """The build-id among a PT_NOTE's notes; None if there is none of a believable length."""
-    for note in iter_notes(data, little):
-        if note.owner == b"GNU" and note.type == NT_GNU_BUILD_ID and 2 <= len(note.desc) <= 64:
-            return note.desc
+    return note_of(data, little, b"GNU", NT_GNU_BUILD_ID, range(2, 65))
+
+
+def note_of(
+    data: bytes | memoryview, little: bool, owner: bytes, kind: int, sizes: range
+) -> bytes | None:
+    """The contents of the first note of an owner and a type that are of a size among `sizes`;
+    None if there is none."""
+    for found, start, end, begin, stop in note_places(data, little):
+        if not spend(1):
+            return None
+        fits = found == kind and stop - begin in sizes and end - start <= len(owner) + 4
+        if fits and bytes(data[start:end]).rstrip(b"\0") == owner:
+            return bytes(data[begin:stop])
     return None

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from ...elf.headers import PF_X
 from ...errors import FormatError
+from .effort import SEARCHED_BYTES, affordable, spend
 
 if TYPE_CHECKING:
     from .elf_file import ElfFile
@@ -31,7 +32,7 @@ _QUANTUM_AND_WORD = rb"[\1\2\4][\4\x08]"
 _MAX_HITS = 1000
 _MAX_STEPS = 200_000  # of one pc-value table
 _MAX_NAME = 4096
-_MAX_SEARCH = 256 << 20
+_MAX_RELOCATIONS = 4_000_000
 _INLINE_INDEX = 2  # PCDATA_InlTreeIndex
 _OUTERMOST = frozenset((
     b"runtime.goexit", b"runtime.rt0_go", b"runtime.clone",
@@ -197,6 +198,8 @@ class GoTable:
         if table == 0:
             return None
         for step in range(_MAX_STEPS):
+            if not step % 64 and not spend(64):
+                break
             change, at = self._varint(at)
             if change == 0 and step:
                 return None
@@ -250,11 +253,12 @@ def _candidates(elf: ElfFile) -> Iterator[tuple[int, memoryview]]:
 
 def _hits(elf: ElfFile, address: int, data: memoryview) -> Iterator[tuple[int, memoryview]]:
     """What begins as a table does, in bytes at a link-time address."""
-    raw = bytes(data) if len(data) < _MAX_SEARCH else b""
+    if not spend(len(data) // SEARCHED_BYTES):
+        return
     for magic in _VERSIONS:
         head = re.escape(struct.pack(elf.order + "IH", magic, 0)) + _QUANTUM_AND_WORD
         # (a program's constants may look like it)
-        for hit in islice(re.finditer(head, raw), _MAX_HITS):
+        for hit in islice(re.finditer(head, data), _MAX_HITS):
             yield address + hit.start(), data[hit.start() :]
 
 
@@ -266,7 +270,8 @@ def _text_start(elf: ElfFile, table: int) -> int:
     if relocations is not None and elf.wide:
         row = struct.Struct(elf.order + "QQq")
         data = elf.contents(relocations)
-        for offset, _, addend in row.iter_unpack(data[: len(data) // row.size * row.size]):
+        count = affordable(min(len(data) // row.size, _MAX_RELOCATIONS))
+        for offset, _, addend in row.iter_unpack(data[: count * row.size]):
             if offset == field:
                 return int(addend)
     text = elf.section(b".text")

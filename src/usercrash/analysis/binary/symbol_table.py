@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from ...elf.headers import EM_ARM, EM_PPC64
 from ...errors import FormatError
 from .dynamic_symbols import Read, dynamic_symbols
+from .effort import affordable
 
 if TYPE_CHECKING:
     from .elf_file import ElfFile
@@ -25,6 +26,7 @@ MAX_SYMBOLS = 1_500_000
 _REACH, _DYNAMIC_REACH = 4096, 64
 _LOOK_BACK = 16  # symbols to look back for one that encloses an address
 _MAX_NAME = 16_384
+_COMPARED = 256  # bytes of names at one address
 
 STT_NOTYPE, STT_FUNC, STT_GNU_IFUNC = 0, 2, 10
 _SHF_EXECINSTR = 4
@@ -166,7 +168,7 @@ def _functions(
     wide = elf.wide
     layout = struct.Struct(elf.order + ("IBBHQQ" if wide else "IIIBBH"))
     thumb = 1 if elf.header.machine == EM_ARM else 0  # bit 0 of a function's address: Thumb code
-    usable = min(len(data) // layout.size, MAX_SYMBOLS) * layout.size
+    usable = affordable(min(len(data) // layout.size, MAX_SYMBOLS)) * layout.size
     described = _descriptors(elf)
     for row in layout.iter_unpack(data[:usable]):
         if wide:
@@ -210,7 +212,8 @@ def _choose(
         rank = (2 if size else 0) + (kind != STT_NOTYPE)
         known = best.get(value)
         if known is not None and (
-            rank < known[0] or (rank == known[0] and _text(strings, at) <= _text(strings, known[2]))
+            rank < known[0]
+            or (rank == known[0] and _begin(strings, at) <= _begin(strings, known[2]))
         ):
             continue
         best[value] = (rank, size, at)
@@ -232,6 +235,11 @@ def _sized(best: dict[int, tuple[int, int, int]], reach: int) -> list[tuple[int,
             size = min(reach, following - start)
         rows.append((start, min(size, (1 << 63) - 1), name))
     return rows
+
+
+def _begin(strings: bytes | memoryview, at: int) -> bytes:
+    """What names are compared by."""
+    return bytes(strings[at : at + _COMPARED]).partition(b"\0")[0]
 
 
 def _text(strings: bytes | memoryview, at: int) -> bytes:

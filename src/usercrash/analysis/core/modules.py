@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from ...elf.headers import AT_ENTRY, AT_SYSINFO_EHDR, PF_X, PT_NOTE
+from ...elf.headers import AT_ENTRY, AT_SYSINFO_EHDR, PF_X
 from ...errors import FormatError
 from ...model.maps import Mapping
+from ..binary.effort import SEARCHED_BYTES, spend
 from ..binary.elf_file import MAX_NOTE_BYTES, ElfFile, build_id_of_notes
 from ..binary.symbol_table import SymbolTable
 from ..dwarf.call_frames import CallFrames
@@ -299,12 +300,12 @@ def _take_file(module: Module, found: tuple[Opened, ElfFile]) -> None:
 def _memory_build_id(image: CoreImage, module: Module) -> bytes | None:
     """The build-id in the captured memory: the file's name may lead elsewhere by now."""
     elf = module.memory_elf
-    for segment in elf.program_headers if elf else ():
-        if segment.type == PT_NOTE:
-            data = image.read(segment.vaddr + module.bias, min(segment.memsz, MAX_NOTE_BYTES))
-            found = build_id_of_notes(data, elf.header.little if elf else True)
-            if found:
-                return found
+    for segment in elf.note_segments if elf else ():
+        data = image.read(segment.vaddr + module.bias, min(segment.memsz, MAX_NOTE_BYTES))
+        spend(len(data) // SEARCHED_BYTES)
+        found = build_id_of_notes(data, elf.header.little if elf else True)
+        if found:
+            return found
     return None
 
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ...elf.headers import PT_NOTE, iter_notes
-from ..binary.elf_file import MAX_NOTE_BYTES, ElfFile
+from ..binary.elf_file import MAX_NOTE_BYTES, ElfFile, note_of
 
 if TYPE_CHECKING:
     from ..core.modules import Module
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 # systemd.io, "ELF Package Metadata": owner and type of the note, keys of the JSON in it
 _OWNER, _TYPE = b"FDO", 0xCAFE1A7E
 _MAX_TEXT = 300
+_MAX_JSON = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class _Note(msgspec.Struct):
 def package_of_note(desc: bytes) -> Package | None:
     """The package that the note's JSON names; None if it names none."""
     try:
-        note = msgspec.json.decode(desc.rstrip(b"\0")[: 64 << 10], type=_Note)
+        note = msgspec.json.decode(desc.rstrip(b"\0")[:_MAX_JSON], type=_Note)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
     if not note.name:
@@ -55,9 +55,7 @@ def package_of_note(desc: bytes) -> Package | None:
 def own_package(module: Module, read: Callable[[int, int], bytes]) -> Package | None:
     """What the module says of itself, in its file or in captured memory (`read`)."""
     elf = module.headers
-    for segment in elf.program_headers if elf is not None else ():
-        if segment.type != PT_NOTE:
-            continue
+    for segment in elf.note_segments if elf is not None else ():
         if module.elf is not None:
             size = min(segment.filesz, MAX_NOTE_BYTES)
             data: bytes | memoryview = module.elf.view[segment.offset : segment.offset + size]
@@ -70,7 +68,6 @@ def own_package(module: Module, read: Callable[[int, int], bytes]) -> Package | 
 
 
 def _in_notes(data: bytes | memoryview, elf: ElfFile | None) -> Package | None:
-    for note in iter_notes(data, elf.header.little if elf is not None else True):
-        if note.owner == _OWNER and note.type == _TYPE:
-            return package_of_note(note.desc)
-    return None
+    little = elf.header.little if elf is not None else True
+    found = note_of(data, little, _OWNER, _TYPE, range(_MAX_JSON + 1))
+    return package_of_note(found) if found is not None else None
