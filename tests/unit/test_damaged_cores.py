@@ -13,6 +13,7 @@ import pytest
 from tests.support.gcore import gcore_at_fault
 from tests.support.spawn import compile_c
 
+from usercrash.analysis.core.core_notes import core_notes
 from usercrash.config import Config
 from usercrash.elf.headers import (
     NT_AUXV,
@@ -209,6 +210,57 @@ def test_headers_that_name_the_same_notes_again_and_again(core: Core, tmp_path: 
     report = report_of(bytes(head) + PHDR64.pack(*row) * times + table, tmp_path)
     assert functions(report) == ["fault", "main"]
     assert "more than one header names the same bytes" in notes(report)
+
+
+@pytest.mark.parametrize("size", [0, 5, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF])
+@pytest.mark.parametrize("kind", [NT_PRPSINFO, NT_PRSTATUS, NT_SIGINFO, NT_AUXV, NT_FILE])
+def test_notes_behind_one_whose_size_cannot_be(
+    core: Core, tmp_path: Path, kind: int, size: int
+) -> None:
+    head = core.notes[kind][0]
+    report = report_of(core.with_bytes(head + 4, struct.pack("<I", size)), tmp_path)
+    if size > 5:  # (what is too small may lead to the next by chance)
+        assert "some notes: one is cut short" in notes(report)
+    assert functions(report) == (["fault", "main"] if kind != NT_PRSTATUS else [])
+    assert report.signal is not None and report.signal.name == "SIGSEGV"
+    assert len(report.modules) >= 3
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_what_looks_like_a_note_is_taken_only_where_one_is_malformed(order: str) -> None:
+    def note(owner: bytes, kind: int, desc: bytes) -> bytes:
+        head = struct.pack(f"{order}III", len(owner) + 1, len(desc), kind)
+        return head + owner + bytes(4 - len(owner) % 4) + desc
+
+    inner = note(b"CORE", 9, b"none") + note(b"LINUX", 8, b"four")
+    whole = note(b"CORE", 1, inner) + note(b"ELSE", 2, inner) + note(b"GDB", 3, b"")
+    calls: list[int] = []
+    little = order == "<"
+
+    def kinds(data: bytes) -> list[int]:
+        return [place[0] for place in core_notes(memoryview(data), little, lambda: calls.append(1))]
+
+    assert kinds(whole) == [1, 2, 3] and calls == []
+    endless = struct.pack(f"{order}III", 5, 1 << 31, 4) + b"CORE\0\0\0\0"
+    assert kinds(endless + whole) == [1, 2, 3] and calls == [1]
+    assert kinds(whole + endless + note(b"NONE", 5, b"") + note(b"CORE", 6, b"")) == [1, 2, 3, 6]
+    assert kinds(endless * 1000 + whole) == [1, 2, 3]
+    assert kinds(endless[:12]) == [] and len(calls) == 4
+
+
+def test_a_thread_that_stands_there_twice(core: Core, tmp_path: Path) -> None:
+    head, begin, end = core.notes[NT_PRSTATUS]
+    once = core.data[head : end + -end % 4]
+    other = core.data[head:begin] + bytes(32) + struct.pack("<I", 7) + core.data[begin + 36 : end]
+    last = max(row[2] for row in core.notes.values())
+    notes = once + core.data[core.start : last] + once + other
+    at = core.table + PHDR64.size * core.row
+    data = core.with_bytes(at + 8, struct.pack("<Q", len(core.data)))
+    data = data[: at + 32] + struct.pack("<Q", len(notes)) + data[at + 40 :] + notes
+    report = report_of(data, tmp_path)
+    assert functions(report) == ["fault", "main"]
+    assert [thread.tid for thread in report.threads[1:]] == [7]
+    assert report.threads[0].tid != 7
 
 
 @pytest.mark.parametrize("size", [64, 3000])

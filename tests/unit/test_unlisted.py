@@ -66,6 +66,17 @@ def test_the_same_as_with_a_list(crash: Path) -> None:
     assert names[:2] == ["fault", "compare"] and "main" in names
 
 
+def test_code_that_gcore_leaves_out(crash: Path, tmp_path: Path) -> None:
+    """A core as gcore makes it by itself: of what has not changed in memory the file is enough."""
+    core = gcore_at_fault([bytes(crash / "program")], tmp_path / "core")
+    listed, ours = analyse(core), analyse(unlisted(core))
+    assert len(seen(listed)) == 3 and seen(ours) == seen(listed)
+    names = ours.names(ours.stack())
+    assert names == listed.names(listed.stack()) and "main" in names
+    starts = [mapping.start for mapping in ours.image.mappings]
+    assert starts == sorted(starts)
+
+
 def test_a_list_is_not_second_guessed(crash: Path) -> None:
     image = CoreImage.open((crash / "core").read_bytes())
     before = [(row.path, row.offset) for row in image.mappings]

@@ -25,7 +25,7 @@ def made_mappings(
             continue
         start, end = segment.vaddr, segment.vaddr + segment.memsz
         at = bisect_right(starts, start) - 1
-        mapping = Mapping(start, end, _permissions(segment.flags))
+        mapping = Mapping(start, end, permissions_of(segment.flags))
         if at >= 0 and rows[at].start <= start < rows[at].end:
             row = rows[at]
             covered.add(row.start)
@@ -52,7 +52,8 @@ def _special_name(start: int, end: int, auxv: dict[int, int]) -> bytes:
     return b""
 
 
-def _permissions(flags: int) -> bytes:
+def permissions_of(flags: int) -> bytes:
+    """What `maps` would say of a private mapping of a segment with these flags."""
     return (
         (b"r" if flags & PF_R else b"-")
         + (b"w" if flags & PF_W else b"-")

@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass
+from functools import partial
 from mmap import mmap
 
 from ...elf.arch import Arch, arch_of
@@ -33,7 +34,6 @@ from ...elf.headers import (
     PT_NOTE,
     ElfHeader,
     ProgramHeader,
-    note_places,
     parse_program_headers,
 )
 from ...errors import FormatError
@@ -43,6 +43,7 @@ from ...model.maps import Mapping, parse_maps
 from ...model.notes import NoteLog
 from ...model.snapshot import ElfNote, MappedFile
 from .core_mappings import made_mappings
+from .core_notes import core_notes
 from .elf_notes import (
     FileRow,
     PsInfo,
@@ -290,15 +291,13 @@ class CoreImage:
         if again or self._note_bytes > len(self._view):
             self.notes.add(_STAGE, "some notes", "more than one header names the same bytes")
             return
-        end = 0
-        for kind, start, stop, begin, end in note_places(data, self.header.little):
+        malformed = partial(self.notes.add, _STAGE, "some notes", "one is cut short or no note")
+        for kind, start, stop, begin, end in core_notes(data, self.header.little, malformed):
             self._note_count += 1
             if self._note_count > _MAX_NOTES:
                 self.notes.add(_STAGE, "some notes", f"there are more than {_MAX_NOTES:,}")
                 return
             yield ElfNote(bytes(data[start:stop]).rstrip(b"\0"), kind, bytes(data[begin:end]))
-        if any(data[end + 3 & -4 : end + 4096]):
-            self.notes.add(_STAGE, "some notes", "one is cut short or no note")
 
     def _take_thread(self, desc: bytes, threads: list[tuple[int, int, dict[str, int]]]) -> None:
         """One thread more. It counts without registers, too: what follows in the core, up to the
@@ -360,6 +359,7 @@ class CoreImage:
         ]
         if 0 < first < len(self.threads):
             self.threads.insert(0, self.threads.pop(first))
+        self.threads = list(_distinct(self.threads))
         if self.threads:
             self.siginfo = self.threads[0].siginfo
 
@@ -396,3 +396,12 @@ class CoreImage:
         else:
             self.mappings = made_mappings(segments, self.file_rows, self.auxv)
         self.mappings.sort(key=lambda mapping: mapping.start)
+
+
+def _distinct(threads: list[CoreThread]) -> Iterator[CoreThread]:
+    """Each thread once, though its notes stand there twice."""
+    known: dict[int, CoreThread] = {}
+    for thread in threads:
+        first = known.setdefault(thread.tid, thread)
+        if first is thread or not thread.tid or first.registers != thread.registers:
+            yield thread

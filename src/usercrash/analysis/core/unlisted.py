@@ -25,6 +25,7 @@ from ...elf.headers import (
 from ...errors import FormatError
 from ...model.maps import Mapping
 from ..binary.elf_file import ElfFile
+from .core_mappings import permissions_of
 from .image import CoreImage
 from .module_files import NAMED, FileProvider
 from .module_layout import PAGES
@@ -115,8 +116,11 @@ def _address_of(elf: ElfFile, offset: int) -> int | None:
 
 def _name(image: CoreImage, path: bytes, elf: ElfFile, bias: int) -> bool:
     """Write path and offset into the mappings of a file's segments, if all that hold code or
-    data of it are there."""
+    data of it are there. Where the core has the file's headers, by which it will be known, some
+    may be left out, as gcore leaves out code: they get mappings."""
     page = _page_size(image)
+    start = _address_of(elf, 0)
+    with_headers = start is not None and image.read(start + bias, 4) == b"\x7fELF"
     rows: list[tuple[Mapping, int]] = []
     for segment in elf.loads:
         if not segment.filesz:
@@ -126,11 +130,19 @@ def _name(image: CoreImage, path: bytes, elf: ElfFile, bias: int) -> bool:
             for mapping in image.mappings
             if _shows(mapping, segment, bias, page)
         ]
-        if not found:
+        if found:
+            rows += found
+            continue
+        start = segment.vaddr + bias & -page
+        end = segment.vaddr + bias + segment.filesz + page - 1 & -page
+        if not with_headers or any(one.start < end and start < one.end for one in image.mappings):
             return False
-        rows += found
+        rows.append((Mapping(start, end, permissions_of(segment.flags)), segment.offset & -page))
     for mapping, offset in rows:
         mapping.path, mapping.offset = path, max(0, offset)
+    known = set(map(id, image.mappings))
+    image.mappings += [mapping for mapping, _ in rows if id(mapping) not in known]
+    image.mappings.sort(key=lambda mapping: mapping.start)
     return bool(rows)
 
 
