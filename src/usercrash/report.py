@@ -8,9 +8,17 @@ exact bytes stand in `raw_bytes`, base64, under the JSON pointer of the field.
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 VERSION = 1
+
+# In UTF-8, what JSON lets stand and a terminal may obey: DEL, the controls U+0080 to U+009F (one
+# of them begins escape sequences), marks and overrides of the direction, separators of lines.
+_STEERING = re.compile(
+    rb"\x7f|\xc2[\x80-\x9f]|\xd8\x9c|\xe2\x80[\x8e\x8f\xa8-\xae]|\xe2\x81[\xa6-\xa9]"
+)
 
 Hex = str  # "0x…": an address or a register value
 
@@ -336,8 +344,11 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def to_json(report: Report) -> bytes:
-    """The report as JSON (UTF-8), one line."""
-    return msgspec.json.encode(report)
+    """The report as JSON (UTF-8), one line, with nothing in it that steers a terminal."""
+    data = msgspec.json.encode(report)
+    if data.isascii() and b"\x7f" not in data:
+        return data
+    return _STEERING.sub(lambda found: b"\\u%04x" % ord(found[0].decode()), data)
 
 
 def from_json(data: bytes) -> Report:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 
+import msgspec
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from tests.support import sample_reports
 
 from usercrash.report import from_json, to_json
 from usercrash.report_schema import main, schema
 
 FILE = Path(__file__).parents[2] / "docs" / "report.schema.json"
+_DIRECTIONS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+_ODD = "\x1b[m \x7f \x80\x9b\x9f \u061c \u200e\u200f \u2028\u202e \u2066\u2069 \xa0\xe9 \u2026"
 _TYPES: dict[str, tuple[type, ...]] = {
     "object": (dict,), "array": (list,), "string": (str,), "integer": (int,),
     "number": (int, float), "boolean": (bool,), "null": (type(None),),
@@ -77,6 +83,18 @@ def test_reports_obey(name: str) -> None:
     rules = json.loads(FILE.read_text("utf-8"))
     assert problems(json.loads(data), rules, rules, "") == []
     assert from_json(data) == report
+
+
+@given(st.text())
+@example(_ODD)
+def test_no_text_steers_a_terminal(text: str) -> None:
+    base = sample_reports.live()
+    process = msgspec.structs.replace(base.process, comm=text)
+    data = to_json(msgspec.structs.replace(base, process=process))
+    assert from_json(data).process.comm == text
+    held = data.decode()
+    assert not any(unicodedata.category(char) == "Cc" for char in held)
+    assert not any(unicodedata.bidirectional(char) in _DIRECTIONS for char in held)
 
 
 def test_a_wrong_report_is_found() -> None:
