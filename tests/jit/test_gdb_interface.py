@@ -15,7 +15,8 @@ from tests.support.build import need
 from tests.support.gcore import gcore_at_fault
 from tests.support.oracle import gdb_frames
 from usercrash.analysis.binary.elf_file import ElfFile
-from usercrash.analysis.core.jit_modules import PATH, VARIABLE, addresses_of
+from usercrash.analysis.binary.symbol_entries import addresses_of
+from usercrash.analysis.core.jit_modules import PATH, VARIABLE
 from usercrash.analysis.core.jit_objects import placed
 from usercrash.errors import FormatError
 

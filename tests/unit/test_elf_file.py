@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import subprocess
+from contextvars import copy_context
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ from hypothesis import strategies as st
 from tests.support.build import need
 from tests.support.spawn import compile_c
 
+from usercrash.analysis.binary.effort import limit_effort
 from usercrash.analysis.binary.elf_file import ElfFile
+from usercrash.analysis.binary.symbol_entries import addresses_of
 from usercrash.analysis.binary.symbol_table import SymbolTable, _sized
 from usercrash.errors import FormatError
 
@@ -70,6 +73,46 @@ def test_what_covers_an_address(tmp_path: Path) -> None:
     assert table.find(by_name[b"label"] + 1) == (b"label", by_name[b"label"])
     assert table.find(0) is None
     assert table.find(1 << 40) is None
+
+
+def test_addresses_by_name_against_readelf() -> None:
+    """Data, too; and of a name that is the end of others."""
+    elf = ElfFile(LIBC.read_bytes())
+    wanted = {b"__abort_msg", b"environ", b"read"}
+    rows: dict[bytes, set[int]] = {name: set() for name in wanted}
+    for line in _readelf("--dyn-syms", "-W", str(LIBC)).split("\n"):
+        words = line.split()
+        if len(words) >= 8 and words[6] != "UND":
+            name = words[7].partition("@")[0].encode()
+            if name in wanted:
+                rows[name].add(int(words[1], 16))
+    assert all(rows.values())
+    assert {name: set(addresses_of(elf, name)) for name in wanted} == rows
+    assert addresses_of(elf, b"no such name") == []
+
+
+def test_a_name_that_stands_often_is_searched_for_as_long_as_there_are_steps() -> None:
+    """(A made file may have thousands of it, and each costs a look at all symbols.)"""
+    names = b"\0x\0x\0"  # the symbol has the second
+    symbols = bytes(24) + struct.pack("<IBBHQQ", 3, 1, 0, 1, 0x1234, 8)
+    at = 64 + 3 * 64
+    rows = [
+        (0,) * 10,
+        (0, 3, 0, 0, at, len(names), 0, 0, 1, 0),
+        (0, 2, 0, 0, at + len(names), len(symbols), 1, 0, 1, 24),
+    ]
+    head = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 3, 62, 1, 0, 0, 64, 0, 64, 56, 0, 64,
+                       len(rows), 0)  # fmt: skip
+    table = b"".join(struct.pack("<IIQQQQIIQQ", *row) for row in rows)
+    elf = ElfFile(head + table + names + symbols)
+    assert addresses_of(elf, b"x") == [0x1234]
+    refused: list[str] = []
+
+    def with_one_step() -> list[int]:
+        limit_effort(1, lambda: refused.append("refused"))
+        return addresses_of(elf, b"x")
+
+    assert copy_context().run(with_one_step) == [] and refused == ["refused"]
 
 
 def test_no_name_from_the_nearest_symbol(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import struct
 from dataclasses import dataclass
 from functools import cached_property
 from mmap import mmap
+from typing import Literal
 
 from ...elf.headers import (
     ELFCLASS64,
@@ -69,7 +70,12 @@ class ElfFile:
         self.view = memoryview(data)
         self.header = ElfHeader(self.view[:64])
         self.wide = self.header.elf_class == ELFCLASS64
-        self.order = "<" if self.header.little else ">"
+        self.order = self.header.order
+
+    @property
+    def byte_order(self) -> Literal["little", "big"]:
+        """The byte order as int.from_bytes has it."""
+        return "little" if self.header.little else "big"
 
     @cached_property
     def program_headers(self) -> list[ProgramHeader]:

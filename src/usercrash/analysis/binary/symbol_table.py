@@ -16,6 +16,7 @@ from ...elf.headers import EM_ARM, EM_PPC64
 from ...errors import FormatError
 from .dynamic_symbols import Read, dynamic_symbols
 from .effort import affordable
+from .symbol_entries import entry_layout
 
 if TYPE_CHECKING:
     from .elf_file import ElfFile
@@ -29,7 +30,7 @@ _MAX_NAME = 16_384
 _COMPARED = 256  # bytes of names at one address
 
 STT_NOTYPE, STT_FUNC, STT_GNU_IFUNC = 0, 2, 10
-_SHF_EXECINSTR = 4
+SHF_EXECINSTR = 4
 _MAGIC = b"UCSYM\0\0\1"
 _HEAD = struct.Struct("<8sQQ")  # magic, number of symbols, bytes of strings
 
@@ -157,7 +158,7 @@ class SymbolTable:
 
 def _code_sections(elf: ElfFile) -> frozenset[int]:
     return frozenset(
-        number for number, section in enumerate(elf.sections) if section.flags & _SHF_EXECINSTR
+        number for number, section in enumerate(elf.sections) if section.flags & SHF_EXECINSTR
     )
 
 
@@ -166,7 +167,7 @@ def _functions(
 ) -> Iterable[tuple[int, int, int, int]]:
     """(name, type, address, size) of the symbols that may be functions."""
     wide = elf.wide
-    layout = struct.Struct(elf.order + ("IBBHQQ" if wide else "IIIBBH"))
+    layout = entry_layout(elf)
     thumb = 1 if elf.header.machine == EM_ARM else 0  # bit 0 of a function's address: Thumb code
     usable = affordable(min(len(data) // layout.size, MAX_SYMBOLS)) * layout.size
     described = _descriptors(elf)

@@ -19,7 +19,9 @@ from collections.abc import Iterator
 
 from ...elf.headers import ET_REL, PF_X
 from ...errors import FormatError
-from ..binary.elf_file import SHT_DYNSYM, SHT_SYMTAB, ElfFile, Section
+from ..binary.elf_file import ElfFile
+from ..binary.symbol_entries import addresses_of
+from ..binary.symbol_table import SHF_EXECINSTR
 from ..dwarf.call_frames import CallFrames
 from .image import CoreImage
 from .jit_objects import placed
@@ -32,9 +34,7 @@ MAX_FILE = 16 << 20
 MAX_BYTES = 64 << 20  # of all files together
 _VERSION = 1
 _LOOK_BACK = 16  # ranges of code to look back for one that encloses an address
-_MAX_PLACES = 4096  # of some bytes in one section
 _MAX_DESCRIPTORS = 16
-_SHF_EXECINSTR = 4
 _ALIGNED_TO_4 = ("i386", "m68k")  # where a uint64_t in a structure need not lie on 8 bytes
 _STAGE = "modules"
 
@@ -156,51 +156,12 @@ class JitModules:
             return None
 
 
-def addresses_of(elf: ElfFile, name: bytes) -> list[int]:
-    """The link-time addresses of the symbols of a name, in the symbol tables of a file.
-
-    The names are searched, not the symbols: a large table costs a look at its bytes.
-    """
-    found: set[int] = set()
-    for kind in (SHT_SYMTAB, SHT_DYNSYM):
-        table = next((one for one in elf.sections if one.type == kind), None)
-        if table is None or table.link >= len(elf.sections):
-            continue
-        for at in _places(elf, elf.sections[table.link], name + b"\0"):
-            found.update(_values(elf, table, at))
-    return sorted(found)
-
-
-def _places(elf: ElfFile, section: Section, wanted: bytes) -> Iterator[int]:
-    """Where some bytes stand in a section, searched as it lies in the file."""
-    data = elf.data if not isinstance(elf.data, memoryview) else bytes(elf.data)
-    end = min(section.offset + section.size, len(data))  # (numbers of 64 bits are too large)
-    at = min(section.offset, len(data)) - 1
-    for _ in range(_MAX_PLACES):
-        at = data.find(wanted, at + 1, end)
-        if at < 0:
-            return
-        yield at - section.offset
-
-
-def _values(elf: ElfFile, table: Section, name: int) -> Iterator[int]:
-    """The values of the defined symbols whose name is at a place of the names."""
-    layout = struct.Struct(elf.order + ("IBBHQQ" if elf.wide else "IIIBBH"))
-    for at in _places(elf, table, struct.pack(elf.order + "I", name)):
-        whole = table.offset + at + layout.size <= len(elf.view)
-        if whole and at % layout.size == 0:
-            row = layout.unpack_from(elf.view, table.offset + at)
-            section, value = (row[3], row[4]) if elf.wide else (row[5], row[1])
-            if section and value:
-                yield value
-
-
 def _code(elf: ElfFile) -> list[tuple[int, int]]:
     """The ranges of addresses that a file says to be code of its own."""
     found = [
         (section.address, section.address + section.size)
         for section in elf.sections
-        if section.flags & _SHF_EXECINSTR and section.address and section.size
+        if section.flags & SHF_EXECINSTR and section.address and section.size
     ]
     return found or [
         (row.vaddr, row.vaddr + row.memsz) for row in elf.loads if row.flags & PF_X and row.memsz

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import Literal
 
 from ...elf.headers import ET_EXEC, ET_REL
 from ...errors import FormatError
 from ..binary.elf_file import SHF_COMPRESSED, SHT_NOBITS, SHT_SYMTAB, ElfFile, Section
+from ..binary.symbol_entries import entry_layout, section_and_value
 
 _SHT_RELA, _SHT_REL = 4, 9
 _MAX_SYMBOLS = 200_000
@@ -53,7 +53,7 @@ def _place_symbols(elf: ElfFile, copy: bytearray) -> list[int]:
     table = next((one for one in elf.sections if one.type == SHT_SYMTAB), None)
     if table is None or table.flags & SHF_COMPRESSED:
         return []
-    layout = struct.Struct(elf.order + ("IBBHQQ" if elf.wide else "IIIBBH"))
+    layout = entry_layout(elf)
     offset, cell = (8, "Q") if elf.wide else (4, "I")
     end = min(table.offset + table.size, len(copy))
     count = max(0, min((end - table.offset) // layout.size, _MAX_SYMBOLS))
@@ -62,7 +62,7 @@ def _place_symbols(elf: ElfFile, copy: bytearray) -> list[int]:
     for number in range(count):
         at = table.offset + number * layout.size
         row = layout.unpack_from(copy, at)
-        index, value = (row[3], row[4]) if elf.wide else (row[5], row[1])
+        index, value = section_and_value(elf, row)
         if 0 < index < len(elf.sections):
             value = value + elf.sections[index].address & mask
             struct.pack_into(elf.order + cell, copy, at + offset, value)
@@ -94,9 +94,9 @@ def _relocate(
         if offset + size > info.size or at + size > len(copy) or symbol >= len(symbols):
             raise FormatError("a relocation outside of its section")
         if addend is None:
-            addend = int.from_bytes(copy[at : at + size], _byte_order(elf))
+            addend = int.from_bytes(copy[at : at + size], elf.byte_order)
         value = symbols[symbol] + addend - (info.address + offset if relative else 0)
-        copy[at : at + size] = (value & (1 << 8 * size) - 1).to_bytes(size, _byte_order(elf))
+        copy[at : at + size] = (value & (1 << 8 * size) - 1).to_bytes(size, elf.byte_order)
     return count
 
 
@@ -125,7 +125,3 @@ def _rows(elf: ElfFile, table: Section) -> Iterator[tuple[int, int, int, int | N
     shift = 32 if elf.wide else 8
     for row in layout.iter_unpack(data[: len(data) // layout.size * layout.size]):
         yield row[0], row[1] >> shift, row[1] & (1 << shift) - 1, row[2] if row[2:] else None
-
-
-def _byte_order(elf: ElfFile) -> Literal["little", "big"]:
-    return "little" if elf.header.little else "big"
