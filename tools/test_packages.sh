@@ -33,6 +33,7 @@ need gdc gdc
 need ld.lld lld
 need patchelf patchelf
 need go golang-go
+need chromium chromium
 need systemd-analyze systemd
 need rpmbuild rpm
 need qemu-aarch64 qemu-user

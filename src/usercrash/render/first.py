@@ -34,14 +34,15 @@ def first_screen(paper: Paper, report: Report) -> None:
     paper.line(Span(words, TITLE), indent=2)
     paper.lines.append((Span("=" * min(paper.width, len(words)), DIM),))
     for field in fields(report):
-        paper.field(field.label, *_cut(field, paper.width))
+        paper.field(field.label, *shortened(field, paper.width))
     _stack(paper, report)
     paper.blank()
     for words in end_words(report):
         paper.line(Span(words, DIM))
 
 
-def _cut(field: Field, width: int) -> tuple[Span | str, ...]:
+def shortened(field: Field, width: int) -> tuple[Span | str, ...]:
+    """Its words, cut to the lines that it may take at that width."""
     limit = field.lines * (width - 9) - 4
     return tuple(
         part[:limit] + " ..." if field.lines and isinstance(part, str) and len(part) > limit

@@ -27,7 +27,7 @@ def short_id(build_id: str | None) -> str:
     return (build_id or "")[:8]
 
 
-def _tails(frame: Frame) -> list[str]:
+def frame_tails(frame: Frame) -> list[str]:
     """` (libc.so.6, 5fe62a04)`: the module and its build-id, shortened; the same without the
     build-id."""
     name = clean(base_name(frame.module or ""))
@@ -116,7 +116,7 @@ def frame_line(paper: Paper, frame: Frame, handled: Sequence[HandledSignal] = ()
     doubt = frame_doubt(frame)
     names, sources = short_functions(function_words(frame)), source_forms(frame)
     # Where even the shortest forms leave no room, the build-id goes before a name is cut.
-    for tail in _tails(frame):
+    for tail in frame_tails(frame):
         room = paper.width - columns(number) - columns(tail) - columns(doubt)
         if columns(names[-1]) + (4 + columns(sources[-1]) if sources[-1] else 0) <= room:
             break

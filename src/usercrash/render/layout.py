@@ -199,3 +199,11 @@ def moment(iso: str) -> str:
 def digits(value: str) -> str:
     """A number of the report (0x…) without what says that it is hexadecimal."""
     return value.removeprefix("0x")
+
+
+def number_of(value: str) -> int | None:
+    """The number that a field like 0x7f12 holds; None where it holds none."""
+    try:
+        return int(value, 16)
+    except ValueError:
+        return None

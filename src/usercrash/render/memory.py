@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from ..report import MemoryBlock, Report, System
-from .layout import DIM, Paper, clean, digits
+from .layout import DIM, Paper, clean, digits, number_of
 
 _LINE = 16  # bytes
 
@@ -19,15 +19,27 @@ def memory(paper: Paper, report: Report) -> None:
         _block_lines(paper, block, report.system)
 
 
-def _block_lines(paper: Paper, block: MemoryBlock, system: System) -> None:
+def read_block(block: MemoryBlock) -> tuple[int, bytes, set[int]] | None:
+    """The address of the first byte, the bytes, the offsets of those that were not captured; None
+    for a block that cannot be read."""
     try:
-        data = bytes.fromhex(block.data)
-        address, center = int(block.address, 16), int(block.center, 16)
+        address, data = int(block.address, 16), bytes.fromhex(block.data)
     except ValueError:
+        return None
+    missing = {
+        at for start, length in block.gaps for at in range(start, min(start + length, len(data)))
+    }
+    return address, data, missing
+
+
+def _block_lines(paper: Paper, block: MemoryBlock, system: System) -> None:
+    found = read_block(block)
+    center = number_of(block.center)
+    if found is None or center is None:
         return
+    address, data, missing = found
     word = 4 if system.address_bytes == 4 else 8
     order: Literal["little", "big"] = "big" if system.byte_order == "big" else "little"
-    missing = {at for start, length in block.gaps for at in range(start, start + length)}
     for start in range(0, len(data), _LINE):
         offsets = range(start, min(start + _LINE, len(data)))
         if all(at in missing for at in offsets):

@@ -1,0 +1,103 @@
+"""Stacks as rows of a page, as many as are worth its size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ...report import Frame, HandledSignal, Report, Thread
+from ..first import FRAMES
+from ..frames import (
+    INLINED,
+    end_of_stack,
+    frame_doubt,
+    frame_facts,
+    frame_tails,
+    function_words,
+    group_title,
+    groups,
+    module_place,
+    signal_words,
+    source_forms,
+    stack_rows,
+)
+
+MAX_ROWS = 120  # of one stack
+MAX_ROWS_OF_ALL = 5_000  # of all stacks but the first
+MAX_GROUPS = 400
+FEW_ROWS = 3  # of a stack when the page is full
+
+
+class Row(NamedTuple):
+    """A frame; or, with only `note`, what stands between two of them."""
+
+    number: str = ""
+    function: str = ""
+    place: str = ""
+    tail: str = ""
+    doubt: str = ""
+    facts: str = ""
+    module: str = ""
+    note: str = ""
+
+
+class Stack(NamedTuple):
+    """One stack: `rows` first, `more` behind a fold."""
+
+    title: str
+    rows: list[Row]
+    more: list[Row]
+    end: str
+
+
+class Others(NamedTuple):
+    """The other threads' stacks, and how many stacks of how many threads are left out."""
+
+    stacks: list[Stack]
+    left_stacks: int
+    left_threads: int
+
+
+def first_stack(report: Report) -> Stack | None:
+    """The crashing thread's; on the first screen as many rows as the text has there."""
+    if not report.threads:
+        return None
+    thread = report.threads[0]
+    rows = _bounded(thread, report.handled_signals, MAX_ROWS_OF_ALL)
+    shown = len(rows) if len(rows) <= FRAMES else FRAMES - 2
+    return Stack("", rows[:shown], rows[shown:], end_of_stack(thread))
+
+
+def other_stacks(report: Report) -> Others:
+    """Equal stacks together, as the text has them."""
+    left = MAX_ROWS_OF_ALL
+    stacks = []
+    found = groups(report.threads[1:])
+    for group in found[:MAX_GROUPS]:
+        rows = _bounded(group[0], (), MAX_ROWS if left > 0 else FEW_ROWS)
+        left -= len(rows)
+        stacks.append(Stack(group_title(group), rows, [], end_of_stack(group[0])))
+    rest = found[MAX_GROUPS:]
+    return Others(stacks, len(rest), sum(map(len, rest)))
+
+
+def _bounded(thread: Thread, handled: Sequence[HandledSignal], most: int) -> list[Row]:
+    """The rows; of too many the innermost, and the outermost one."""
+    found = stack_rows(thread)
+    if len(found) <= most:
+        return [_row(row, handled) for row in found]
+    left = f"… {len(found) - most:,} more lines of this stack: see the JSON"
+    inner = [_row(row, handled) for row in found[: most - 1]]
+    return [*inner, Row(note=left), _row(found[-1], handled)]
+
+
+def _row(row: Frame | str, handled: Sequence[HandledSignal]) -> Row:
+    if isinstance(row, str):
+        return Row(note=row.strip())
+    number = f"#{row.index}"
+    if row.signal_frame:
+        return Row(number, note=signal_words(row, handled))
+    return Row(
+        number, function_words(row), source_forms(row)[0], frame_tails(row)[0], frame_doubt(row),
+        INLINED if row.inline else frame_facts(row), "" if row.inline else module_place(row),
+    )  # fmt: skip
