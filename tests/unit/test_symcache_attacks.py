@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -197,3 +199,38 @@ def test_a_directory_of_others_is_not_read(cache: Path) -> None:
     cache.chmod(0o755)
     os.chown(cache, 4242, -1)
     assert _open_cache(str(cache)) == -1
+
+
+_OVERLAY = """
+import ctypes, os, sys
+sys.path[:0] = {path!r}
+from usercrash.analysis.symbols.symcache import shareable
+fd = os.open({file!r}, os.O_RDONLY)
+assert os.fstat(fd).st_uid == 0
+if os.fork() == 0:  # in our own table it is mounted, in its parent's namespace it is not
+    os._exit(0 if shareable(os.fstat(fd), fd=fd) else 1)
+assert os.wait()[1] == 0
+theirs = os.open("/proc/%d/ns/mnt" % os.getppid(), os.O_RDONLY)
+assert ctypes.CDLL(None, use_errno=True).setns(theirs, 0x20000) == 0
+sys.exit(shareable(os.fstat(fd), fd=fd))
+"""
+
+
+@root
+def test_an_overlay_of_another_namespace_is_nobodys(tmp_path: Path) -> None:
+    """It may lie over FUSE, whose files have the owner that somebody wants."""
+    for name in ("one", "two", "over"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "one/file").write_bytes(b"file")
+    options = f"lowerdir={tmp_path}/one:{tmp_path}/two"
+    script = _OVERLAY.format(path=sys.path, file=f"{tmp_path}/over/file")
+    command = (
+        f'mount -t overlay overlay -o {options} {tmp_path}/over && exec {sys.executable} -c "$0"'
+    )
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", command, script],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

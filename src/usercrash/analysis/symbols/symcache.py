@@ -48,9 +48,10 @@ _CHECKED = 12  # where the bytes begin that the checksum is of
 assert _HEAD.size == 48
 _STAGE = "symbol cache"
 _FROM_AFAR = (b"fuse", b"nfs", b"cifs", b"smb", b"9p", b"ceph", b"afs")
+_OVERLAY = 0x794C7630
 # <linux/magic.h>: ext2-4, xfs, btrfs, overlayfs, tmpfs, ramfs, squashfs, erofs, f2fs, bcachefs; zfs
 _LOCAL_TYPES = frozenset((
-    0xEF53, 0x58465342, 0x9123683E, 0x794C7630, 0x01021994, 0x858458F6, 0x73717368, 0xE0F5E1E2,
+    0xEF53, 0x58465342, 0x9123683E, _OVERLAY, 0x01021994, 0x858458F6, 0x73717368, 0xE0F5E1E2,
     0xF2F52010, 0xCA451A4E, 0x2FC12FC1,
 ))  # fmt: skip
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -148,7 +149,7 @@ def shareable(status: os.stat_result, owner: int = 0, fd: int = -1) -> bool:
         and status.st_uid in (0, owner)
         and not status.st_mode & 0o022
         and (bool(status.st_mode & 0o004) or owner != 0)
-        and (_local_file(fd) if fd >= 0 else _local_device(status.st_dev))
+        and (_local_file(fd, status) if fd >= 0 else _local_device(status.st_dev))
     )
 
 
@@ -157,13 +158,18 @@ def _trusted(status: os.stat_result, owner: int) -> bool:
     return status.st_uid in (0, owner) and not status.st_mode & 0o022
 
 
-def _local_file(fd: int) -> bool:
-    """Whether a file lies on a file system of the kernel's own, by fstatfs(2)'s f_type."""
+def _local_file(fd: int, status: os.stat_result) -> bool:
+    """Whether a file lies on a file system of the kernel's own, by fstatfs(2)'s f_type.
+
+    An overlay says nothing of what is below it: in a user namespace anybody may lay one over
+    FUSE, which can give any owner, number and times. So it must be one that is mounted here.
+    """
     buffer = ctypes.create_string_buffer(256)
     if _libc.fstatfs(fd, buffer) != 0:
         return False
     kind = int.from_bytes(buffer.raw[: ctypes.sizeof(ctypes.c_long)], sys.byteorder)
-    return kind & 0xFFFFFFFF in _LOCAL_TYPES
+    kind &= 0xFFFFFFFF
+    return kind in _LOCAL_TYPES and (kind != _OVERLAY or _local_device(status.st_dev))
 
 
 def _local_device(device: int) -> bool:
