@@ -22,7 +22,7 @@ from .cross_targets import Target
 from .gdb_remote import Remote
 
 PROGRAMS = Path(__file__).parent.parent / "cross"
-_BASE_32 = 1 << 40  # where a 32-bit program's address 0 lies in qemu
+BASE_32 = 1 << 40  # where a 32-bit program's address 0 lies in qemu
 _FATAL = {4: 4, 5: 5, 6: 6, 8: 8, 10: 7, 11: 11, 12: 31}  # gdb's numbers and Linux's
 
 
@@ -125,7 +125,7 @@ def crash(target: Target, program: Path, place: Path, *arguments: str, passed: i
     """Run a program under qemu to its fatal signal, of which it may handle the first `passed`; its
     core is `place`/core."""
     door, log = place / "door", place / "pages"
-    base = _BASE_32 if target.elf_class == 1 else 0
+    base = BASE_32 if target.elf_class == 1 else 0
     command = [
         need(f"qemu-{target.qemu}", "qemu-user"), "-g", str(door), "-d", "page", "-D", str(log),
         *(["-B", hex(base)] if base else []), "-L", str(target.sysroot), str(program), *arguments,

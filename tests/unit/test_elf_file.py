@@ -159,6 +159,19 @@ def test_symbols_without_sizes(tmp_path: Path) -> None:
     assert table.find(by_name[b"bare"] + 64) is None
 
 
+def test_symbols_without_sizes_end_with_their_section(tmp_path: Path) -> None:
+    """`_init`, the last symbol before it, does not name the procedure linkage table."""
+    source, program = tmp_path / "plt.c", tmp_path / "plt"
+    source.write_text("#include <stdio.h>\nint main(int c, char **v) { return puts(v[c]); }\n")
+    subprocess.run([need("gcc", "gcc"), "-Wl,-z,lazy", "-o", program, source], check=True)
+    elf = ElfFile(program.read_bytes())
+    init, plt = elf.section(b".init"), elf.section(b".plt")
+    assert init is not None and plt is not None
+    assert elf.symbols.find(init.address + init.size - 1) == (b"_init", init.address)
+    assert elf.symbols.find(plt.address) is None
+    assert elf.symbols.find(plt.address + plt.size - 1) is None
+
+
 def test_table_as_bytes() -> None:
     table = ElfFile(LIBC.read_bytes()).symbols
     data = table.to_bytes()
@@ -231,7 +244,10 @@ def test_any_bytes(data: bytes) -> None:
 def test_symbols_in_the_upper_half_of_the_addresses() -> None:
     """Without a size: there is room up to the end of the address space."""
     high = (1 << 64) - 16
-    assert _sized({high: (1, 0, 5), 0x1000: (1, 0, 9)}, 4096) == [(0x1000, 4096, 9), (high, 16, 5)]
+    assert _sized({high: (1, 0, 5), 0x1000: (1, 0, 9)}, 4096, []) == [
+        (0x1000, 4096, 9),
+        (high, 16, 5),
+    ]
 
 
 def test_sections_that_share_a_huge_name() -> None:

@@ -103,7 +103,7 @@ class SymbolTable:
             symbols = owner.contents(section)
             _choose(best, _functions(owner, symbols, _code_sections(owner)), strings, base)
         whole = tables[0][1] is not None and tables[0][1].name == b".symtab"
-        rows = _sized(best, _REACH if whole else _DYNAMIC_REACH)
+        rows = _sized(best, _REACH if whole else _DYNAMIC_REACH, _ends_of_code(elf))
         return cls(
             array("Q", [row[0] for row in rows]),
             array("Q", [row[1] for row in rows]),
@@ -118,7 +118,7 @@ class SymbolTable:
         symbols, strings = dynamic_symbols(elf, read, bias)
         best: dict[int, tuple[int, int, int]] = {}
         _choose(best, _functions(elf, symbols, frozenset()), strings, 0)
-        rows = _sized(best, _DYNAMIC_REACH)
+        rows = _sized(best, _DYNAMIC_REACH, [])
         starts, sizes, names = (array("Q", [row[at] for row in rows]) for at in range(3))
         return cls(starts, sizes, names, strings)
 
@@ -159,6 +159,15 @@ class SymbolTable:
 def _code_sections(elf: ElfFile) -> frozenset[int]:
     return frozenset(
         number for number, section in enumerate(elf.sections) if section.flags & SHF_EXECINSTR
+    )
+
+
+def _ends_of_code(elf: ElfFile) -> list[int]:
+    """Where sections with code end: no function goes on in the next one."""
+    return sorted(
+        section.address + section.size
+        for section in elf.sections
+        if section.flags & _SHF_EXECINSTR and section.size
     )
 
 
@@ -220,9 +229,11 @@ def _choose(
         best[value] = (rank, size, at)
 
 
-def _sized(best: dict[int, tuple[int, int, int]], reach: int) -> list[tuple[int, int, int]]:
-    """(start, size, name) in order; symbols without a size get one (at most `reach`), or are left
-    out where they are but labels inside a function."""
+def _sized(
+    best: dict[int, tuple[int, int, int]], reach: int, ends: list[int]
+) -> list[tuple[int, int, int]]:
+    """(start, size, name) in order; symbols without a size get one (at most `reach`, and not over
+    the next of `ends`), or are left out where they are but labels inside a function."""
     rows: list[tuple[int, int, int]] = []
     end = 0  # of the functions so far
     starts = sorted(best)
@@ -233,7 +244,8 @@ def _sized(best: dict[int, tuple[int, int, int]], reach: int) -> list[tuple[int,
         elif start < end:
             continue
         else:
-            size = min(reach, following - start)
+            behind = bisect_right(ends, start)
+            size = min(reach, min([following, *ends[behind : behind + 1]]) - start)
         rows.append((start, min(size, (1 << 63) - 1), name))
     return rows
 

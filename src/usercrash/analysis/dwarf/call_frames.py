@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ...elf.headers import EM_ARM
+from ...elf.headers import EM_AARCH64, EM_ARM
 from ...errors import FormatError
 from ..binary.elf_file import ElfFile, Section
+from . import cfi
 from .arm_index import PT_ARM_EXIDX, ArmIndex
 from .cfi import FrameSection, Row
 from .encodings import Buffer
@@ -51,6 +52,8 @@ class CallFrames:
         self._go: GoRows | None = None
         self._tables: list[FrameTable] | None = None
         self._arm_index: list[ArmIndex] | None = None
+        headers = elf or memory_elf
+        self._aarch64 = headers is not None and headers.header.machine == EM_AARCH64
         self.problems: list[str] = []
 
     def row(self, pc: int) -> Row | None:
@@ -63,8 +66,11 @@ class CallFrames:
             self._debug_file = None
             self._tables += more
             row = self._first(more, pc)
-        if row is not None and self._go is not None and self._go.injected(pc):
-            row.injected = True
+        if row is not None:
+            if self._go is not None and self._go.injected(pc):
+                row.injected = True
+            if self._aarch64:
+                _count_pushed_link(row)
         return row
 
     def _by_go(self, pc: int, outermost: bool) -> Row | None:
@@ -213,6 +219,19 @@ class CallFrames:
         return FrameSection(
             data, address, word=8 if elf.wide else 4, order=elf.order, machine=elf.header.machine
         )
+
+
+def _count_pushed_link(row: Row) -> None:
+    """Lift the CFA to the caller's stack pointer where the return address lies above it: the head
+    of a procedure linkage table pushed it, with another word below, before this code began. glibc's
+    `_dl_runtime_resolve` for AArch64 says so, and forgets these words in its CFA."""
+    kind, place = row.rules.get(row.return_column, (cfi.UNDEFINED, 0))
+    if kind != cfi.OFFSET or not isinstance(place, int) or place < 0:
+        return
+    row.cfa_offset += place + 8
+    for register, (kind, value) in row.rules.items():
+        if kind in (cfi.OFFSET, cfi.VAL_OFFSET) and isinstance(value, int):
+            row.rules[register] = (kind, value - place - 8)
 
 
 def _section_address(elf: ElfFile, name: bytes) -> int:

@@ -5,7 +5,7 @@ Instructions are little-endian whatever the data are."""
 
 from __future__ import annotations
 
-from .machine_code import CodeFacts, EntryFrame, SignalFrame, signed
+from .machine_code import CodeFacts, EntryFrame, Linkage, Read, SignalFrame, signed
 
 _BLR, _BLR_SIGNED = 0xD63F0000, 0xD63F0800  # the latter: braa and its relatives
 
@@ -22,6 +22,18 @@ class _AArch64(CodeFacts):
         if word & 0xFFFFFC1F == _BLR or word & 0xFEFFF800 == _BLR_SIGNED:
             return 0
         return None
+
+    def linkage(self, read: Read, pc: int) -> Linkage | None:
+        """Stubs are adrp, ldr, add, br (a nop or a check of a signature among them). The head of
+        the table, by which they go to the dynamic linker at first, is the same but that it pushes
+        the return address before, beside an address of the table."""
+        ahead, behind = read(pc, _STUB), read(pc - _STUB, _STUB)
+        words = [self.instruction(ahead, at) for at in range(0, len(ahead), 4)]
+        pushes = words[:1] == [_PUSHES_LINK]
+        if _next_other(words[pushes:]) != _JUMPS:
+            return None
+        words = [self.instruction(behind, at) for at in range(len(behind) - 4, -1, -4)]
+        return (8, 16) if not pushes and _next_other(words) == _PUSHES_LINK else (None, 0)
 
     def entry_frame(self, code: bytes) -> EntryFrame | None:
         size, fp = 0, None
@@ -62,6 +74,22 @@ class _AArch64(CodeFacts):
 
 
 _SP = 31
+_STUB = 6 * 4  # bytes of a stub of the procedure linkage table
+_PUSHES_LINK, _JUMPS = 0xA9BF7BF0, 0xD61F0220  # stp x16, x30, [sp, -16]!; br x17
+_IN_STUB = (  # instruction, mask
+    (0x90000010, 0x9F00001F), (0xF9400211, 0xFFC003FF), (0x91000210, 0xFFC003FF),
+    (0xD503201F, 0xFFFFF01F),
+)  # fmt: skip
+
+
+def _next_other(words: list[int]) -> int | None:
+    """The first instruction that is none of those in the middle of a stub."""
+    for word in words:
+        if not any(word & mask == value for value, mask in _IN_STUB):
+            return word
+    return None
+
+
 _SAVED = frozenset(range(19, 31))
 
 

@@ -8,9 +8,21 @@ both are tried. Instructions are little-endian from ARMv6 on, whatever the data 
 from __future__ import annotations
 
 from .arm_frames import begins_frame, entry_frame
-from .machine_code import CodeFacts, EntryFrame, SignalFrame, signed
+from .machine_code import CodeFacts, EntryFrame, Linkage, Read, SignalFrame, signed
 
 _MASK = (1 << 32) - 1
+_STUB = 4 * 4  # bytes of a stub of the procedure linkage table
+_PUSHES_LINK = 0xE52DE004  # str lr, [sp, -4]!
+_ANY_DISTANCE = 0xFFFFF000
+_BY_IP, _BY_LR = 0xE5BCF000, 0xE5BEF000  # ldr pc, [ip, n]!; ldr pc, [lr, n]!
+_ADDS_TO_IP = (0xE28FC000, 0xE28CC000)  # add ip, pc, n; add ip, ip, n
+# ldr lr, [pc, n]; add lr, pc, lr; add lr, pc, n; add lr, lr, n
+_COUNTS_IN_LR = (0xE59FE000, 0xE08FE000, 0xE28FE000, 0xE28EE000)
+
+
+def _next_other(words: list[int], inside: tuple[int, ...]) -> int | None:
+    """The first instruction that is none of these with whatever distance."""
+    return next((word for word in words if word & _ANY_DISTANCE not in inside), None)
 
 
 class _Arm(CodeFacts):
@@ -22,6 +34,23 @@ class _Arm(CodeFacts):
             if found is not None:
                 return found
         return _thumb_call(before, address)
+
+    def linkage(self, read: Read, pc: int) -> Linkage | None:
+        """Stubs are ARM code: additions to ip, and a jump through where it points. The head of the
+        table, by which they go to the dynamic linker at first, pushes the return address and
+        counts in its register from then on."""
+        words = [self.instruction(read(pc + at, 4), 0) for at in range(-_STUB, _STUB, 4)]
+        ahead, behind = words[_STUB // 4 :], words[_STUB // 4 - 1 :: -1]
+        for jump, inside in ((_BY_IP, _ADDS_TO_IP), (_BY_LR, _COUNTS_IN_LR)):
+            pushes = ahead[:1] == [_PUSHES_LINK]
+            last = _next_other(ahead[pushes:], inside)
+            if last is None or last & _ANY_DISTANCE != jump:
+                continue
+            pushed = not pushes and jump == _BY_LR
+            if pushed and _next_other(behind, inside) != _PUSHES_LINK:
+                return None
+            return (0, 4) if pushed else (None, 0)
+        return None
 
     def entry_frame(self, code: bytes) -> EntryFrame | None:
         return entry_frame(code)

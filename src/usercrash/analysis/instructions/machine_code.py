@@ -20,6 +20,10 @@ MAX_TRAMPOLINE = 16  # bytes of code that tell a signal trampoline
 # stack pointer to the return address, and to the saved frame pointer (None: still in its register).
 Prologue = tuple[int, int | None]
 
+# What a linker's stub has done at a pc in it: the distance from the stack pointer to the return
+# address (None: it is in its register yet), and to the stack pointer that the caller will have.
+Linkage = tuple[int | None, int]
+
 Read = Callable[[int, int], bytes]
 
 
@@ -102,9 +106,9 @@ class CodeFacts:
         """What the code around an exact pc says of a frame that is just being made or undone."""
         return None
 
-    def linkage(self, read: Read, pc: int) -> int | None:
-        """The distance from the stack pointer to the return address where a thread stands in a
-        linker's stub, which has no frame; None in all other code."""
+    def linkage(self, read: Read, pc: int) -> Linkage | None:
+        """Where the caller is to be found of a thread that stands in a linker's stub, which has no
+        frame; None in all other code, and where nothing but the link register counts."""
         return None
 
     def entry_frame(self, code: bytes) -> EntryFrame | None:

@@ -3,7 +3,7 @@ arch/s390/kernel/signal.c and <asm/sigcontext.h> (signal frames)."""
 
 from __future__ import annotations
 
-from .machine_code import CodeFacts, SignalFrame, signed
+from .machine_code import CodeFacts, Linkage, Read, SignalFrame, signed
 
 _LINK = 0xE0  # r14 as a call's first register
 
@@ -20,6 +20,27 @@ class _S390(CodeFacts):
         if len(before) >= 2 and before[-2] == 0x0D and before[-1] & 0xF0 == _LINK:
             return 0 if before[-1] & 0x0F else None
         return None
+
+    def linkage(self, read: Read, pc: int) -> Linkage | None:
+        """A stub leaves stack and return address alone: larl, lg, br; basr, lgf, jg to the head
+        of the table, which keeps two words in the caller's frame: stg, larl, mvc, lg, br."""
+        for starts, kinds in ((_ENTRY, _ENTRY_CODE), (_HEAD, _HEAD_CODE)):
+            for start in starts:
+                code = read(pc - start, 26)
+                if len(code) == 26 and all(
+                    code.startswith(kind, at) for at, kind in zip(starts, kinds, strict=True)
+                ):
+                    return None, 0
+        return None
+
+
+# Where the instructions of stubs begin (64 bits), and what with.
+_ENTRY = (0, 6, 12, 14, 16, 22)
+_ENTRY_CODE = (b"\xc0\x10", b"\xe3\x10\x10\0\0\4", b"\7\xf1", b"\x0d\x10",
+               b"\xe3\x10\x10\x0c\0\x14", b"\xc0\xf4")  # fmt: skip
+_HEAD = (0, 6, 12, 18, 24)
+_HEAD_CODE = (b"\xe3\x10\xf0\x38\0\x24", b"\xc0\x10", b"\xd2\7\xf0\x30\x10\x08",
+              b"\xe3\x10\x10\x10\0\4", b"\7\xf1")  # fmt: skip
 
 
 def _registers(base: int, word: int) -> tuple[tuple[str, int], ...]:

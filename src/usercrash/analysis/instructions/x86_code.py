@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from .machine_code import CodeFacts, Prologue, Read
+from .machine_code import CodeFacts, Linkage, Prologue, Read
 
 _PUSH, _POP, _RETURN = b"\x55", b"\x5d", b"\xc3"  # of the frame pointer
 _RETURNS = (_RETURN, b"\xf2\xc3", b"\xf3\xc3")
@@ -77,11 +77,16 @@ class X86(CodeFacts):
 
     # --- stubs of the procedure linkage table ---
 
-    def linkage(self, read: Read, pc: int) -> int | None:
+    def linkage(self, read: Read, pc: int) -> Linkage | None:
         """As linkers write them that do not describe them (lld; the stubs for indirect functions
         in static programs): a jump through the global offset table, to the function or back to
         `push number; jmp` to the table's head, which pushes once more and jumps to the dynamic
         linker. A jump through a fixed place is a tail call elsewhere, too."""
+        pushed = self._pushed(read, pc)
+        return None if pushed is None else (pushed, pushed + self.word)
+
+    def _pushed(self, read: Read, pc: int) -> int | None:
+        """What lies above the return address in a stub, in bytes."""
         code, before = read(pc, 24), read(pc - 8, 8)
         if code.startswith(self.endbr):
             code, pc, before = code[4:], pc + 4, b""

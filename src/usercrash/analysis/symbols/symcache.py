@@ -42,7 +42,7 @@ DEFAULT_MAX_DEBUG_BYTES = 64 << 20
 MAX_SHARED_BYTES = 4 * DEFAULT_MAX_DEBUG_BYTES
 _NOT_INFLATED = "its compressed debug information is more than one analysis inflates"
 IN_OTHER_FILES = "debug information that lies in other files, too"
-_MAGIC = b"UCCACHE\1"
+_MAGIC = b"UCCACHE\2"
 _HEAD = struct.Struct("<8sIIQQQ8x")
 _CHECKED = 12  # where the bytes begin that the checksum is of
 assert _HEAD.size == 48

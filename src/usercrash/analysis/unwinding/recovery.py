@@ -61,6 +61,9 @@ class Recovery:
         pc, sp, fp = registers[self.pc] or 0, registers[self.sp] or 0, registers[self.fp]
         if not exact and self._is_entry(pc):
             return END_OF_STACK
+        found = self._above_stub(registers, pc, sp) if exact and executable else None
+        if found is not None:
+            return found, Trust.CALL_RECOVERY
         if self.by_link_register is not None:
             return self.by_link_register.caller(registers, exact, executable)
         if exact and not executable:
@@ -186,15 +189,31 @@ class Recovery:
             registers, target, sp + self.word, registers[self.fp]
         ), Trust.CALL_RECOVERY
 
+    def _above_stub(self, registers: Registers, pc: int, sp: int) -> Registers | None:
+        """The caller of a stub of the procedure linkage table."""
+        linkage = self.facts.linkage(self.memory.read, pc) if self.facts is not None else None
+        if linkage is None:
+            return None
+        place, above = linkage
+        if not self.arch.link:
+            target = self.evidence.return_address(sp + (place or 0))
+        else:
+            link = self.numbers[self.arch.link]
+            value = registers[link] if place is None else self.evidence.word(sp + place)
+            target = (value or 0) & self.arch.code_mask
+            if not self.evidence.is_return_address(target):
+                return None
+        if target is None:
+            return None
+        new = self._with(registers, target, sp + above, registers[self.fp])
+        if self.arch.link:
+            new[self.numbers[self.arch.link]] = None
+        return new
+
     def _unfinished(self, registers: Registers, pc: int, sp: int) -> Registers | None:
         """A function that has not made its frame yet (or is a leaf without one)."""
         if self.facts is None:
             return None
-        distance = self.facts.linkage(self.memory.read, pc)
-        if distance is not None:
-            target = self.evidence.return_address(sp + distance)
-            if target is not None:
-                return self._with(registers, target, sp + distance + self.word, registers[self.fp])
         before = self.memory.read(pc - 8 & self.arch.mask, 8)
         rule = self.facts.prologue(before, self.memory.read(pc, 16))
         if rule is not None:
