@@ -7,7 +7,7 @@ report, with a note, and the rest is there.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from typing import TypeVar
@@ -317,8 +317,8 @@ class _Assembly:
             abort_message=message,
         )
 
-    def _decode(self, registers: object) -> disassembly.Decoded | None:
-        values = dict(registers)  # type: ignore[call-overload]
+    def _decode(self, registers: Mapping[str, int]) -> disassembly.Decoded | None:
+        values = dict(registers)
         data = self.memory.read(values.get(self.arch.pc, 0), disassembly.MAX_INSTRUCTION)
         return disassembly.decode(self.arch, data, values)
 

@@ -1,1 +1,2 @@
-"""DWARF as unwinding needs it: call frame information and its expressions."""
+"""DWARF: call frame information (cfi and what it stands on); of debug information the functions,
+lines and calls at an address (debug_info and what stands on it)."""

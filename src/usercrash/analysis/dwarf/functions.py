@@ -61,7 +61,7 @@ class FunctionIndex:
         try:
             _collect(unit, rows)
         except FormatError:
-            pass
+            pass  # the functions before it are true; `file.work` says if it was too much
         rows.sort(key=lambda row: (row[0], -row[1]))
         self._rows = rows
         self._starts = [row[0] for row in rows]
@@ -149,7 +149,7 @@ def _child_at(parent: Entry, address: int, depth: int = MAX_DEPTH) -> Entry | No
             try:
                 ranges = ranges_of(child)
             except FormatError:
-                continue
+                continue  # its own ranges are broken: a sibling may still hold the address
             if covers(ranges, address):
                 return child
             if depth and not ranges and child.tag == TAG_lexical_block and child.children:
@@ -189,5 +189,5 @@ def _call(entry: Entry) -> CallSite:
             target = _start(callee, ranges, 0) if ranges else None
             name = name_of(callee)[0]
     except FormatError:
-        pass
+        pass  # a call of something: that alone is told
     return CallSite(after, tail, target, name)

@@ -111,7 +111,7 @@ def read_program(
         if rows:
             _Machine(data, setup, shape, found, file.work).run(code, end)
     except (FormatError, struct.error, IndexError):
-        pass
+        pass  # the rows before it are true; that there was too much to read says `file.work`
     found.finish()
     return found
 
@@ -275,9 +275,9 @@ class _Machine:
         elif code == 3:  # advance_line
             number, at = sleb(data, at)
             self.line += number
-        elif code == 4:
+        elif code == 4:  # set_file
             self.file, at = uleb(data, at)
-        elif code == 5:
+        elif code == 5:  # set_column
             self.column, at = uleb(data, at)
         elif code == 8:  # const_add_pc
             step = (255 - len(self.setup.lengths) - 1) // self.setup.line_range

@@ -49,7 +49,7 @@ def name_of(entry: Entry) -> tuple[bytes, int]:
                 plain, holder = current.text(AT_name), current
             current = _origin(current)
     except FormatError:
-        pass
+        pass  # the origin lies in a file that is missing, say: the name at hand counts
     language = language_of(holder.unit)
     if plain and language in _SCOPED:
         plain = b"::".join((*_scopes(last, plain), plain))

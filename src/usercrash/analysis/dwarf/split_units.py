@@ -26,7 +26,7 @@ def unit_in_object(file: DwarfFile, skeleton: Unit) -> Unit | None:
             if wanted is not None and found.identity() == wanted:
                 return found
         except FormatError:
-            continue
+            continue  # a unit that is broken is not the one that is asked for
     return None
 
 

@@ -299,11 +299,8 @@ class Unit:
         if self.file.split:
             head = (8 if self.shape.offset == 4 else 16) if self.version >= 5 else 0
             return self.parts.str_offsets + head
-        base = self._root_number(AT_str_offsets_base)
+        base = self.root.number(AT_str_offsets_base)
         return base if base is not None else (8 if self.shape.offset == 4 else 16)
-
-    def _root_number(self, attribute: int) -> int | None:
-        return self.root.number(attribute)
 
     def address(self, form: int, number: int) -> int:
         """The address of an attribute, from `.debug_addr` where the form is an index."""
@@ -316,9 +313,9 @@ class Unit:
     def indexed_address(self, index: int) -> int:
         """An address of the unit's part of `.debug_addr`."""
         home = self.skeleton or self
-        base = home._root_number(AT_addr_base)
+        base = home.root.number(AT_addr_base)
         if base is None:
-            base = home._root_number(AT_GNU_addr_base)
+            base = home.root.number(AT_GNU_addr_base)
         if base is None:
             base = 8 if home.version >= 5 else 0
         word = self.shape.word

@@ -26,6 +26,7 @@ from ..facts.signals import (
     SIGTRAP,
     SIGXCPU,
     SIGXFSZ,
+    SYS_SECCOMP,
     SigInfo,
     code_words,
     signal_name,
@@ -262,7 +263,7 @@ def _system_call(scene: Scene, info: SigInfo) -> Cause:
         return cause("seccomp", "a bad system call", certainty="likely")
     name = syscall_name(scene.arch.name, call)
     text = f"{name}() (system call {call})" if name else f"system call {call}"
-    if info.code == 1:
+    if info.code == SYS_SECCOMP:
         return cause("seccomp", f"a seccomp filter forbids {text}", reason="filter")
     return cause("seccomp", f"{text} refused: {code_words(SIGSYS, info.code)}", reason="dispatch")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from ..facts.signals import (
     FPE_INTDIV,
+    ILL_ILLOPN,
     SEGV_ACCERR,
     SEGV_MAPERR,
     SI_KERNEL,
@@ -32,7 +33,7 @@ def guess_fault(scene: Scene, number: int) -> SigInfo | None:
         return None  # it came back from the kernel: raise(), kill(), a wait
     if number == SIGILL:
         trap = scene.x86 and scene.memory(scene.pc, 2) == _UD2
-        return SigInfo(SIGILL, 2, 0, scene.pc) if trap else None
+        return SigInfo(SIGILL, ILL_ILLOPN, 0, scene.pc) if trap else None
     instruction = scene.decode(scene.registers)
     if instruction is None:
         return None

@@ -11,7 +11,10 @@ from ..core.places import count_bytes, pattern_words
 from ..facts.signals import (
     BUS_ADRALN,
     BUS_ADRERR,
+    BUS_MCEERR_AO,
+    BUS_MCEERR_AR,
     SEGV_ACCERR,
+    SEGV_CPERR,
     SEGV_PKUERR,
     SIGBUS,
     SigInfo,
@@ -22,7 +25,6 @@ from .stack_overflow import stack_overflow
 
 NULL_PAGE = 4096  # below it an address is a null pointer plus a small offset
 _NULL_REACH = 1 << 20  # with a register that is null, a larger offset
-_SEGV_CPERR = 10
 _ALIGNED = ("movaps", "movapd", "movdqa", "movntps", "movntpd", "movntdq", "movntdqa")
 
 
@@ -241,7 +243,7 @@ def _bad_address(scene: Scene, info: SigInfo, address: int, access: Access | Non
         key = f"key {info.protection_key}" if info.protection_key else "key"
         return cause("bad-address", f"{did} at {address:#x} against a memory protection {key}",
                      *details, reason="protection-key")  # fmt: skip
-    if info.code == _SEGV_CPERR:
+    if info.code == SEGV_CPERR:
         return cause("bad-address", "control protection: a return or an indirect branch went "
                      "where it may not", reason="control-protection")  # fmt: skip
     if place is not None:
@@ -296,7 +298,7 @@ def _bus_error(scene: Scene, info: SigInfo, address: int, instruction: Decoded |
     if info.code == BUS_ADRALN:
         words = _operand_words(scene, access)
         return cause("bus-error", f"misaligned {did} at {address:#x}", words, reason="misaligned")
-    if info.code in (4, 5):
+    if info.code in (BUS_MCEERR_AR, BUS_MCEERR_AO):
         return cause("bus-error", f"the memory at {address:#x} is damaged: hardware error",
                      "See the kernel's log for machine checks.", reason="hardware")  # fmt: skip
     if info.code == BUS_ADRERR and place is not None and place.path[:1] == b"/":

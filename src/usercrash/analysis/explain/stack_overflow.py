@@ -72,7 +72,6 @@ def _out_of_its_memory(scene: Scene, address: int, place: Mapping) -> Cause | No
 def _stack_above(scene: Scene, address: int, place: Mapping | None) -> Mapping | None:
     """The writable mapping above the address, with nothing but a guard between."""
     above = scene.places.above(address)
-    reach = _FRAME
     if place is not None:
         if above is None or above.start != place.end:
             return None
@@ -80,7 +79,7 @@ def _stack_above(scene: Scene, address: int, place: Mapping | None) -> Mapping |
         guard, above = above, scene.places.above(above.start)
         if above is None or above.start != guard.end:
             return None
-    if above is None or not above.writable or above.start - address > reach:
+    if above is None or not above.writable or above.start - address > _FRAME:
         return None
     return above
 

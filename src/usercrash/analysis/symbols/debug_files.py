@@ -25,7 +25,7 @@ _OTHER_CRC = "its CRC differs from the one in .gnu_debuglink"
 
 @dataclass(slots=True)
 class DebugFile:
-    """A debug file that belongs to a module's file; `elf` is opened when first asked for."""
+    """A debug file that belongs to a module's file."""
 
     path: bytes
     status: os.stat_result

@@ -39,7 +39,7 @@ def needs_own_reader(file: DwarfFile) -> bool:
             if count > _MAX_SKELETONS:
                 break
     except _BROKEN:
-        pass
+        pass  # then it is `symbolic` that says what is wrong with it
     return False
 
 
@@ -144,7 +144,7 @@ class DebugReader:
                     if low:
                         yield low, high, start
             except FormatError:
-                continue
+                continue  # one broken unit costs only itself
 
     def _functions(self, home: Unit) -> tuple[Unit, FunctionIndex]:
         """The unit that has the functions (a split one's is elsewhere), and these."""

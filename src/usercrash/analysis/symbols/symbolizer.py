@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from ...errors import FormatError
 from ...model.notes import NoteLog
 from ..binary.elf_file import ElfFile
-from ..binary.symbol_table import SymbolTable
 from ..core.file_search import HOST, SearchPlaces
 from ..core.modules import Module
 from ..dwarf.functions import CallSite
@@ -142,7 +141,7 @@ class Symbolizer:
             start = lines[-1].start + symbols.load_address
         lines = self._with_scopes(module, vaddr, symbols, lines)
         locations = list(_locations_of(lines))
-        if len(lines[0].file) and not locations[0].column and lines[0].line:
+        if lines[0].file and not locations[0].column and lines[0].line:
             column = self._readers.column(module, vaddr, lines[0].line)
             if column is not None:
                 locations[0] = replace(locations[0], column=column)
@@ -255,8 +254,10 @@ def _by_go(module: Module, vaddr: int) -> tuple[list[Location], int | None] | No
 
 def _from_memory(module: Module) -> FileSymbols | None:
     """What captured memory tells of a module whose file is gone."""
-    table = module.memory_symbols() if module.memory_symbols is not None else ()
-    if not isinstance(table, SymbolTable) or not len(table):
+    if module.memory_symbols is None:
+        return None
+    table = module.memory_symbols()
+    if not len(table):
         return None
     return FileSymbols(None, table, 0, "dynamic symbols in memory")
 

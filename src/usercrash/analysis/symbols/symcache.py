@@ -24,6 +24,7 @@ from mmap import mmap
 from typing import Protocol
 
 from ...descriptors import write_all
+from ...elf.headers import PT_LOAD
 from ...errors import FormatError
 from ...model.notes import NoteLog
 from ..binary.elf_file import ElfFile
@@ -111,7 +112,7 @@ def convert(
         lines = LineTable.convert(owner.view if whole else owner.without_symbols())
     except FormatError as error:
         return FileSymbols(None, symbols, 0, "symbol table", error.message)
-    first = next((row.vaddr for row in owner.program_headers if row.type == 1), 0)
+    first = next((row.vaddr for row in owner.program_headers if row.type == PT_LOAD), 0)
     return FileSymbols(lines, symbols, first, source)
 
 

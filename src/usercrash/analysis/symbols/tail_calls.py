@@ -156,9 +156,9 @@ class TailCalls:
                 continue
             jumps = ways.jumps[function] = []
             for site in self._symbols.call_sites(module, function):
-                target = self._target(site) if site.tail else None
                 if not site.tail:
                     continue
+                target = self._target(site)
                 if target is not None and self._holds(target, wanted):
                     target = _WANTED
                 elif target is not None and target not in ways.jumps:
