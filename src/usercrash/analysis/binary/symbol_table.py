@@ -167,7 +167,7 @@ def _ends_of_code(elf: ElfFile) -> list[int]:
     return sorted(
         section.address + section.size
         for section in elf.sections
-        if section.flags & _SHF_EXECINSTR and section.size
+        if section.flags & SHF_EXECINSTR and section.size
     )
 
 
