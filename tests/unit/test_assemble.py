@@ -16,8 +16,8 @@ from tests.support.gcore import core_of
 
 from usercrash.analysis.assemble import AssembleLimits, assemble
 from usercrash.analysis.instructions.disassembly import listing
+from usercrash.analysis.report_parts.cycles import Cycle, find_cycles
 from usercrash.analysis.report_parts.memory import memory_block
-from usercrash.analysis.report_parts.stacks import Cycle, find_cycles
 from usercrash.elf.arch.x86_64 import ARCH
 from usercrash.errors import FormatError
 from usercrash.model import minicore
