@@ -14,6 +14,9 @@ from usercrash.analysis.binary import effort
 from usercrash.analysis.binary.elf_file import MAX_NOTE_SEGMENTS, ElfFile, note_of
 from usercrash.analysis.core.image import CoreImage
 from usercrash.analysis.core.modules import ModuleTable, load_modules
+from usercrash.analysis.dwarf.arm_index import ArmIndex
+from usercrash.analysis.dwarf.cfi import FrameSection
+from usercrash.analysis.dwarf.frame_index import EhFrameHdr, FrameTable
 from usercrash.elf.headers import encode_note
 from usercrash.model.snapshot import ElfNote
 
@@ -125,3 +128,26 @@ def test_symbols_and_sections() -> None:
     assert (found, told) == (1, 1)
     found, used, told = steps_of(lambda: len(ElfFile(bytes(data)).sections), allowed=2)
     assert (found, told) == (2, 1)
+
+
+def test_call_frame_information_of_nothing_but_ends() -> None:
+    """A section of zeros: a terminator in each four bytes, and no index of it is a large one."""
+    table = FrameTable(FrameSection(bytes(1 << 16), 0x1000))
+    found, used, told = steps_of(lambda: table.find(0x2000), allowed=5000)
+    assert (found, told) == (None, 1) and used == 5000
+    whole = FrameTable(FrameSection(bytes(1 << 16), 0x1000))
+    found, used, told = steps_of(lambda: whole.find(0x2000))
+    assert (found, told) == (None, 0) and used == 1 << 14
+
+
+def test_a_search_table_out_of_order_and_one_of_arm() -> None:
+    rows = struct.pack("<ii", 0x100, 0x200) * 4000
+    header = EhFrameHdr(b"\1\x1b\3\x3b" + struct.pack("<iI", 0x40, 4000) + rows, 0x5000)
+    assert header.count == 4000
+    found, used, _ = steps_of(header.sorted)
+    assert found is True and used == 250
+    found, used, told = steps_of(header.sorted, allowed=200)
+    assert (found, told) == (False, 1)
+    index, used, told = steps_of(lambda: ArmIndex(rows, 0x5000, lambda at, size: b""), allowed=1000)
+    assert isinstance(index, ArmIndex) and told == 1
+    assert len(index._starts) == used == 1000

@@ -13,6 +13,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 
 from ...errors import FormatError
+from ..binary.effort import affordable
 from .cfi import OFFSET, Row, Rule
 from .encodings import Buffer
 
@@ -34,7 +35,7 @@ class ArmIndex:
         self._address = address
         self._read = read
         self._order = order
-        count = min(len(table) // 8, _MAX_ROWS)
+        count = affordable(min(len(table) // 8, _MAX_ROWS))
         words = struct.unpack_from(f"{order}{2 * count}I", table)
         self._starts = [_prel31(word, address + 8 * at) & ~1 for at, word in enumerate(words[::2])]
         self._contents = words[1::2]

@@ -15,6 +15,7 @@ from operator import le
 from typing import Literal
 
 from ...errors import FormatError
+from ..binary.effort import affordable, spend
 from .cfi import Fde, FrameSection, Row
 from .encodings import (
     Buffer,
@@ -26,6 +27,8 @@ from .encodings import (
 )
 
 MAX_INDEX = 1_000_000  # entries of an index that we make ourselves
+_BATCH = 256  # entries that are paid for together
+_COMPARED = 16  # rows of a table that are compared in a step
 _CASTS: dict[str, Literal["h", "H", "i", "I", "q", "Q"]] = {
     "h": "h", "H": "H", "i": "i", "I": "I", "q": "q", "Q": "Q",
 }  # fmt: skip
@@ -70,7 +73,7 @@ class EhFrameHdr:
     def sorted(self) -> bool:
         """Whether the table is in order, as the search assumes."""
         starts = self._starts
-        return all(map(le, starts, starts[1:]))
+        return spend(len(starts) // _COMPARED) and all(map(le, starts, starts[1:]))
 
 
 def _numbers(data: Buffer, letter: str, order: str, most: int) -> Sequence[int]:
@@ -145,7 +148,13 @@ class FrameTable:
         section = self.section
         rows: list[tuple[int, int]] = []
         offset, size = 0, len(section.data)
+        paid = 0
         while offset + 4 <= size and len(rows) < MAX_INDEX:
+            if not paid:
+                paid = affordable(_BATCH)
+                if not paid:
+                    break
+            paid -= 1
             try:
                 at, end, owner = section.entry(offset)
             except FormatError:
