@@ -20,6 +20,7 @@ from tests.support.spawn import compile_c
 from usercrash.analysis.binary.elf_file import ElfFile
 from usercrash.analysis.core.file_search import Place, SearchPlaces
 from usercrash.analysis.symbols import symcache
+from usercrash.analysis.symbols.file_symbols import FileSymbols
 from usercrash.analysis.symbols.symbolizer import Symbolizer
 from usercrash.errors import FormatError
 from usercrash.model.notes import NoteLog
@@ -108,7 +109,7 @@ def test_other_debug_file_makes_it_stale(
     main = next(module for module in ours.modules if module.main)
     assert main.elf is not None
 
-    def kept() -> symcache.FileSymbols | None:
+    def kept() -> FileSymbols | None:
         assert main.elf is not None
         return symcache.lookup(
             str(cache),

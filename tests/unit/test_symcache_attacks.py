@@ -18,6 +18,7 @@ from usercrash import sharing
 from usercrash.analysis.binary.elf_file import ElfFile
 from usercrash.analysis.sandbox import SandboxLimits
 from usercrash.analysis.symbols import symcache
+from usercrash.analysis.symbols.file_symbols import FileSymbols, convert
 from usercrash.config import Config, Paths, Symbols
 from usercrash.isolated_analysis import _open_cache
 from usercrash.model.notes import NoteLog
@@ -47,7 +48,7 @@ def share(programs: list[Path], cache: Path, megabytes: int = 64) -> None:
         os.close(fd)
 
 
-def kept(program: Path, cache: Path) -> symcache.FileSymbols | None:
+def kept(program: Path, cache: Path) -> FileSymbols | None:
     notes = NoteLog()
     elf = ElfFile(program.read_bytes())
     found = symcache.lookup(str(cache), program.stat(), elf, bytes(program), notes)
@@ -159,9 +160,8 @@ def test_a_conversion_without_end(
     programs: list[Path], cache: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     """Symbol tables are kept then: not every crash of the program tries it again."""
-    convert = symcache.convert
 
-    def stubborn(elf: ElfFile, debug: None, most: int) -> symcache.FileSymbols:
+    def stubborn(elf: ElfFile, debug: None, most: int) -> FileSymbols:
         if most:
             if how == "death":
                 os.kill(os.getpid(), signal.SIGSEGV)

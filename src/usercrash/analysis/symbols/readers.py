@@ -15,9 +15,9 @@ from ..dwarf.functions import CallSite
 from ..dwarf.work import ANALYSIS_WORK, MODULE_WORK, TOO_MUCH, Work
 from .debug_files import DebugFile, open_debug_file
 from .debug_reader import DebugReader
+from .file_symbols import FileSymbols, debug_owner, source_name
 from .line_tables import Line
 from .related_files import RelatedFiles
-from .symcache import FileSymbols, debug_owner, source_name
 
 # Columns come from line programs run anew for each crash: where they are not compressed, in files
 # of so many bytes of debug information, and no more bytes of programs in one analysis than this

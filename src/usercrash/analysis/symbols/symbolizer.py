@@ -15,9 +15,9 @@ from ..dwarf.functions import CallSite
 from . import symcache
 from .debug_files import open_debug_file
 from .demangle import demangle
+from .file_symbols import DEFAULT_MAX_DEBUG_BYTES, FileSymbols, convert
 from .line_tables import NO_ADDRESS, Line, LineTable
 from .readers import Readers
-from .symcache import FileSymbols
 
 _STAGE = "symbols"
 _MANGLED = ("_Z", "_R")
@@ -62,7 +62,7 @@ class Symbolizer:
         notes: NoteLog,
         *,
         owner: int = 0,
-        max_debug_bytes: int = symcache.DEFAULT_MAX_DEBUG_BYTES,
+        max_debug_bytes: int = DEFAULT_MAX_DEBUG_BYTES,
         places: SearchPlaces = HOST,
         native: bool = True,
     ) -> None:
@@ -223,7 +223,7 @@ class Symbolizer:
         debug = None
         if not elf.debug_info_size:
             debug = open_debug_file(elf, module.path, elf.build_id, self._notes, self.places)
-        found = symcache.convert(elf, debug, self._max_debug_bytes, self._readers.share())
+        found = convert(elf, debug, self._max_debug_bytes, self._readers.share())
         if status is not None and symcache.shareable(status, self._owner, module.fd):
             self.wanted.append(module)
         return self._readers.names(module, elf, found) if found.limited and self.native else found
