@@ -80,6 +80,8 @@ class Program:
             raise FormatError("frame entry cut short") from None
 
     def _run(self, state: State, initial: Rules, location: int, pc: int) -> State:
+        # (The common instructions stand here themselves: a call for each costs more than they do,
+        # and an entry is run anew for each new pc.)
         code, data_align, code_align = self.code, self.data_align, self.code_align
         saved: list[State] = []
         copied = 0

@@ -104,34 +104,17 @@ def pointer(data: Buffer, position: int, encoding: int, bases: PointerBases) -> 
     The value of an indirect pointer is the address of the word that holds it: the caller
     says whether it can read that. A zero of any relative form stays zero (null).
     """
-    mask = (1 << 8 * bases.word) - 1
     if encoding == DW_EH_PE_omit:
         return 0, position
     base = encoding & 0x70
     if base == DW_EH_PE_aligned:
-        address = bases.section + position
-        position += -address % bases.word
-        return fixed(data, position, bases.order + _word_letter(bases.word)), position + bases.word
-    start = position
-    form = encoding & 0x0F
-    if form == DW_EH_PE_absptr:
-        value, position = (
-            fixed(data, position, bases.order + _word_letter(bases.word)),
-            position + bases.word,
-        )
-    elif form == DW_EH_PE_uleb128:
-        value, position = uleb(data, position)
-    elif form == DW_EH_PE_sleb128:
-        value, position = sleb(data, position)
-    elif form in _FIXED:
-        letter, size = _FIXED[form]
-        value, position = fixed(data, position, bases.order + letter), position + size
-    else:
-        raise FormatError(f"pointer encoding {encoding:#x}")
+        position += -(bases.section + position) % bases.word
+        return _number(data, position, DW_EH_PE_absptr, bases)
+    value, end = _number(data, position, encoding, bases)
     if value == 0:
-        return 0, position
+        return 0, end
     if base == DW_EH_PE_pcrel:
-        value += bases.section + start
+        value += bases.section + position
     elif base == DW_EH_PE_textrel:
         value += bases.text
     elif base == DW_EH_PE_datarel:
@@ -140,8 +123,20 @@ def pointer(data: Buffer, position: int, encoding: int, bases: PointerBases) -> 
         value += bases.function
     elif base != 0:
         raise FormatError(f"pointer encoding {encoding:#x}")
-    return value & mask, position
+    return value & (1 << 8 * bases.word) - 1, end
 
 
-def _word_letter(word: int) -> str:
-    return "Q" if word == 8 else "I"
+def _number(data: Buffer, position: int, encoding: int, bases: PointerBases) -> tuple[int, int]:
+    """(number, position behind it) as the lower half of an encoding says."""
+    form = encoding & 0x0F
+    if form == DW_EH_PE_absptr:
+        letter, size = "Q" if bases.word == 8 else "I", bases.word
+    elif form == DW_EH_PE_uleb128:
+        return uleb(data, position)
+    elif form == DW_EH_PE_sleb128:
+        return sleb(data, position)
+    elif form in _FIXED:
+        letter, size = _FIXED[form]
+    else:
+        raise FormatError(f"pointer encoding {encoding:#x}")
+    return fixed(data, position, bases.order + letter), position + size

@@ -101,11 +101,6 @@ def build_process(
     cgroup = f.parse_cgroup(facts.get(b"cgroup", b""))[:64]
     unit, container = f.cgroup_names(cgroup)
     started, age = _start(facts, event, zone)
-    namespace_pids = f.ids(status.get(b"NSpid"))
-    tgid = f.ids(status.get(b"NStgid"))
-    inner = tgid[-1] if len(tgid) > 1 else None
-    if inner is None and len(namespace_pids) > 1 and namespace_pids[0] == identity.pid:
-        inner = namespace_pids[-1]
     return report.Process(
         pid=identity.pid,
         tid=identity.tid,
@@ -120,7 +115,7 @@ def build_process(
         groups=f.ids(status.get(b"Groups"))[:1024],
         thread_name=texts.text(thread_name(facts, identity.tid), "/process/thread_name"),
         ppid=f.number(status.get(b"PPid")) if b"PPid" in status else stat.ppid if stat else None,
-        namespace_pid=inner,
+        namespace_pid=_namespace_pid(status, identity.pid),
         cwd=texts.text(facts.get(b"cwd", b""), "/process/cwd"),
         root=texts.text(facts.get(b"root", b""), "/process/root"),
         state=texts.text(status.get(b"State", stat.state if stat else b""), "/process/state", 64),
@@ -148,6 +143,15 @@ def build_process(
             f.auxv_name(key): f"{value:#x}" for key, value in list(auxv.items())[:64] if key
         },
     )
+
+
+def _namespace_pid(status: dict[bytes, bytes], pid: int) -> int | None:
+    """The process's pid in its own namespace, None where that is ours. `status` may be that of
+    a thread, whose NSpid are the thread's own ids: these count only where it is the first one."""
+    tgids, pids = f.ids(status.get(b"NStgid")), f.ids(status.get(b"NSpid"))
+    if len(tgids) > 1:
+        return tgids[-1]
+    return pids[-1] if len(pids) > 1 and pids[0] == pid else None
 
 
 def thread_name(facts: dict[bytes, bytes], tid: int) -> bytes:
