@@ -217,6 +217,9 @@ def test_senders() -> None:
     assert result.kind == "sent-by-process"
     assert result.summary == "SIGSEGV was sent by process 77 (bash) of uid 1000"
     assert why(SigInfo(3, -6, 0, None, (42, 0))).kind == "raised"
+    for number, name in ((3, "SIGQUIT"), (6, "SIGABRT")):
+        raised = why(SigInfo(number, -6, 0, None, (42, 0)), frames=[frame("kill"), frame("shell")])
+        assert raised.summary == f"{name} was raised by the process itself, in shell+0x4"
     assert why(SigInfo(3, 0x80)).kind == "quit"
     assert why(SigInfo(24, 0x80)).summary == "the processor time limit is used up: 3 seconds"
     assert why(SigInfo(11, 0, 0, None, (0, 0))).reason == "outside"

@@ -15,7 +15,7 @@ from .common import Settings, colored, printable
 from .core_files import Request, analyse_core, open_place, open_program, servers_of, share
 
 
-@click.command("analyze")
+@click.command("analyze", short_help="Report on core files: the kernel's, of gcore, minicores.")
 @click.argument("cores", metavar="CORE...", nargs=-1, required=True)
 @click.option("--exe", metavar="FILE", help="The program, if it is not where the core says.")
 @click.option("--force-exe", is_flag=True, help="Take the program though its build-id differs.")

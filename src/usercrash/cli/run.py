@@ -40,7 +40,11 @@ _PASSED_ON = {
 
 
 # What stands behind the first word belongs to the program.
-@click.command("run", context_settings={"allow_interspersed_args": False})
+@click.command(
+    "run",
+    context_settings={"allow_interspersed_args": False},
+    short_help="Run a program, and report if something in it crashes.",
+)
 @click.option("--dir", "directory", metavar="DIR", help="Write reports into DIR.")
 @click.option("--json", "as_json", is_flag=True, help="Print a crash as JSON, not as text.")
 @click.argument("words", metavar="-- CMD [ARG]…", nargs=-1, required=True, type=click.UNPROCESSED)

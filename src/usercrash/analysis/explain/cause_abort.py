@@ -66,7 +66,8 @@ def explain_abort(scene: Scene) -> Cause:
         return cause("abort", f"aborted{by}: {first}", reason="message", message=message)
     if any(name in ("abort", "__GI_abort") for name in names):
         return cause("abort", f"abort() called{by}", reason="abort")
-    return cause("abort", f"SIGABRT raised by the process itself{by}", reason="raised")
+    where = f", in {frame_words(caller)}" if caller else ""
+    return cause("abort", f"SIGABRT was raised by the process itself{where}", reason="raised")
 
 
 def _first_line(message: str | None) -> str:
