@@ -3,6 +3,7 @@ what is above and below it shown."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from tests.support.build import need
 from tests.support.gcore import gcore_at_fault
 from tests.support.spawn import compile_c
 
-from usercrash.analysis.assemble import assemble
+from usercrash.analysis.assemble import AssembleLimits, assemble
+from usercrash.analysis.unwinding.frames import UnwindLimits
 from usercrash.render.screen import render_screen
 from usercrash.report import Fold, Frame, Report
 
@@ -47,6 +49,19 @@ KEEP int self(int n) { /* from two places */
     calls++;
     int x = n & 1 ? self(n - 1) : self(n + 1) + 1; __asm__ volatile(""); return x + 1;
 }
+KEEP int left(unsigned n);
+KEEP int right(unsigned n);
+KEEP int walk(unsigned n) { /* as chance has it */
+    calls++;
+    n = n * 1103515245 + 12345;
+    int x = n >> 16 & 1 ? left(n) : right(n) + 1; __asm__ volatile(""); return x;
+}
+KEEP int left(unsigned n) { calls++; int x = walk(n); __asm__ volatile(""); return x + 1; }
+KEEP int right(unsigned n) { calls++; int x = walk(n); __asm__ volatile(""); return x + 2; }
+KEEP static int large(int n) { /* one frame with more than the stack */
+    volatile char room[20 << 20]; room[n] = 1; __asm__ volatile(""); return room[n];
+}
+static void *large_work(void *arg) { large(0); __asm__ volatile(""); return arg; }
 static void *work(void *arg) { ping(0); return arg; }
 static void handler(int n) { ping(n); __asm__ volatile(""); }
 KEEP static int once(void) { int x = raise(SIGUSR1); __asm__ volatile(""); return x; }
@@ -67,8 +82,14 @@ int main(int count, char **words) {
         pthread_create(&thread, 0, work, 0);
         pthread_join(thread, 0);
     }
+    if (!strcmp(how, "large-thread")) {
+        pthread_create(&thread, 0, large_work, 0);
+        pthread_join(thread, 0);
+    }
+    if (!strcmp(how, "large")) return large(0);
     if (!strcmp(how, "five")) return a(0);
     if (!strcmp(how, "self")) return self(0);
+    if (!strcmp(how, "walk")) return walk(1);
     if (!strcmp(how, "guarded")) other.ss_sp = guarded(ALTERNATE);
     if (strcmp(how, "handler")) {
         action.sa_flags = SA_ONSTACK;
@@ -102,7 +123,9 @@ def crash(program: Path, how: str, place: Path) -> tuple[Report, int]:
     """The report, and how many calls the program counted."""
     core = gcore_at_fault([bytes(program), how.encode()], place / "core")
     ours = analyse(core)
-    report = assemble(ours.image, ours.modules, ours.symbolizer, "0" * 32)
+    patient = UnwindLimits(frames=200_000, seconds=60)  # (the machine may be busy)
+    limits = AssembleLimits(crashing=patient, seconds=60)
+    report = assemble(ours.image, ours.modules, ours.symbolizer, "0" * 32, limits)
     main = next(module for module in ours.modules if module.main)
     symbols = subprocess.run([need("nm", "binutils"), program], capture_output=True, check=True)
     counter = next(
@@ -152,3 +175,38 @@ def test_overflow(how: str, program: Path, tmp_path: Path) -> None:
     assert f"{fold.times - 1:,} more times (#{fold.start + fold.length} to #{end - 1})" in (
         render_screen(report, part="stacks")
     )
+
+
+def test_calls_in_changing_order(program: Path, tmp_path: Path) -> None:
+    """Thousands of small folds say little: the functions are counted, and no fold is told of which
+    no frame is shown."""
+    report, calls = crash(program, "walk", tmp_path)
+    thread = report.threads[0]
+    assert thread.stack_end == "end of stack" and len(thread.frames) < 300
+    shown = {frame.index for frame in thread.frames}
+    assert thread.folds
+    assert all(shown & set(range(one.start, one.start + one.length)) for one in thread.folds)
+    assert report.cause is not None and report.cause.reason == "recursion"
+    told = re.search(
+        r", by (at least )?([\d,]+) calls of (\w+), (\w+), (\w+)$", report.cause.summary
+    )
+    assert told is not None and set(told.groups()[2:]) == {"walk", "left", "right"}
+    counted = int(told[2].replace(",", ""))
+    if told[1]:  # (so small are the frames that not all of them were kept)
+        assert 200_000 <= counted < calls
+    else:
+        assert counted - calls in (0, 1)
+
+
+LARGE = {"large": "the main thread's stack", "large-thread": "this thread's stack"}
+
+
+@pytest.mark.parametrize(("how", "whose"), LARGE.items())
+def test_one_frame_that_is_too_large(how: str, whose: str, program: Path, tmp_path: Path) -> None:
+    """How large the main thread's stack happens to be says nothing: it would have grown."""
+    report, _ = crash(program, how, tmp_path)
+    cause = report.cause
+    assert cause is not None and (cause.kind, cause.reason) == ("stack-overflow", "no-room")
+    words = f"stack overflow: {whose} has no room for the 20 MiB that large takes at once"
+    assert cause.summary == words
+    assert report.threads[0].stack_end == "end of stack"

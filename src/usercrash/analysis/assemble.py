@@ -298,6 +298,7 @@ class _Assembly:
             places=self.places,
             frames=self.stack.frames,
             folds=self.stack.folds,
+            recursion=self.stack.recursion,
             frames_total=self.stack.total,
             own_ids=self._own_ids(),
             main_thread=self.identity.tid == self.identity.pid,

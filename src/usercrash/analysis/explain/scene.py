@@ -10,6 +10,7 @@ from ...report import Cause, Fold, Frame
 from ..core.places import Places
 from ..facts.signals import SigInfo
 from ..instructions.disassembly import X86, Decoded
+from ..unwinding.recursion import Recursion
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class Scene:
     abort_message: str | None = None
     sender_comm: str = ""
     handled: Sequence[Handled] = ()
+    recursion: Recursion | None = None
 
     @property
     def pc(self) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from ...model.maps import Mapping
 from ...report import Cause
 from ..core.places import count_bytes
@@ -10,6 +12,7 @@ from .scene import Scene, cause
 
 _BOTTOM = 256  # a stack pointer this near to its stack's lowest byte has no room for a call
 _BELOW = 64 << 10  # how far below the stack pointer an overflow touches (red zone, large pushes)
+_PAGE = 4096
 _FRAME = 64 << 20  # the largest local variables that we believe in
 _ABOVE_CYCLE = 32  # frames of what a recursion called last
 _NAMED = 5  # functions of a cycle that are called by their names
@@ -37,9 +40,10 @@ def stack_overflow(scene: Scene, address: int) -> Cause | None:
     if not own:
         # (the kernel joins it with what was mapped beside it in the same way)
         whose, size = "a stack", f"at most {size}"
+    used_up = f"of {size} is used up" + (f", {recursion}" if recursion else "")
     return cause(
         "stack-overflow",
-        f"stack overflow: {whose} of {size} is used up" + (f", {recursion}" if recursion else ""),
+        f"stack overflow: {whose} {_too_large(scene, stack) or used_up}",
         f"It touched {address:#x}, {below}"
         + (", in the guard that the stack ends with." if place is not None else "."),
         _limit_words(scene, stack),
@@ -95,6 +99,19 @@ def _out_of_room(sp: int, address: int, stack: Mapping) -> bool:
     return sp - _BELOW <= address < max(stack.start, sp)
 
 
+def _too_large(scene: Scene, stack: Mapping) -> str:
+    """What a large frame that goes beyond the stack's end takes, "" if there is none such. (The
+    main thread's stack is as large as it was needed before.)"""
+    real = [frame for frame in scene.frames if not frame.inline and frame.sp is not None]
+    for frame, caller in pairwise(real[:_ABOVE_CYCLE]):
+        low, high = int(frame.sp or "0", 16), int(caller.sp or "0", 16)
+        if low < stack.start <= high and high - low >= _BELOW and caller.index == frame.index + 1:
+            name = (frame.function or frame.pc).partition("(")[0]
+            pages = count_bytes(high - low + _PAGE - 1 & -_PAGE)
+            return f"has no room for the {pages} that {name} takes at once"
+    return ""
+
+
 def _is_own(scene: Scene, stack: Mapping) -> bool:
     if scene.main_thread:
         return stack.path == b"[stack]"
@@ -102,7 +119,16 @@ def _is_own(scene: Scene, stack: Mapping) -> bool:
 
 
 def _recursion(scene: Scene, innermost: bool = False) -> str:
-    """`by 34,921 calls of f` or `by 12 rounds of f, g`."""
+    """`by 34,921 calls of f` or `by 12 rounds of f, g`; without a regular order, `by 34,921 calls
+    of f, g`."""
+    changing = scene.recursion
+    if changing is not None:
+        near = {one.function for one in scene.frames if one.index <= _ABOVE_CYCLE}
+        if innermost and not near.intersection(changing.functions):
+            return ""
+        calls = f"by {'' if changing.whole else 'at least '}{changing.calls:,} calls of "
+        names = [function.partition("(")[0] for function in changing.functions]
+        return calls + (", ".join(names) if len(names) <= _NAMED else f"{len(names)} functions")
     folds = [fold for fold in scene.folds if fold.times >= 10]
     if innermost:
         folds = [fold for fold in folds if fold.start <= _ABOVE_CYCLE]

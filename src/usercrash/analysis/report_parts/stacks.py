@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from ..facts.texts import Texts, json_cost, safe
 from ..symbols.perf_map import PerfMap
 from ..symbols.symbolizer import UNKNOWN, Location, Symbolizer
 from ..symbols.tail_calls import NOTHING, Skipped, TailCalls
+from ..unwinding.recursion import Recursion, recursion_of
 from ..unwinding.unwind import RawFrame, Stack, Trust
 from .cycles import Cycle, find_cycles, kept_frames, through_the_middle
 
@@ -21,13 +23,15 @@ _FRAME_COST = 420  # bytes of JSON and text beside the names
 @dataclass(slots=True)
 class Named:
     """A stack for the report. `indexes` are the report indexes of the kept raw frames
-    (`raw`), whose real function (not those inlined in it) is meant."""
+    (`raw`), whose real function (not those inlined in it) is meant. `recursion` is one that no
+    fold has the most of, as its calls come in changing order."""
 
     frames: list[report.Frame]
     total: int
     folds: list[report.Fold]
     raw: list[RawFrame]
     indexes: list[int]
+    recursion: Recursion | None = None
 
 
 class StackNamer:
@@ -83,14 +87,24 @@ class StackNamer:
                 if not self._add(result, one, *self.locate(one), index, gap == number):
                     break
                 index += len(self.locate(one)[1])
+        numbers = [at for at, _ in kept]
         for cycle in cycles:
+            first_kept = bisect_left(numbers, cycle.start)
+            if first_kept == len(numbers) or numbers[first_kept] >= cycle.start + cycle.length:
+                continue  # none of it is shown
             begin = places.of(cycle.start)
             length = places.of(cycle.start + cycle.length) - begin
             times = cycle.times
             if jumped and _ends_otherwise(stack, cycle, jumped):
                 times -= 1
             result.folds.append(report.Fold(start=begin, length=length, times=times))
+        if not any(2 * one.length * one.times >= stack.total for one in cycles):
+            result.recursion = recursion_of(stack, self._function)
         return result
+
+    def _function(self, frame: RawFrame) -> str | None:
+        """The function that a frame is of, not those inlined in it."""
+        return self.locate(frame)[1][-1].function
 
     def _skipped(self, stack: Stack, at: int, frame: RawFrame) -> Skipped:
         """What tail calls took off the stack between a frame and its caller."""
