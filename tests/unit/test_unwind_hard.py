@@ -271,14 +271,16 @@ def test_fault_in_the_vdso(tmp_path: Path) -> None:
     assert ours.stack().complete
 
 
-def test_context_of_its_own(tmp_path: Path) -> None:
+@pytest.mark.parametrize("link", ["&other", "0"])
+def test_context_of_its_own(tmp_path: Path, link: str) -> None:
     """gdb goes on above `__start_context` (which nothing called) into a word of data, and 0x0."""
-    ours, core, program = crashed(tmp_path, CONTEXTS)
+    ours, core, program = crashed(tmp_path, CONTEXTS.replace("&other;", f"{link};"))
     theirs = their_groups(gdb_frames(core, program)[ours.image.threads[0].tid])
     stack = ours.stack()
     assert [frame.pc for frame in stack.frames] == [pc for pc, _ in theirs][:3]
+    assert ours.names(stack) == ["fault", "work", "__start_context"]
     assert not ours.modules.executable(theirs[3][0])
-    assert stack.end.startswith(f"no CFI for {stack.frames[-1].pc:#x}")
+    assert stack.end.startswith(f"nothing was called from {stack.frames[-1].pc:#x}: ")
 
 
 def test_call_on_another_stack(tmp_path: Path) -> None:
@@ -287,6 +289,42 @@ def test_call_on_another_stack(tmp_path: Path) -> None:
     stack = ours.stack()
     assert ours.names(stack)[:3] == ["fault", "on_stack", "main"]
     assert stack.complete
+
+
+# `behind` begins where another function ends, with no byte between; which is one whose last
+# instruction is a call in the one case, a return in the other.
+EDGE = r"""
+__attribute__((noinline)) void fault(void) { *(volatile int *)8 = 1; __asm__ volatile(""); }
+__asm__(".text\n.p2align 4\n.type last,@function\nlast:\n.cfi_startproc\n"
+        " sub $8,%rsp\n.cfi_adjust_cfa_offset 8\n.skip 7,0x90\n call fault\n"
+        ".cfi_endproc\n.size last,.-last\n"
+        ".type behind,@function\nbehind:\n.cfi_startproc\n.skip 15,0x90\n ret\n"
+        ".cfi_endproc\n.size behind,.-behind\n"
+        ".type after,@function\nafter:\n.cfi_startproc\n ud2\n"
+        ".cfi_endproc\n.size after,.-after\n");
+extern void last(void);
+int main(int count, char **words) {
+    if (count > 1) last();
+    __asm__ volatile("lea after(%rip),%rax; push %rax; jmp fault");
+    return 0;
+}
+"""
+
+
+def test_a_call_at_the_very_end_of_a_function(tmp_path: Path) -> None:
+    program = compile_c(tmp_path, "program", EDGE)
+    core = gcore_at_fault([bytes(program), b"call"], tmp_path / "core")
+    ours = analyse(core)
+    same_as_gdb(ours, core, program)
+    assert ours.names(ours.stack())[:3] == ["fault", "last", "main"]
+
+
+def test_an_address_that_no_call_left(tmp_path: Path) -> None:
+    """Neither the function there is a caller, nor the one that ends before it."""
+    ours, _, _ = crashed(tmp_path, EDGE)
+    stack = ours.stack()
+    assert ours.names(stack) == ["fault", "after"]
+    assert stack.end.startswith("nothing was called from ")
 
 
 SMASHED = r"""

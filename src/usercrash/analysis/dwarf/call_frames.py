@@ -73,6 +73,19 @@ class CallFrames:
                 _count_pushed_link(row)
         return row
 
+    def is_edge(self, pc: int) -> bool:
+        """Whether rules begin at a link-time pc, or those of the code before it end there (and
+        are none of a signal's trampoline)."""
+        for table in self._tables if self._tables is not None else ():
+            try:
+                here, before = table.find(pc), table.find(pc - 1)
+            except FormatError:
+                continue
+            around = [fde for fde in (here, before) if fde is not None]
+            if around and (here is None or before is None or here.start != before.start):
+                return not any(fde.cie.signal_frame for fde in around)
+        return False
+
     def _by_go(self, pc: int, outermost: bool) -> Row | None:
         """The row by Go's function table: only the one that ends a stack, or any."""
         if self._go is None:

@@ -80,6 +80,25 @@ class Evidence:
             and self.word(sp) is not None
         )
 
+    def was_put_there(self, value: int) -> bool:
+        """Whether a return address is one that no call has left: there is none before it, and a
+        function begins there, or the one before it ended. makecontext and green threads put
+        such on their new stacks."""
+        known = self._facts is not None and self._modules.executable(value)
+        if not known or len(self._memory.read(value - _CALL, _CALL)) < _CALL:
+            return False
+        return not self.is_return_address(value) and self._is_edge(value)
+
+    def may_be_edge(self, pc: int) -> bool:
+        """Whether call frame information begins or ends at `pc`, as far as such is found at
+        once: compilers and C libraries lay functions at multiples of 16 bytes."""
+        return not pc & 15 and self._is_edge(pc)
+
+    def _is_edge(self, pc: int) -> bool:
+        module = self._modules.find(pc)
+        frames = module.frames if module is not None else None
+        return module is not None and frames is not None and frames.is_edge(pc - module.bias)
+
     def function(self, pc: int) -> int | None:
         """Where the function around `pc` begins, by the symbol table."""
         module = self._modules.find(pc)

@@ -68,6 +68,7 @@ class _Walk:
         self.signals = SignalFrames(memory, modules, arch, self.facts)
         self.row_steps = RowSteps(memory, arch)
         self.recovery = Recovery(memory, modules, arch, self.facts)
+        self.evidence = self.recovery.evidence
         self.frames: list[RawFrame] = []
         self.tail: list[RawFrame] = []
         self.total = 0
@@ -186,8 +187,11 @@ class _Walk:
         row = self._row(lookup) if type(step) is tuple else step
         cfa, signal = 0, False
         layouts = self.signals.at(pc, row if isinstance(row, Row) else None)
+        uncalled = lookup != pc and not layouts and self.evidence.was_put_there(pc)
         if exact and self._returning(pc):
             pass
+        elif uncalled:
+            self.end = f"nothing was called from {pc:#x}: it was put there to return to"
         elif isinstance(row, Row) and not layouts:
             signal, self.injected = row.signal_frame, row.injected
             found = self.row_steps.caller(row, registers, exact)
@@ -199,7 +203,7 @@ class _Walk:
         else:
             self._recover(pc, exact, executable)
         # a trampoline's name begins at its pc: nothing was called from there
-        lookup = pc if signal else lookup
+        lookup = pc if signal or uncalled else lookup
         self._keep([RawFrame(pc, lookup, sp, cfa, trust, signal, values, exact)])
         if not self.end:
             self._progress(cfa, sp, signal)
@@ -233,7 +237,10 @@ class _Walk:
         rows = self.modules.rows
         if lookup not in rows:
             row = self._row(lookup)
-            rows[lookup] = None if row is None else compile_row(row, self.arch)
+            if row is None or self.evidence.may_be_edge(lookup + 1):
+                rows[lookup] = row
+            else:
+                rows[lookup] = compile_row(row, self.arch)
         return rows[lookup]
 
     def _row(self, lookup: int) -> Row | None:
