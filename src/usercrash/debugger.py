@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ import click
 from . import __version__
 from .cli import run_program
 from .cli.common import colored, printable
+from .cli.html_option import STANDARD_OUTPUT, HtmlCommand, html_option, html_output
 from .errors import UsageError, UsercrashError
 
 if TYPE_CHECKING:
@@ -32,28 +34,31 @@ _PID_MAX = 1 << 22  # PID_MAX_LIMIT of a 64-bit kernel
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What the user wants to see: `form` is "text", "json" or "stacks"; files may be None."""
+    """What the user wants to see: `form` is "text", "json", "html" or "stacks"; `write` what takes
+    it, None for standard output, where a terminal has colours; `core` may be None."""
 
     form: str
-    output: NewFile | None
+    write: Callable[[bytes], None] | None
     core: NewFile | None
 
 
 @click.command(
     "debugger",
+    cls=HtmlCommand,
     # A negative number is a wrong pid, not an option.
     context_settings={"help_option_names": ["-h", "--help"], "ignore_unknown_options": True},
 )
 @click.argument("pid", metavar="PID")
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON.")
+@html_option
 @click.option("--backtrace", is_flag=True, help="The stacks of all threads only.")
 @click.option("-o", "output", metavar="FILE", help="Write the report to FILE.")
 @click.option("--core", metavar="FILE", help="Also write a small core file, for gdb and others.")
 @click.option("--config", metavar="FILE", help="Another configuration file.")
 @click.version_option(__version__, prog_name="debugger")
 def command(
-    pid: str, as_json: bool, backtrace: bool, output: str | None, core: str | None,
-    config: str | None,
+    pid: str, as_json: bool, html: str | None, backtrace: bool, output: str | None,
+    core: str | None, config: str | None,
 ) -> int:  # fmt: skip
     """Report on the live process PID: stacks, registers, memory, open files.
 
@@ -63,15 +68,29 @@ def command(
     from .config import load_config
     from .storage.newfile import NewFile
 
-    if as_json and backtrace:
-        raise UsageError("--json and --backtrace exclude each other")
+    forms = {"--json": as_json, "--html": html is not None, "--backtrace": backtrace}
+    wished = [name for name, is_wished in forms.items() if is_wished]
+    if len(wished) > 1:
+        raise UsageError(f"{wished[0]} and {wished[1]} exclude each other")
+    if output is not None and html not in (None, STANDARD_OUTPUT):
+        raise UsageError("--html FILE and -o FILE exclude each other")
     number = parse_pid(pid)
     settings = load_config(config)
     with ExitStack() as stack:
         # Before the process is touched: what cannot be written is told at once.
-        files = [stack.enter_context(NewFile(path)) if path else None for path in (output, core)]
-        form = "json" if as_json else "stacks" if backtrace else "text"
-        return _debug(number, settings, Wishes(form, files[0], files[1]))
+        small = stack.enter_context(NewFile(core)) if core else None
+        write = None
+        if html is not None:
+            write = stack.enter_context(html_output(output or html))
+        elif output:
+            file = stack.enter_context(NewFile(output))
+            write = _committed(file)
+        form = wished[0].lstrip("-").replace("backtrace", "stacks") if wished else "text"
+        return _debug(number, settings, Wishes(form, write, small))
+
+
+def _committed(file: NewFile) -> Callable[[bytes], None]:
+    return lambda text: file.commit([text])
 
 
 def main() -> None:
@@ -114,24 +133,22 @@ def _report(snapshot: Snapshot, config: Config, wishes: Wishes) -> int:
     from .isolated_analysis import View
     from .live.holding import analyse
 
-    terminal = wishes.output is None and sys.stdout.isatty()
-    part = {"text": "full" if terminal else "", "stacks": "stacks", "json": ""}[wishes.form]
+    terminal = wishes.write is None and sys.stdout.isatty()
+    part = {"text": "full" if terminal else "", "stacks": "stacks"}.get(wishes.form, "")
     width = shutil.get_terminal_size().columns if terminal else 80
-    view = View(part, terminal and colored(), width)
+    view = View(part, terminal and colored(), width, html=wishes.form == "html")
     analysed = analyse(snapshot, config, os.urandom(16).hex(), view)
-    text = analysed.json if wishes.form == "json" else analysed.screen if part else analysed.text
+    forms = {"json": analysed.json, "html": analysed.html}
+    text = forms.get(wishes.form, analysed.screen if part else analysed.text)
     if not text and wishes.form == "text":
         text = analysed.text
     if text:
-        _deliver(text.rstrip(b"\n") + b"\n", wishes.output)
+        (wishes.write or _print)(text.rstrip(b"\n") + b"\n")
     if analysed.failure:
         raise UsercrashError(printable(analysed.failure))
     return 0
 
 
-def _deliver(text: bytes, output: NewFile | None) -> None:
-    if output is not None:
-        output.commit([text])
-        return
+def _print(text: bytes) -> None:
     sys.stdout.buffer.write(text)
     sys.stdout.buffer.flush()

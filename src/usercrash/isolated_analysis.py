@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .analysis.core.modules import Module
 
 TEXT, JSON, CORE, SCREEN, WANTED, NAMES = b"TEXT", b"JSON", b"CORE", b"SCRN", b"WANT", b"NAME"
-MISSING, SUMMARY = b"MISS", b"SUMM"
+MISSING, SUMMARY, HTML = b"MISS", b"SUMM", b"HTML"
 _INDEX = struct.Struct("<I")
 _MAX_WANTED = 64
 _ZSTD_LEVEL = 3
@@ -41,13 +41,14 @@ BARE_SECONDS = 10.0  # for the last attempt, which has little to do
 @dataclass(frozen=True, slots=True)
 class View:
     """What is wanted besides text and JSON: a coloured or plain screen, the minicore (zstd), a
-    summary (render/summary.py)."""
+    summary (render/summary.py), a page of HTML."""
 
     screen: str = ""  # "", "first" (the first screen), "full" or "stacks"
     color: bool = False
     width: int = 80
     core: bool = False
     summary: bool = False
+    html: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +90,13 @@ class Analysed:
     names: bytes = b""
     missing: tuple[Missing, ...] = ()
     summary: bytes = b""
+    html: bytes = b""
     failure: str = ""
 
 
-def preload() -> None:
-    """Import everything that an analysis will use, so that forked children need not."""
+def preload(*, html: bool = False) -> None:
+    """Import everything that an analysis will use, so that forked children need not (and may be
+    unable to); what a page of HTML takes only if one is wanted."""
     import zstandard  # noqa: F401
 
     from .analysis import assemble
@@ -103,6 +106,10 @@ def preload() -> None:
 
     del image, jit_modules, modules, symbols, screen, text
     assemble.preload()
+    if html:
+        from .render.html import preload as preload_html
+
+        preload_html()
 
 
 def analyse_again(material: Material, config: Config, view: View, until: float) -> Analysed:
@@ -111,7 +118,7 @@ def analyse_again(material: Material, config: Config, view: View, until: float) 
     left = min(config.analysis.seconds, until - time.monotonic())
     if left <= 0:
         return Analysed(failure="no time left for an analysis with what was fetched")
-    preload()
+    preload(html=view.html)
     return _attempt(material, config, view, careful="", seconds=left)
 
 
@@ -127,7 +134,7 @@ def analyse_isolated(material: Material, config: Config, view: View) -> Analysed
     information of the process's files: they are the likely ones to have died of them. Where
     that brings none either, from the core alone.
     """
-    preload()
+    preload(html=view.html)
     first = _attempt(material, config, view, careful="")
     if first.text and first.json:
         return first
@@ -187,7 +194,7 @@ def _attempt(
         parts.get(TEXT, b""), parts.get(JSON, b""), parts.get(CORE, b""), parts.get(SCREEN, b""),
         tuple(one for one in wanted if one < len(material.files) and material.files[one] >= 0),
         parts.get(NAMES, b""), decode_missing(parts.get(MISSING, b"")),
-        parts.get(SUMMARY, b""), result.failure,
+        parts.get(SUMMARY, b""), parts.get(HTML, b""), result.failure,
     )  # fmt: skip
 
 
@@ -260,6 +267,10 @@ def _analyse(
         from .render.summary import encode_summary, summary
 
         send(SUMMARY, encode_summary(summary(report)))
+    if view.html:
+        from .render.html import render_html
+
+        send(HTML, render_html(report).encode())
     if view.screen:
         send(SCREEN, _screen(report, view))
     indexes = {fd: index for index, fd in enumerate(material.files) if fd >= 0}

@@ -19,7 +19,7 @@ from ..errors import UsercrashError
 from .common import Settings
 from .streams import prepare_streams
 
-VERBS = ("list", "show", "status", "analyze", "run", "install", "uninstall")
+VERBS = ("list", "show", "status", "analyze", "run", "demo", "install", "uninstall")
 
 _EXIT_INTERRUPTED = 128 + 2  # what a shell reports for a program that SIGINT ended
 

@@ -5,17 +5,26 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import click
 
-from ..errors import UsercrashError
+from ..errors import UsageError, UsercrashError
 from .common import Settings, colored, printable
 from .core_files import Request, analyse_core, open_place, open_program, servers_of, share
+from .html_option import STANDARD_OUTPUT, HtmlCommand, html_option, html_output, one_form
+
+if TYPE_CHECKING:
+    from ..isolated_analysis import Analysed, View
 
 
-@click.command("analyze", short_help="Report on core files: the kernel's, of gcore, minicores.")
+@click.command(
+    "analyze",
+    cls=HtmlCommand,
+    short_help="Report on core files: the kernel's, of gcore, minicores.",
+)
 @click.argument("cores", metavar="CORE...", nargs=-1, required=True)
 @click.option("--exe", metavar="FILE", help="The program, if it is not where the core says.")
 @click.option("--force-exe", is_flag=True, help="Take the program though its build-id differs.")
@@ -30,6 +39,7 @@ from .core_files import Request, analyse_core, open_place, open_program, servers
 )  # fmt: skip
 @click.option("--output", metavar="DIR", help="Write each report to DIR/NAME.txt and .json.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON; of several cores a line for each.")
+@html_option
 @click.pass_obj
 def command(
     settings: Settings,
@@ -41,6 +51,7 @@ def command(
     servers: tuple[str, ...],
     output: str | None,
     as_json: bool,
+    html: str | None,
 ) -> None:
     """Report on a CORE file: the kernel's, gdb's gcore, or our minicore; also one that is
     compressed (zstd, gzip, xz, bzip2).
@@ -48,6 +59,10 @@ def command(
     Programs and libraries are found by their paths and believed if their build-ids are right.
     Of several cores, or a directory of them, a table shows how often which crash stands there.
     """
+    one_form(as_json, html)
+    many = len(cores) > 1 or output is not None or os.path.isdir(cores[0])
+    if many and html is not None and (output is None or html != STANDARD_OUTPUT):
+        raise UsageError("--html is for one core", "for several: --html --output DIR")
     config = settings.config
     request = Request(
         config,
@@ -57,34 +72,47 @@ def command(
         debug_dirs=tuple(map(open_place, debug_dirs)),
         servers=servers_of(config, servers),
     )
-    if len(cores) == 1 and output is None and not os.path.isdir(cores[0]):
-        _one(cores[0], request, as_json)
-        return
-    from .analyze_many import analyze_many
+    if many:
+        from .analyze_many import analyze_many
 
-    analyze_many(list(cores), request, output, as_json)
+        analyze_many(list(cores), request, output, as_json, pages=html is not None)
+    else:
+        _single(cores[0], request, as_json, html)
 
 
-def _one(core: str, request: Request, as_json: bool) -> None:
-    """The whole report of one core on standard output."""
+def _single(core: str, request: Request, as_json: bool, html: str | None) -> None:
+    """One core: its whole report on standard output, or as a page."""
     from ..isolated_analysis import View
 
+    if html is not None:
+        with html_output(html) as write:
+            _one(core, request, View(html=True), lambda found: write(found.html))
+        return
     terminal = sys.stdout.isatty() and not as_json
-    view = View()
-    if terminal:
-        width = shutil.get_terminal_size().columns
-        view = View(screen="full", color=colored(), width=width)
+    width = shutil.get_terminal_size().columns
+    view = View(screen="full", color=colored(), width=width) if terminal else View()
+    _one(core, request, view, lambda found: _print(found, terminal, as_json))
+
+
+def _one(core: str, request: Request, view: View, show: Callable[[Analysed], None]) -> None:
+    """Analyse one core and `show` what comes of it, whole or not."""
     with _waiting(f"analyzing {core} …"):
         analysed, trouble = analyse_core(core, request, view)
     for line in trouble:
         click.echo(f"usercrash: {printable(line)}", err=True)
+    if not view.html or analysed.html:
+        show(analysed)
+    share(analysed, request)
+    if analysed.failure:
+        raise UsercrashError(f"{core}: {printable(analysed.failure)}")
+
+
+def _print(analysed: Analysed, terminal: bool, as_json: bool) -> None:
+    """The whole report on standard output."""
     output = analysed.json if as_json else analysed.screen if terminal else analysed.text
     if output:
         sys.stdout.buffer.write(output.rstrip(b"\n") + b"\n")
         sys.stdout.buffer.flush()
-    share(analysed, request)
-    if analysed.failure:
-        raise UsercrashError(f"{core}: {printable(analysed.failure)}")
 
 
 @contextmanager

@@ -38,7 +38,9 @@ class _Group:
     cores: list[str] = field(default_factory=list)
 
 
-def analyze_many(names: list[str], request: Request, output: str | None, as_json: bool) -> None:
+def analyze_many(
+    names: list[str], request: Request, output: str | None, as_json: bool, *, pages: bool = False
+) -> None:
     """Analyse the cores `names` (directories stand for the cores in them).
 
     Prints a table of groups of equal crashes, or a line of JSON for each core, and writes the
@@ -50,10 +52,10 @@ def analyze_many(names: list[str], request: Request, output: str | None, as_json
 
     cores = [core for name in names for core in _cores_of(name)]
     places = _make_names(cores, output) if output is not None else []
-    preload()
+    preload(html=pages)
 
     def work(number: int) -> bytes:
-        return _work(cores[number], request, places[number] if places else "", as_json)
+        return _work(cores[number], request, places[number] if places else "", as_json, pages)
 
     groups: dict[str, _Group] = {}
     failed = 0
@@ -121,7 +123,7 @@ def _looks_like_core(path: str) -> bool:
 
 
 def _files_of(place: str) -> set[str]:
-    return {os.path.realpath(place + suffix) for suffix in (".txt", ".json")}
+    return {os.path.realpath(place + suffix) for suffix in (".txt", ".json", ".html")}
 
 
 def _make_names(cores: list[str], output: str) -> list[str]:
@@ -147,12 +149,12 @@ def _make_names(cores: list[str], output: str) -> list[str]:
 # --- one of them, in a process of its own ---
 
 
-def _work(core: str, request: Request, place: str, as_json: bool) -> bytes:
+def _work(core: str, request: Request, place: str, as_json: bool, pages: bool) -> bytes:
     from ..isolated_analysis import Analysed, View
 
     trouble: list[str] = []
     try:
-        analysed, trouble = analyse_core(core, request, View(summary=True))
+        analysed, trouble = analyse_core(core, request, View(summary=True, html=pages))
         why = f"{core}: {analysed.failure}" if analysed.failure else ""
         if place:
             _write(place, analysed)
@@ -169,7 +171,9 @@ def _work(core: str, request: Request, place: str, as_json: bool) -> bytes:
 def _write(place: str, analysed: Analysed) -> None:
     from ..storage.newfile import NewFile
 
-    for suffix, data in ((".txt", analysed.text), (".json", analysed.json)):
+    for suffix, data in (
+        (".txt", analysed.text), (".json", analysed.json), (".html", analysed.html),
+    ):  # fmt: skip
         if data:
             with NewFile(place + suffix) as file:
                 file.commit([data])

@@ -12,6 +12,7 @@ import ctypes
 import errno
 import os
 import signal
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
@@ -58,14 +59,22 @@ def command(
     directory if it can be written, else to the present one; with --dir, to DIR as well. The
     first screen of each is printed on standard error.
     """
-    from ..live.watcher import Wishes
-
     if directory is not None:
         directory = os.path.abspath(directory)
         if not os.path.isdir(directory) or not os.access(directory, os.W_OK | os.X_OK):
             raise UsageError(f"--dir {printable(directory)}: not a directory that can be written")
-    wishes = Wishes(directory or "", as_json, os.getcwd())
-    return _Front(settings.config, wishes).run([os.fsencode(word) for word in words])
+    return run_watched(settings.config, directory or "", words, as_json=as_json)
+
+
+def run_watched(
+    config: Config, directory: str, words: Sequence[str], *, as_json: bool = False
+) -> int:
+    """Run the program in the place of this process, which is of no other use afterwards: it keeps
+    no descriptor but standard error. Gives the exit status; `directory` as Wishes has it."""
+    from ..live.watcher import Wishes
+
+    wishes = Wishes(directory, as_json, os.getcwd())
+    return _Front(config, wishes).run([os.fsencode(word) for word in words])
 
 
 class _Front:

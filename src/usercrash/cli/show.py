@@ -15,6 +15,7 @@ from ..errors import UsageError, UsercrashError
 from ..storage.reports import DATA, MAX_READ
 from .common import Settings, colored, printable
 from .core_files import open_file
+from .html_option import HtmlCommand, html_option, html_output, one_form
 
 if TYPE_CHECKING:
     from ..report import Report
@@ -23,29 +24,26 @@ if TYPE_CHECKING:
 _NUMBER = re.compile(r"(?:usercrash_)?([0-9]{1,4})\Z")
 
 
-@click.command("show")
+@click.command("show", cls=HtmlCommand)
 @click.argument("which", metavar="[N|FILE]", required=False)
 @click.option("--json", "as_json", is_flag=True, help="The report's JSON, as it is stored.")
+@html_option
 @click.pass_obj
-def command(settings: Settings, which: str | None, as_json: bool) -> None:
+def command(settings: Settings, which: str | None, as_json: bool, html: str | None) -> None:
     """Show the report usercrash_N, without N the newest.
 
     With FILE, a path like ./usercrash_00, that report, wherever it lies.
     """
+    one_form(as_json, html)
     directory, _, name = (which or "").rpartition("/")
     if directory and not os.path.isdir(os.path.join(directory, DATA)):
-        _show_file(which or "", as_json)
+        show_file(which or "", as_json, html)
         return
     wanted = None if which is None else _slot(name)
     with settings.store(directory) as store:
         slot = _newest(store) if wanted is None else wanted
-        if as_json:
-            data = store.read_json(slot)
-            if data is None:
-                raise UsercrashError(
-                    f"usercrash_{slot:02d} has no JSON", "another program may have written it"
-                )
-            _print_json(data)
+        if as_json or html is not None:
+            _print_stored(store, slot, html)
             return
         report = _report(store.read_json(slot)) if sys.stdout.isatty() else None
         if report is None:
@@ -54,8 +52,21 @@ def command(settings: Settings, which: str | None, as_json: bool) -> None:
             _print_screen(report)
 
 
-def _show_file(path: str, as_json: bool) -> None:
-    """A report that lies by itself: its text, and beside it its JSON."""
+def show_file(path: str, as_json: bool, html: str | None = None) -> None:
+    """Show a report that lies by itself, its text and beside it its JSON, as the options say."""
+    base, data, report = _lying_by_itself(path)
+    if html is not None:
+        _write_page(report, html)
+    elif as_json:
+        _print_json(data)
+    elif sys.stdout.isatty():
+        _print_screen(report)
+    else:
+        _print_text(_content(base if os.path.exists(base) else f"{base}.txt"))
+
+
+def _lying_by_itself(path: str) -> tuple[str, bytes, Report]:
+    """Its name without a suffix, its JSON and its model; UsageError where it is no report."""
     base = path.removesuffix(".json").removesuffix(".txt")
     try:
         data = _content(f"{base}.json")
@@ -64,12 +75,38 @@ def _show_file(path: str, as_json: bool) -> None:
     report = _report(data)
     if report is None:
         raise UsageError(f"{path!r} is no report of ours", f"{base}.json is none in JSON")
-    if as_json:
+    return base, data, report
+
+
+def page_of(path: str) -> bytes:
+    """A report that lies by itself as a page of HTML."""
+    return _page(_lying_by_itself(path)[2])
+
+
+def _print_stored(store: Store, slot: int, html: str | None) -> None:
+    """The JSON of a report, or the page that is made of it; UsercrashError where there is none."""
+    name = f"usercrash_{slot:02d}"
+    data = store.read_json(slot)
+    if data is None:
+        raise UsercrashError(f"{name} has no JSON", "another program may have written it")
+    if html is None:
         _print_json(data)
-    elif sys.stdout.isatty():
-        _print_screen(report)
-    else:
-        _print_text(_content(base if os.path.exists(base) else f"{base}.txt"))
+        return
+    report = _report(data)
+    if report is None:
+        raise UsercrashError(f"{name}: its JSON is not of this version of usercrash")
+    _write_page(report, html)
+
+
+def _write_page(report: Report, name: str) -> None:
+    with html_output(name) as write:
+        write(_page(report))
+
+
+def _page(report: Report) -> bytes:
+    from ..render.html import render_html
+
+    return render_html(report).encode()
 
 
 def _content(path: str) -> bytes:

@@ -180,11 +180,11 @@ def duration(seconds: float) -> str:
 def size(count: int) -> str:
     """`512 bytes`, `4.0 KiB`, `1.2 GiB`."""
     value = float(count)
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
+    for unit in ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB"):
         if value < 1024:
             return f"{count} bytes" if unit == "bytes" else f"{value:.1f} {unit}"
         value /= 1024
-    return f"{value:.1f} TiB"
+    return f"{value:.1f} EiB"
 
 
 def moment(iso: str) -> str:

@@ -20,6 +20,7 @@ _EDGE = 4.0  # of a gap: marks stand there, its text between
 _LINE = 13.0  # between two labels
 _TOP = 14.0
 _LABEL = 26  # characters
+_ANONYMOUS = "anonymous"
 _POINTERS = {"fault": "fault address", "pc": "program counter", "sp": "stack pointer"}
 
 
@@ -99,7 +100,7 @@ def _pieces(maps: Sequence[Map]) -> list[_Piece]:
         start, end = number_of(one.start), number_of(one.end)
         if start is None or end is None or end <= start or (found and start < found[-1].end):
             continue
-        name = clean(base_name(one.path)) or "anonymous"
+        name = clean(base_name(one.path)) or _ANONYMOUS
         title = f"{start:x}-{end:x} {one.permissions} {size(end - start)} {clean(one.path)}"
         found.append(_Piece(start, end, _kind(one), name, title.rstrip(), row))
     return found
@@ -210,9 +211,12 @@ def _labelled(pieces: Sequence[_Piece], parts: Sequence[Part]) -> tuple[list[Lab
             names.append(piece.name)
     middles = [(run.parts[0].y + run.parts[-1].y + run.parts[-1].height) / 2 for run in runs]
     wanted = [
-        Label(middle, middle, name if len(name) <= _LABEL else name[: _LABEL - 1] + "…")
+        Label(
+            middle, middle, name if len(name) <= _LABEL else name[: _LABEL - 1] + "…",
+            "unnamed" if name == _ANONYMOUS else "",
+        )
         for middle, name in zip(middles, names, strict=True)
-    ]
+    ]  # fmt: skip
     return _spread(wanted), runs
 
 
