@@ -23,7 +23,9 @@ _REPORT = "usercrash_00"
 _PAGE = "usercrash_demo.html"  # on a terminal, where no file is named
 
 
-@click.command("demo", cls=HtmlCommand)
+@click.command(
+    "demo", cls=HtmlCommand, short_help="Crash a process of our own, and show its report."
+)
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON.")
 @html_option
 @click.pass_obj
