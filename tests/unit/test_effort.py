@@ -123,10 +123,10 @@ def test_symbols_and_sections() -> None:
     data[at + 40 : at + 44] = struct.pack("<I", 2)
     elf = ElfFile(bytes(data))
     found, used, told = steps_of(lambda: len(elf.symbols))
-    assert (found, told) == (1, 0) and 5000 < used < 5100
+    assert (found, told) == (1, 0) and 5000 < used < 5100  # (a section is 8 steps)
     found, used, told = steps_of(lambda: len(ElfFile(bytes(data)).symbols), allowed=1000)
     assert (found, told) == (1, 1)
-    found, used, told = steps_of(lambda: len(ElfFile(bytes(data)).sections), allowed=2)
+    found, used, told = steps_of(lambda: len(ElfFile(bytes(data)).sections), allowed=16)
     assert (found, told) == (2, 1)
 
 

@@ -22,6 +22,7 @@ from usercrash.analysis.binary.elf_file import ElfFile
 from usercrash.analysis.core.file_search import SearchPlaces
 from usercrash.analysis.core.image import CoreImage
 from usercrash.analysis.core.modules import Module, ModuleTable, PathFiles, load_modules
+from usercrash.analysis.symbols import symbolizer
 from usercrash.analysis.symbols.demangle import demangle
 from usercrash.analysis.symbols.line_tables import LineTable
 from usercrash.analysis.symbols.symbolizer import Location, Symbolizer
@@ -207,6 +208,26 @@ def test_too_much_debug_information(tmp_path: Path) -> None:
         ("innermost", 2), ("inlined", 6), ("outer", 9),
     ]  # fmt: skip
     assert ours.image.notes == [] or all(note.stage != "symbols" for note in ours.image.notes)
+
+
+def test_too_much_debug_information_of_all_files_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a file that comes after so many others the lines are the same, read in another way."""
+    core = _crash(tmp_path, "-O2")[0]
+    found = []
+    for times in (3, 0):
+        monkeypatch.setattr(symbolizer, "_CONVERTED", times)
+        ours = _symbolizer(analyse(core), limit=1 << 20)
+        locations, _source = _first(ours)
+        kinds = {type(one.lines) for one in ours.symbolizer._files.values() if one is not None}
+        found.append([(row.function, row.line, row.inline) for row in locations])
+        assert (LineTable in kinds) == (times > 0)
+        module = ours.modules.find(ours.stack().frames[0].pc)
+        assert module is not None and module.elf is not None
+        size = module.elf.debug_info_size
+        assert ours.symbolizer._convertible == (3 * (1 << 20) - size if times else 0) and size
+    assert found[0] == found[1] and found[0][0][0] == "innermost"
 
 
 def test_without_native_libraries(tmp_path: Path) -> None:

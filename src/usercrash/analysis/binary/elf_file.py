@@ -37,6 +37,7 @@ MAX_SECTIONS = 200_000
 MAX_PROGRAM_HEADERS = 1_000
 MAX_NOTE_BYTES = 1 << 20  # of one segment
 MAX_NOTE_SEGMENTS = 64
+_SECTION_STEPS = 8  # each is looked at several times
 _MAX_NAME = 256  # of a section; one with a longer name is nameless
 
 SHT_SYMTAB, SHT_NOTE, SHT_NOBITS, SHT_DYNSYM = 2, 7, 8, 11
@@ -119,7 +120,8 @@ class ElfFile:
         """All sections with their names; empty for a file without (or with a broken) table."""
         header = self.header
         zero_size, zero_link, _ = self._section_zero()
-        rows = self._section_rows(affordable(min(header.shnum or zero_size, MAX_SECTIONS)))
+        count = min(header.shnum or zero_size, MAX_SECTIONS)
+        rows = self._section_rows(affordable(count * _SECTION_STEPS) // _SECTION_STEPS)
         names_index = zero_link if header.shstrndx == 0xFFFF else header.shstrndx
         names = b""
         if names_index < len(rows):
