@@ -218,7 +218,7 @@ def test_senders() -> None:
     assert result.summary == "SIGSEGV was sent by process 77 (bash) of uid 1000"
     assert why(SigInfo(3, -6, 0, None, (42, 0))).kind == "raised"
     for number, name in ((3, "SIGQUIT"), (6, "SIGABRT")):
-        raised = why(SigInfo(number, -6, 0, None, (42, 0)), frames=[frame("kill"), frame("shell")])
+        raised = why(SigInfo(number, -6, 0, None, (42, 0)), frames=[frame("raise"), frame("shell")])
         assert raised.summary == f"{name} was raised by the process itself, in shell+0x4"
     assert why(SigInfo(3, 0x80)).kind == "quit"
     assert why(SigInfo(24, 0x80)).summary == "the processor time limit is used up: 3 seconds"
