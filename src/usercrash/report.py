@@ -205,6 +205,21 @@ class Fold(msgspec.Struct, frozen=True, kw_only=True):
     times: int
 
 
+class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+    """The system call that a thread is in: `call` is its name ("" where we do not know the number),
+    `arguments` are its six registers. `summary` says what it waits for there, `kind` what sort of
+    thing that is: lock, condition, semaphore, barrier, futex, thread, descriptor, time, child,
+    signal; both are empty for a call that is not known to wait. `holder` is the `tid` of the thread
+    that holds the lock, or whose end is waited for."""
+
+    number: int
+    call: str
+    arguments: list[Hex]
+    kind: str = ""
+    summary: str = ""
+    holder: int | None = None
+
+
 class Thread(msgspec.Struct, frozen=True, kw_only=True):
     """`frames` may be fewer than `frames_total` (what the size budget allowed: the innermost
     and the outermost ones, and of a long cycle the first rounds; `index` tells the gap). `tid`
@@ -222,6 +237,7 @@ class Thread(msgspec.Struct, frozen=True, kw_only=True):
     kernel_stack: list[str] = []
     state: str = ""
     namespace_tid: int | None = None
+    waiting: Waiting | None = None
 
 
 class MemoryBlock(msgspec.Struct, frozen=True, kw_only=True):
@@ -340,6 +356,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     stack_memory: list[StackWord] = []
     handled_signals: list[HandledSignal] = []
     fingerprint: Fingerprint | None = None
+    deadlocks: list[list[int]] = []  # circles of threads: each waits for what the next one holds
     raw_bytes: dict[str, str] = {}
 
 

@@ -1,38 +1,138 @@
-"""The lock files hold what pyproject.toml asks for, by hash, and name no index."""
+"""Locks as they lie in memory: glibc's and musl's, with and without names of functions."""
 
 from __future__ import annotations
 
-import re
-import tomllib
-from pathlib import Path
+import struct
 
-import pytest
-from packaging.requirements import Requirement
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.support.sample_reports import LIBC, frame
 
-ROOT = Path(__file__).parents[2]
-PINNED = re.compile(r"^([A-Za-z0-9_.-]+)==(\S+) \\$", re.MULTILINE)
+from usercrash.analysis.explain.locks import Lock, LockReader
+from usercrash.analysis.explain.waits import WaitingThread, deadlocks, waits
+from usercrash.elf.arch.x86_64 import ARCH
+from usercrash.report import Frame, OpenFile, Waiting
 
-
-def wanted(kind: str) -> list[str]:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    asked: list[str] = list(project["dependencies"])
-    return asked if kind == "runtime" else asked + project["optional-dependencies"]["dev"]
-
-
-@pytest.mark.parametrize("kind", ["runtime", "dev"])
-def test_lock_satisfies_the_project(kind: str) -> None:
-    text = (ROOT / "requirements" / f"{kind}.txt").read_text()
-    pinned = dict(PINNED.findall(text))
-    for line in wanted(kind):
-        requirement = Requirement(line)
-        assert requirement.specifier.contains(pinned[requirement.name]), line
-    assert text.count("--hash=sha256:") >= len(pinned)
-    assert "http" not in text and "index" not in text
+MUSL = "/lib/ld-musl-x86_64.so.1"
+WORD = 0x10000
+IDS = frozenset((10, 11, 12))
+WAIT = 0x80  # FUTEX_WAIT_PRIVATE
 
 
-def test_dev_lock_has_the_versions_of_the_runtime_lock() -> None:
-    runtime, dev = (
-        set(PINNED.findall((ROOT / "requirements" / f"{kind}.txt").read_text()))
-        for kind in ("runtime", "dev")
-    )
-    assert runtime <= dev
+def lock(memory: bytes, *functions: str, operation: int = WAIT, module: str = LIBC,
+         at: int = WORD) -> Lock:  # fmt: skip
+    """What a thread in these functions waits for, `memory` lying at WORD."""
+
+    def read(address: int, size: int) -> bytes:
+        start = address - WORD
+        return memory[start : start + size] if 0 <= start < len(memory) else b""
+
+    frames = [frame(number, name, module=module) for number, name in enumerate(functions)]
+    return LockReader(ARCH, read, IDS, {0x7000: 12}).lock(at, operation, frames)
+
+
+def mutex(value: int, owner: int, kind: int = 0) -> bytes:
+    return struct.pack("<iIiIi", value, 0, owner, 1, kind).ljust(40, b"\0")
+
+
+def test_mutexes_of_glibc() -> None:
+    assert lock(mutex(2, 11), "futex_wait", "__GI___lll_lock_wait").owner == 11
+    assert lock(mutex(2, 11), "pthread_mutex_lock@@GLIBC_2.2.5") == Lock("mutex", WORD, 11)
+    assert lock(mutex(2, 11)[:8], "___pthread_mutex_lock").owner is None
+
+
+def test_without_names_a_mutex_is_believed_only_if_all_of_it_fits() -> None:
+    assert lock(mutex(2, 11)) == Lock("mutex", WORD, 11, sure=False)
+    for memory in (mutex(1, 11), mutex(2, 99), mutex(2, 11, 0x12345), mutex(2, 11)[:12], b""):
+        assert lock(memory) == Lock("futex", WORD)
+
+
+def test_priority_inheritance() -> None:
+    """The kernel's own word: the owner, and a bit for waiters."""
+    memory = struct.pack("<I", 0x8000_000B)
+    assert lock(memory, operation=6 | 0x80) == Lock("mutex", WORD, 11)
+
+
+def test_mutexes_of_musl() -> None:
+    """Their word is the second; those of the normal kind do not say who holds them."""
+    checking = struct.pack("<ii", 2, -0x80000000 | 11)
+    normal = struct.pack("<ii", 0, -0x80000000 | 16)
+    names = ("__timedwait_cp", "__pthread_mutex_timedlock")
+    assert lock(checking, *names, module=MUSL, at=WORD + 4).owner == 11
+    assert lock(normal, *names, module=MUSL, at=WORD + 4).owner is None
+    assert lock(mutex(2, 11), "run", module=MUSL).sort == "futex"
+
+
+def test_locks_of_streams_and_of_malloc() -> None:
+    stream = struct.pack("<iiQ", 2, 1, 0x7000)
+    found = lock(stream, "__lll_lock_wait_private", "_IO_puts")
+    assert (found.owner, found.heap) == (12, False)
+    found = lock(stream, "__lll_lock_wait_private", "malloc")
+    assert (found.owner, found.heap) == (None, True)
+
+
+def test_read_write_locks() -> None:
+    words = [0] * 7
+    words[6] = 11  # __cur_writer
+    memory = struct.pack("<7i", *words)
+    for at in (8, 12):
+        assert lock(memory, "pthread_rwlock_rdlock", at=WORD + at).owner == 11
+    assert lock(bytes(28), "pthread_rwlock_wrlock", at=WORD + 8).owner is None
+
+
+def thread(tid: int, name: str, call: int, *arguments: int) -> WaitingThread:
+    registers = dict(zip(ARCH.call, (call, *arguments), strict=False)) | {"rip": 0x400002}
+    return WaitingThread(tid, tid, name, registers, [])
+
+
+def words(thread: WaitingThread, memory: dict[int, bytes] | None = None,
+          files: list[OpenFile] | None = None) -> str | None:  # fmt: skip
+    """The summary of one thread's wait; None where it is in no call."""
+    known = {0x400000: b"\x0f\x05"} | (memory or {})
+
+    def read(address: int, size: int) -> bytes:
+        return next(
+            (data[address - at :][:size] for at, data in known.items()
+             if at <= address < at + len(data)), b"",
+        )  # fmt: skip
+
+    found = waits([thread], ARCH, read, files or [])[0]
+    return found.summary if found is not None else None
+
+
+def test_calls_that_wait_and_others() -> None:
+    tcp = OpenFile(fd=5, target="socket:[7]", kind="socket", detail="TCP 127.0.0.1:80")
+    assert words(thread(1, "", 45, 5), files=[tcp]) == "recvfrom on descriptor 5, TCP 127.0.0.1:80"
+    assert words(thread(1, "", 0, 9)) == "read on descriptor 9"
+    assert words(thread(1, "", 0, 0xFFFFFFFF)) == "read on no descriptor"
+    polled = b"".join(struct.pack("<ihh", fd, 1, 0) for fd in (5, -1, 7))
+    assert words(thread(1, "", 7, 0x9000, 3), {0x9000: polled}) == "poll on descriptors 5, 7"
+    assert words(thread(1, "", 7, 0x9000, 3)) == "poll on 3 descriptors"
+    time = struct.pack("<qq", 3, 500_000_000)
+    assert words(thread(1, "", 35, 0x9000), {0x9000: time}) == "nanosleep of 3.5 s"
+    assert words(thread(1, "", 61, 0xFFFFFFFF)) == "wait4: any child"
+    assert words(thread(1, "", 39)) == ""  # getpid
+    assert words(thread(1, "", 202, 0x9000, 0x81)) == ""  # FUTEX_WAKE
+    assert words(thread(1, "", (1 << 64) - 1)) is None
+    assert words(thread(1, "", 0, 9), {0x400000: b"\x90\x90"}) is None
+
+
+def test_circles() -> None:
+    """1 → 2 → 3 → 1; 4 waits for the circle; 5 for itself; 6 for one who waits for nobody."""
+    threads = [thread(tid, "", 202) for tid in range(1, 8)]
+    holders = [2, 3, 1, 1, 5, 7, None]
+    found = [Waiting(number=202, call="futex", arguments=[], kind="lock", holder=one)
+             for one in holders]  # fmt: skip
+    assert deadlocks(threads, found) == [[1, 2, 3], [5]]
+
+
+@given(
+    st.binary(max_size=64), st.integers(0, (1 << 64) - 1), st.integers(0, (1 << 64) - 1),
+    st.sampled_from([(), ("sem_wait",), ("pthread_rwlock_rdlock",), ("__lll_lock_wait_private",)]),
+)  # fmt: skip
+def test_any_memory(memory: bytes, at: int, call: int, names: tuple[str, ...]) -> None:
+    found = lock(memory, *names, at=at)
+    assert found.owner is None or 0 <= found.owner < 1 << 32
+    frames: list[Frame] = [frame(0, name) for name in names]
+    one = WaitingThread(1, 1, "", dict.fromkeys(ARCH.call, at) | {"orig_rax": call}, frames)
+    waits([one], ARCH, lambda address, size: memory[:size], [])

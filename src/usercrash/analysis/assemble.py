@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from typing import TypeVar
 
+import msgspec
+
 from .. import __version__, report
 from .core.image import CoreImage, CoreThread
 from .core.module_memory import ModuleMemory
 from .core.modules import ModuleTable
 from .core.places import Places, StackOwner
 from .explain.cause import explain
-from .explain.fingerprint import fingerprint
 from .explain.handled import handled_signals
 from .explain.last_words import abort_message
 from .explain.scene import Handled, Scene
@@ -31,6 +32,7 @@ from .packages import finder
 from .packages.finder import find_packages
 from .packages.package import Package
 from .report_parts import lists
+from .report_parts.conclusions import with_fingerprint, with_waits
 from .report_parts.identity import identity_of, signal_of
 from .report_parts.memory import code, memory_blocks, stack_words
 from .report_parts.stacks import Named, StackNamer
@@ -149,7 +151,14 @@ class _Assembly:
         return self._finish(built)
 
     def _finish(self, built: report.Report) -> report.Report:
-        """Adds what is only known at the end: notes, exact bytes, completeness."""
+        """Adds what is only known at the end: conclusions, notes, exact bytes, completeness."""
+        first = built
+        built = self._guard("threads", "what they wait for", lambda: self._waits(first), first)
+        second = built
+        built = self._guard(
+            "fingerprint", "what equal crashes have in common",
+            lambda: with_fingerprint(second), second,
+        )  # fmt: skip
         if self.namer.cut:
             self.notes.add("report", f"{self.namer.cut:,} frames", "too many to show")
         self.texts.finish()
@@ -159,12 +168,16 @@ class _Assembly:
             )
             for note in self.notes
         ]
-        fields = {name: getattr(built, name) for name in built.__struct_fields__}
-        fields |= {"notes": notes, "raw_bytes": self.texts.raw, "complete": self.complete}
-        fields["fingerprint"] = self._guard(
-            "fingerprint", "what equal crashes have in common", lambda: _fingerprint(built), None
+        return msgspec.structs.replace(
+            built, notes=notes, raw_bytes=self.texts.raw, complete=self.complete
         )
-        return report.Report(**fields)
+
+    def _waits(self, built: report.Report) -> report.Report:
+        block = _TCB.get(self.arch.name, "")
+        return with_waits(
+            built, self.image.threads, self.arch, self.memory.read,
+            lambda thread: thread.registers.get(block, 0),
+        )  # fmt: skip
 
     def _guard(self, stage: str, what: str, make: Callable[[], T], default: T) -> T:
         """What `make` gives; where it fails, `default`, a note, and an incomplete report."""
@@ -376,13 +389,3 @@ class _Assembly:
         return stack_words(
             self.image.read, self.arch, sp, self.places, self.stack.frames, self.namer.code_name
         )
-
-
-def _fingerprint(built: report.Report) -> report.Fingerprint:
-    program = (built.process.exe or built.process.comm).rpartition("/")[2]
-    thread = built.threads[0] if built.threads else None
-    found = fingerprint(built.signal, built.cause, program, thread)
-    return report.Fingerprint(
-        version=found.version, key=found.key, sort=safe(found.sort, 200),
-        frames=[safe(name, 256) for name in found.frames],
-    )  # fmt: skip

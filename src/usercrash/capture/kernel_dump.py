@@ -232,7 +232,7 @@ class KernelDump:
             self.notes.add("memory", "all", reason(error))
 
     def _parse_threads(self) -> list[ThreadState]:
-        """The first with all its registers, the others with pc and sp."""
+        """The first with all its registers, the others with those of Arch.parse_place."""
         arch, raw = self.arch, self._head.raw
         if arch is None:
             return []
@@ -242,8 +242,7 @@ class KernelDump:
                 continue
             try:
                 if threads and end - start >= arch.prstatus_size:
-                    tid, pc, sp = arch.parse_place(raw, start)
-                    registers = {arch.pc: pc, arch.sp: sp}
+                    tid, registers = arch.parse_place(raw, start)
                 else:
                     _, tid, registers = arch.parse_prstatus(bytes(raw[start:end]))
             except ValueError as error:

@@ -31,6 +31,8 @@ _GUARD_REACH = 16 << 20  # how far above a stack pointer outside all mappings it
 _CONTEXT_SEARCH = 1 << 20
 _MAX_CONTEXTS = 8
 _MAX_HEADERS = 1000
+_FUTEX_BEFORE, _FUTEX_AFTER = 32, 64  # the mutex, semaphore … around the word that is waited for
+_MAX_FUTEXES = 64  # distinct ones: threads that are many mostly wait for the same few
 _TOP = 1 << 64
 _ARM = 40  # e_machine (<elf.h>)
 
@@ -105,7 +107,22 @@ def _wanted(
     if arch and arch.machine == _ARM and (page := maps.named(b"[sigpage]")):
         yield page.start, page.size, "signal trampolines"
     if arch:
+        yield from _futexes(threads, arch)
         yield from _others(threads[1:], maps, arch, other_stack)
+
+
+def _futexes(threads: list[ThreadState], arch: Arch) -> Iterator[Range]:
+    """What threads wait for in futex(): who holds it stands beside its word."""
+    if not arch.call:
+        return
+    number, first = arch.call[:2]
+    words = {
+        thread.registers.get(first, 0): None
+        for thread in threads
+        if thread.registers.get(number) in arch.futex
+    }
+    for word in list(words)[:_MAX_FUTEXES]:
+        yield word - _FUTEX_BEFORE, _FUTEX_BEFORE + _FUTEX_AFTER, "futex"
 
 
 def _others(threads: list[ThreadState], maps: MapTable, arch: Arch, limit: int) -> Iterator[Range]:

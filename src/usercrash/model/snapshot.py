@@ -20,7 +20,7 @@ class ElfNote:
 
 class ThreadState:
     """A thread's general registers, by the architecture's names; of threads that did not crash
-    a target may give pc and sp only.
+    a target may give those of Arch.parse_place only.
 
     `tid` is the id in the notes (the process's own pid namespace), `host_tid` the
     one under /proc here (the same outside containers; 0 when not known).

@@ -10,6 +10,7 @@ from .layout import BAD, CAUSE, DIM, DOUBT, TITLE, Paper, Span, clean, duration,
 
 FRAMES = 14  # so that a typical first screen stays below 30 lines
 _DETAILS = 2
+_CIRCLE = 6  # threads of a deadlock that are named
 _WARNINGS = 3
 _LINES_OF_COMMAND = 3
 _CERTAINTY = {"likely": " (likely)", "possible": " (possibly)"}
@@ -74,6 +75,7 @@ def fields(report: Report) -> list[Field]:
     return [
         *_why(report),
         *_signals(report),
+        *_waits(report),
         *_program(report),
         _when(report),
         Field("User", (_user(report.process),)),
@@ -102,6 +104,32 @@ def _signals(report: Report) -> list[Field]:
         Field("", (f"in the handler of: {signal_words(one.signal)}",))
         for one in report.handled_signals
     ]
+
+
+def _waits(report: Report) -> list[Field]:
+    first = report.threads[0].waiting if report.threads else None
+    found = [Field("Waiting", (clean(first.summary),))] if first and first.summary else []
+    circles = deadlock_words(report)
+    found += [Field("Deadlock", (Span(words, BAD),)) for words in circles[:_DETAILS]]
+    if len(circles) > _DETAILS:
+        found.append(Field("", (f"and {len(circles) - _DETAILS:,} more such circles of threads",)))
+    return found
+
+
+def deadlock_words(report: Report) -> list[str]:
+    """`thread 1 (a) waits for thread 2 (b), which waits for thread 1`, for each deadlock."""
+    names = {thread.tid: thread_title(thread) for thread in report.threads}
+    lines = []
+    for circle in report.deadlocks:
+        titles = [names.get(tid, str(tid)) for tid in circle[:_CIRCLE]]
+        if len(circle) == 1:
+            lines.append(f"thread {titles[0]} waits for a lock that it holds itself")
+            continue
+        if len(circle) > _CIRCLE:
+            titles.append(f"{len(circle) - _CIRCLE:,} more")
+        words = ", which waits for ".join(titles[1:])
+        lines.append(f"thread {titles[0]} waits for {words}, which waits for {circle[0]}")
+    return lines
 
 
 def signal_words(signal: Signal) -> str:

@@ -15,6 +15,7 @@ _NUMBER_WIDTH = 4  # "#12 "
 _MODULE_COLUMNS = 24
 _SOURCE_COLUMNS = 40  # of a file's name, at least
 _MAX_TITLES = 24  # thread ids in one heading
+_MAX_WAITS = 4  # different things that threads with one stack wait for
 
 
 def base_name(path: str) -> str:
@@ -321,9 +322,24 @@ def titles(group: Sequence[Thread]) -> str:
     return ", ".join(shown) + (f", and {left:,} more" if left else "")
 
 
+def waiting_words(group: Sequence[Thread]) -> list[str]:
+    """What the threads of a group wait for, a line for each different thing."""
+    found: dict[str, list[Thread]] = {}
+    for thread in group:
+        if thread.waiting is not None and thread.waiting.summary:
+            found.setdefault(clean(thread.waiting.summary), []).append(thread)
+    if len(found) == 1 and len(group) == len(next(iter(found.values()))):
+        return [f"waiting: {words}" for words in found]
+    lines = [f"waiting: {words}: {titles(threads)}" for words, threads in found.items()]
+    left = len(lines) - _MAX_WAITS
+    return lines[:_MAX_WAITS] + ([f"waiting: for {left:,} things more"] if left > 0 else [])
+
+
 def other_threads(paper: Paper, report: Report) -> None:
     """The stacks of all threads but the first, equal ones once."""
     for group in groups(report.threads[1:]):
         paper.blank()
         paper.line(Span(group_title(group), FUNCTION))
+        for words in waiting_words(group):
+            paper.line(Span(f"    {words}", DIM))
         stack_lines(paper, group[0])

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ..report import Report
-from .first import first_screen
-from .frames import group_title, groups, stack_lines
-from .layout import DIM, FUNCTION, TITLE, Paper, Span, clean
+from .first import deadlock_words, first_screen
+from .frames import group_title, groups, stack_lines, waiting_words
+from .layout import BAD, DIM, FUNCTION, TITLE, Paper, Span, clean
 from .sections import ALL
 
 WIDTH = 80
@@ -51,10 +51,14 @@ def stacks_paper(report: Report, *, width: int = WIDTH) -> Paper:
     paper = Paper(width)
     process = report.process
     paper.line(Span(f"Stacks of {clean(process.comm)}, pid {process.pid}", TITLE), indent=2)
+    for circle in deadlock_words(report):
+        paper.field("Deadlock", Span(circle, BAD))
     for number, group in enumerate(groups(report.threads)):
         paper.blank()
         crashed = ", which crashed" if group[0].crashed else ""
         paper.line(Span(group_title(group), FUNCTION), crashed)
+        for words in waiting_words(group):
+            paper.line(Span(f"    {words}", DIM))
         stack_lines(paper, group[0], report.handled_signals if number == 0 else ())
     for note in report.notes:
         if note.stage in ("threads", "unwind", "symbols", "modules", "core"):

@@ -16,9 +16,9 @@ from ..facts.signals import (
     SigInfo,
 )
 from ..instructions.disassembly import Decoded
+from ..instructions.x86_code import SYSCALL_INSTRUCTIONS
 from .scene import Scene
 
-_SYSCALLS = (b"\x0f\x05", b"\xcd\x80", b"\x0f\x34")  # syscall, int 0x80, sysenter
 _UD2 = b"\x0f\x0b"
 
 
@@ -29,7 +29,7 @@ def guess_fault(scene: Scene, number: int) -> SigInfo | None:
         return None
     if not scene.executable(scene.pc):
         return SigInfo(number, SI_KERNEL) if number in (SIGSEGV, SIGBUS, SIGILL) else None
-    if scene.x86 and scene.memory(scene.pc - 2, 2) in _SYSCALLS:
+    if scene.x86 and scene.memory(scene.pc - 2, 2) in SYSCALL_INSTRUCTIONS:
         return None  # it came back from the kernel: raise(), kill(), a wait
     if number == SIGILL:
         trap = scene.x86 and scene.memory(scene.pc, 2) == _UD2

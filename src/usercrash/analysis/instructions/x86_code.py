@@ -7,6 +7,7 @@ from typing import ClassVar
 from .machine_code import CodeFacts, Linkage, Prologue, Read
 
 _PUSH, _POP, _RETURN = b"\x55", b"\x5d", b"\xc3"  # of the frame pointer
+SYSCALL_INSTRUCTIONS = (b"\x0f\x05", b"\xcd\x80", b"\x0f\x34")  # syscall, int 0x80, sysenter
 _RETURNS = (_RETURN, b"\xf2\xc3", b"\xf3\xc3")
 
 

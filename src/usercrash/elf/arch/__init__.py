@@ -36,13 +36,15 @@ class Arch:
     those of <asm-generic/signal.h> that they stand for; `code_first`: siginfo_t has si_code before
     si_errno. `delayed`: the register with the address that follows the pc, where jumps happen
     one instruction late and a dump says so. `program_machine`: the e_machine of the files that its
-    processes map, where that is not the core's `machine`.
+    processes map, where that is not the core's `machine`. `call` names the registers with the
+    number and the arguments of the system call that a thread is in (the number is −1 else), `futex`
+    has the numbers of futex(); both are empty where a dump does not tell.
     """
 
     __slots__ = (
-        "_gregset", "_place", "_place_order", "callee_saved", "cfa_is_sp", "code_first",
+        "_gregset", "_place", "_place_names", "call", "callee_saved", "cfa_is_sp", "code_first",
         "code_mask", "delayed", "dwarf_registers", "elf_class", "flags", "float_registers", "fp",
-        "link", "long", "machine", "mask", "name", "numbers", "order", "pc", "pc_slot",
+        "futex", "link", "long", "machine", "mask", "name", "numbers", "order", "pc", "pc_slot",
         "pointer_registers", "prstatus_offset", "prstatus_registers", "prstatus_signal",
         "program_machine", "prstatus_size", "prstatus_tid", "red_zone", "return_column",
         "return_distance", "signals", "slots", "sp", "stack_bias", "word",
@@ -77,6 +79,8 @@ class Arch:
         code_first: bool = False,
         delayed: str = "",
         program_machine: int = 0,
+        call: tuple[str, ...] = (),
+        futex: tuple[int, ...] = (),
     ) -> None:
         self.name = name
         self.machine = machine
@@ -93,7 +97,7 @@ class Arch:
         self.prstatus_registers = prstatus_registers
         letter = "Q" if self.word == 8 else "I"
         self._gregset = Struct(f"{order}{len(prstatus_registers)}{letter}")
-        self._place, self._place_order = self._place_of(letter, pc, sp)
+        self._place, self._place_names = self._place_of(letter, (pc, sp, *call[:2]))
         self.pc = pc
         self.sp = sp
         self.fp = fp
@@ -116,6 +120,8 @@ class Arch:
         self.code_first = code_first
         self.delayed = delayed
         self.program_machine = program_machine or machine
+        self.call = call
+        self.futex = futex
 
     def is_of(self, machine: int, elf_class: int, order: str, flags: int) -> bool:
         """Whether the header of a core with this e_machine, class, byte order, e_flags is."""
@@ -149,31 +155,29 @@ class Arch:
         layout = Struct(f"{self.order}{len(names)}Q")
         return dict(zip(names, layout.unpack_from(desc, start), strict=True))
 
-    def parse_place(self, data: bytes | memoryview, start: int) -> tuple[int, int, int]:
-        """(tid, pc, sp) of the NT_PRSTATUS descriptor that begins at `start` and is whole."""
-        values = self._place.unpack_from(data, start)
-        tid, pc, sp = self._place_order
-        return values[tid], values[pc], values[sp]
+    def parse_place(self, data: bytes | memoryview, start: int) -> tuple[int, dict[str, int]]:
+        """The tid, and of the registers pc, sp, the number of the system call and its first
+        argument, of the NT_PRSTATUS descriptor that begins at `start` and is whole."""
+        values = dict(zip(self._place_names, self._place.unpack_from(data, start), strict=True))
+        return values.pop(""), values
 
     @property
     def byte_order(self) -> Literal["little", "big"]:
         """The byte order as int.from_bytes has it."""
         return "little" if self.order == "<" else "big"
 
-    def _place_of(self, letter: str, pc: str, sp: str) -> tuple[Struct, tuple[int, int, int]]:
-        """The layout that takes only thread, pc and sp out of a prstatus, and which is which."""
-        at = [self.prstatus_tid]
-        at += (
-            self.prstatus_offset + self.prstatus_registers.index(name) * self.word
-            for name in (pc, sp)
-        )
-        kinds = ("i", letter, letter)
+    def _place_of(self, letter: str, names: tuple[str, ...]) -> tuple[Struct, tuple[str, ...]]:
+        """The layout that takes only thread ("") and these registers out of a prstatus, and which
+        is which."""
+        kinds = [(self.prstatus_tid, 4, "i", "")]
+        for name in names:
+            at = self.prstatus_offset + self.prstatus_registers.index(name) * self.word
+            kinds.append((at, self.word, letter, name))
         layout, end = self.order, 0
-        order = sorted(range(3), key=lambda number: at[number])
-        for number in order:
-            layout += f"{at[number] - end}x{kinds[number]}"
-            end = at[number] + (4 if number == 0 else self.word)
-        return Struct(layout), (order.index(0), order.index(1), order.index(2))
+        for at, size, kind, _ in sorted(kinds):
+            layout += f"{at - end}x{kind}"
+            end = at + size
+        return Struct(layout), tuple(name for _, _, _, name in sorted(kinds))
 
 
 # e_machine (<linux/elf-em.h>) and the module that knows it.

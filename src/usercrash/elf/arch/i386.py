@@ -27,6 +27,8 @@ def _arch(elf_class: int, prstatus: tuple[int, int, int] | None, program_machine
         return_column=8,
         callee_saved=("ebx", "ebp", "esi", "edi"),
         pointer_registers=("eax", "ebx", "ecx", "edx", "esi", "edi", "ebp", "esp", "eip"),
+        call=("orig_eax", "ebx", "ecx", "edx", "esi", "edi", "ebp"),
+        futex=(240, 422),
     )
 
 

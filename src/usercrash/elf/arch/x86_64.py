@@ -36,6 +36,8 @@ def _arch(name: str, elf_class: int) -> Arch:
         callee_saved=("rbx", "rbp", "r12", "r13", "r14", "r15"),
         red_zone=128,
         pointer_registers=_POINTERS,
+        call=("orig_rax", "rdi", "rsi", "rdx", "r10", "r8", "r9"),
+        futex=(202,) if elf_class == 2 else (202 | 1 << 30,),
     )
 
 

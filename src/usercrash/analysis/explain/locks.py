@@ -1,0 +1,144 @@
+"""Who holds what a thread waits for in futex(): locks of the C libraries, as they lie in memory.
+
+glibc: struct __pthread_mutex_s and __pthread_rwlock_arch_t (sysdeps/nptl/bits/struct_mutex.h,
+sysdeps/x86/nptl/bits/struct_rwlock.h), _IO_lock_t (sysdeps/nptl/stdio-lock.h), the member `tid` of
+struct pthread (nptl/descr.h). musl: pthread_mutex_t (src/internal/pthread_impl.h).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ...elf.arch import Arch
+from ...report import Frame
+
+_DEPTH = 10  # frames looked at for the function that waits
+_TID = 0x3FFFFFFF  # FUTEX_TID_MASK (<linux/futex.h>)
+_PI = (6, 13)  # FUTEX_LOCK_PI, FUTEX_LOCK_PI2
+_WAITS = (0, 9, 11, *_PI)  # FUTEX_WAIT, _WAIT_BITSET, _WAIT_REQUEUE_PI
+_CONTENDED = 2  # a lock's word while somebody waits
+_MUTEX_KINDS = 0x200  # __kind is below
+
+# The function of the C library that waits, innermost first, and the sort of thing it waits for.
+_SORTS = tuple(
+    (re.compile(rf"_*(?:GI_+)?(?:{pattern})(?:@.*)?"), sort)
+    for pattern, sort in (
+        (r"lll_lock_wait_private", "private"),
+        (r"pthread_mutex_\w*lock\w*|lll_lock_wait|lll_mutex_lock\w*|mtx_\w*lock", "mutex"),
+        (r"pthread_cond_\w*wait\w*|cnd_\w*wait", "condition"),
+        (r"pthread_\w*join\w*|thrd_join", "thread"),
+        (r"sem_\w*wait|new_sem_wait\w*|do_futex_wait\w*", "semaphore"),
+        (r"pthread_rwlock_\w*lock\w*", "rwlock"),
+        (r"pthread_barrier_wait", "barrier"),
+    )
+)
+_HEAP = re.compile(
+    r"_*(libc_)?(malloc|free|calloc|realloc|memalign)|_int_\w+|arena_get\w*|tcache_\w+"
+)
+# Where __cur_writer stands in a read-write lock, from its beginning; by the size of a long.
+_CURRENT_WRITER = {8: 24, 4: 28}
+_WRITERS_WAIT = (8, 12)  # __wrphase_futex, __writers_futex: what is waited for
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """What a thread waits for. `sort` is one of _SORTS or "futex"; `owner` the id of the thread
+    that holds it (or, for "thread", that is waited for), in the process's own pid namespace: 0 for
+    nobody, None where that cannot be told. `sure` is False for a guess by the bytes alone, `heap`
+    True for a lock of malloc."""
+
+    sort: str
+    word: int
+    owner: int | None = None
+    sure: bool = True
+    heap: bool = False
+
+
+def is_wait(operation: int) -> bool:
+    """Whether a futex operation (its second argument) is one that waits."""
+    return operation & 0x7F in _WAITS
+
+
+@dataclass(frozen=True, slots=True)
+class LockReader:
+    """Reads locks in a process's memory. `control_blocks` is the address of each thread's control
+    block to its id; `ids` are those of all its threads."""
+
+    arch: Arch
+    read: Callable[[int, int], bytes]
+    ids: frozenset[int]
+    control_blocks: Mapping[int, int]
+
+    def lock(self, word: int, operation: int, frames: Sequence[Frame]) -> Lock:
+        """What a thread with this stack waits for at the futex word."""
+        names = [frame.function or "" for frame in frames[:_DEPTH]]
+        if operation & 0x7F in _PI:
+            value = self._number(word)
+            return Lock("mutex", word, None if value is None else value & _TID)
+        sort = _sort(names)
+        musl = any("musl" in (frame.module or "") for frame in frames[:_DEPTH])
+        if sort == "mutex":
+            owner = self._owner_of_musl(word) if musl else self._number(word + 8)
+            return Lock(sort, word, owner)
+        if sort == "private":
+            heap = any(_HEAP.fullmatch(name.partition("@")[0]) for name in names)
+            return Lock(sort, word, None if heap else self._owner_of_stream(word), heap=heap)
+        if sort == "thread":
+            return Lock(sort, word, self._number(word))
+        if sort == "rwlock":
+            return Lock(sort, word, None if musl else self._writer(word))
+        if sort:
+            return Lock(sort, word)
+        return Lock("futex", word) if musl else self._guess(word)
+
+    def _guess(self, word: int) -> Lock:
+        """A mutex whose functions have no names: contended, and a thread of ours owns it."""
+        value, owner = self._number(word), self._number(word + 8)
+        kind = self._number(word + (16 if self.arch.long == 8 else 12))
+        plausible = kind is not None and kind < _MUTEX_KINDS and owner in self.ids
+        if value == _CONTENDED and plausible:
+            return Lock("mutex", word, owner, sure=False)
+        return Lock("futex", word)
+
+    def _owner_of_musl(self, word: int) -> int | None:
+        """The lock word of a mutex of a checking or recursive type holds its owner."""
+        kind, value = self._number(word - 4), self._number(word)
+        if kind is None or value is None or not kind & 15:
+            return None
+        return value & _TID
+
+    def _owner_of_stream(self, word: int) -> int | None:
+        """_IO_lock_t has the control block of the thread that locked a FILE."""
+        at = word + 8
+        data = self.read(at, self.arch.long)
+        if len(data) < self.arch.long:
+            return None
+        return self.control_blocks.get(int.from_bytes(data, self._order))
+
+    def _writer(self, word: int) -> int | None:
+        """The thread that has a read-write lock for writing; None where readers have it, as far as
+        can be told."""
+        for before in _WRITERS_WAIT:
+            owner = self._number(word - before + _CURRENT_WRITER[self.arch.long])
+            if owner in self.ids:
+                return owner
+        return None
+
+    def _number(self, address: int) -> int | None:
+        data = self.read(address, 4)
+        return int.from_bytes(data, self._order) if len(data) == 4 else None
+
+    @property
+    def _order(self) -> Literal["little", "big"]:
+        return self.arch.byte_order
+
+
+def _sort(names: Sequence[str]) -> str:
+    for name in names:
+        for pattern, sort in _SORTS:
+            if pattern.fullmatch(name):
+                return sort
+    return ""
