@@ -18,6 +18,7 @@ from tests.support.spawn import compile_c
 from tests.unit.test_cli import on_a_terminal
 
 from usercrash.analysis.sandbox import reap_children
+from usercrash.cli.analyze_many import _cores_of
 from usercrash.cli.workers import in_parallel
 from usercrash.render.summary import decode_summary, encode_summary, summary
 from usercrash.report import from_json
@@ -232,3 +233,25 @@ def test_what_else_lies_in_a_directory(cores: Path, tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     [row] = done.stdout.splitlines()[1:]
     assert row.split()[0] == "2" and row.endswith("  core.8, elsewhere")
+
+
+def test_what_cannot_be_read_in_a_directory_is_told(programs: Path) -> None:
+    place, locked = programs / "some", programs / "locked"
+    place.mkdir()
+    locked.mkdir(mode=0o700)
+    (locked / "core").touch()
+    (place / "core.1").symlink_to(locked / "core")
+    (place / "core.2").touch(mode=0o600)
+    (place / "core.3").touch()
+    own = os.geteuid()
+    if own:
+        locked.chmod(0)
+        (place / "core.2").chmod(0)
+    else:
+        os.seteuid(65534)
+    try:
+        found = _cores_of(str(place))
+    finally:
+        os.seteuid(own)
+        locked.chmod(0o700)
+    assert found == [str(place / "core.1"), str(place / "core.2")]

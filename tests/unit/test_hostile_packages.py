@@ -68,6 +68,23 @@ def test_all_headers_together_are_bounded(tmp_path: Path, monkeypatch: pytest.Mo
     assert list(rpm.packages(places, asked)) == asked
     monkeypatch.setattr(rpm, "_MAX_HEADERS", 3 * len(blobs[0]) + 1)
     assert list(rpm.packages(places, asked)) == asked[:3]
+    monkeypatch.setattr(rpm, "_SECONDS", -1.0)
+    assert list(rpm.packages(places, asked)) == asked[:1]
+
+
+def test_values_that_no_database_of_rpm_has(tmp_path: Path) -> None:
+    """A view that makes them while it is asked: the database is not asked further."""
+    places = database(tmp_path, [header(b"odd", [b"/usr/lib/"], [0])], [(b"libz.so", 1, 0)])
+    asked = [b"/usr/lib/liba.so", b"/usr/lib/libz.so"]
+    assert list(rpm.packages(places, asked)) == asked[1:]
+    with sqlite3.connect(tmp_path / "var/lib/rpm/rpmdb.sqlite") as made:
+        made.execute("ALTER TABLE Basenames RENAME TO Others")
+        made.execute(
+            "CREATE VIEW Basenames AS SELECT * FROM Others"
+            " UNION ALL SELECT zeroblob(70000000), 1, 0"
+        )
+    made.close()
+    assert rpm.packages(places, asked) == {}
 
 
 def test_apk_reads_its_database_once(tmp_path: Path) -> None:

@@ -98,6 +98,9 @@ def _cores_of(name: str) -> list[str]:
     for path in sorted(names, key=lambda path: (os.path.islink(path), path)):
         try:
             state = os.stat(path)
+        except PermissionError:
+            found[-1, len(found)] = path  # it is told why it cannot be read
+            continue
         except OSError:
             continue  # a link that leads nowhere, or round
         identity = state.st_dev, state.st_ino

@@ -1,4 +1,5 @@
-"""rpm's database, read as data: `rpmdb.sqlite` (rpm 4.16 and later).
+"""rpm's database, read as data: `rpmdb.sqlite` (rpm 4.16 and later), not those of Berkeley DB and
+ndb, which older ones and SUSE have.
 
 Table `Basenames` (key, hnum, idx) leads from a file's last name to its package and the file's
 number in it, table `Packages` (hnum, blob) to the package's header: big-endian, the numbers of
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import os
 import struct
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -30,6 +32,7 @@ _MAX_ROWS = 200
 _MAX_TAGS = 10_000  # of one package, which has about a hundred
 _MAX_DIRECTORIES = 1 << 18  # of one package
 _STEPS = 20_000_000  # of SQLite's machine, for all that one analysis asks
+_SECONDS = 3.0  # of the processor, for the same: one step may be a loop (printf)
 # lib/rpmtag.h
 _NAME, _VERSION, _RELEASE, _EPOCH, _ARCH = 1000, 1001, 1002, 1003, 1022
 _DIRINDEXES, _BASENAMES, _DIRNAMES = 1116, 1117, 1118
@@ -54,6 +57,7 @@ def packages(places: SearchPlaces, paths: Iterable[bytes]) -> dict[bytes, Packag
 def _ask(fd: int, paths: Iterable[bytes]) -> dict[bytes, Package]:
     import sqlite3
 
+    until = time.process_time() + _SECONDS
     steps = iter(range(_STEPS // 10_000))
     found: dict[bytes, Package] = {}
     try:
@@ -61,12 +65,15 @@ def _ask(fd: int, paths: Iterable[bytes]) -> dict[bytes, Package]:
         uri = f"file:/proc/self/fd/{fd}?mode=ro&immutable=1"
         database = sqlite3.connect(uri, uri=True)
         database.text_factory = bytes
+        database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_HEADER)  # (one step may make a GB)
         database.set_progress_handler(lambda: next(steps, None) is None, 10_000)
         owners = _Owners(database)
         for path in paths:
             package = owners.find(path)
             if package is not None:
                 found[path] = package
+            if time.process_time() > until:
+                break
         database.close()
     except (sqlite3.Error, ValueError, OverflowError, MemoryError):
         pass  # damaged, or of another kind: what was found is right
