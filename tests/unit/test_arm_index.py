@@ -94,7 +94,8 @@ def test_entries() -> None:
 
 @pytest.mark.parametrize(
     "code", [b"\x80\x00", b"\x9d\xb0", b"\x9f\xb0", b"\xa0\x9b", b"\xb1\x00", b"\xb1\x10",
-             b"\xb6\xb0", b"\xca\xb0", b"\xd8\xb0", b"\xff\xb0", b"\x82\x00"],
+             b"\xb6\xb0", b"\xca\xb0", b"\xd8\xb0", b"\xff\xb0", b"\x82\x00",
+             b"\xb2\x80\x80\x80\x80\x10\xb0", b"\xb2" + b"\x80" * 9 + b"\x01\xb0"],
 )  # fmt: skip
 def test_refused(code: bytes) -> None:
     with pytest.raises(FormatError):

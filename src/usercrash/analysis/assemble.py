@@ -43,7 +43,8 @@ from .unwinding.unwind import UnwindLimits, unwind
 
 SIGABRT = 6
 MAX_KERNEL_STACKS = 1 << 20  # bytes of JSON and text
-_TCB = {"x86_64": "fs_base", "x32": "fs_base", "i386": "gs_base"}  # the thread control block's
+# By Arch.name: the register with the address of the thread control block
+_TCB = {"x86_64": "fs_base", "x32": "fs_base", "i386": "gs_base"}
 T = TypeVar("T")
 
 
@@ -215,11 +216,15 @@ class _Assembly:
                     tid,
                     name,
                     registers.get(self.arch.sp, 0),
-                    registers.get(_TCB.get(self.arch.name, ""), 0),
+                    self._thread_block(thread),
                     tid == self.identity.pid,
                 )
             )
         return owners
+
+    def _thread_block(self, thread: CoreThread) -> int:
+        """Where the thread's control block lies, 0 where that is not known."""
+        return thread.registers.get(_TCB.get(self.arch.name, ""), 0)
 
     def _tid(self, thread: CoreThread) -> int:
         if thread is self.crashing:
@@ -315,7 +320,7 @@ class _Assembly:
             frames_total=self.stack.total,
             own_ids=self._own_ids(),
             main_thread=self.identity.tid == self.identity.pid,
-            tcb=self.crashing.registers.get(_TCB.get(self.arch.name, ""), 0),
+            tcb=self._thread_block(self.crashing),
             limits=lists.soft_limits(self.facts),
             abort_message=message,
             sender_comm=sender.decode("utf-8", "backslashreplace"),

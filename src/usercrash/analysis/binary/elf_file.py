@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import lzma
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from mmap import mmap
@@ -277,11 +278,12 @@ class ElfFile:
         names = (b".debug_info", b".zdebug_info")
         if not any(self.section(name) for name in names):
             return 0
-        total = 0
+        return sum(self._inflated_size(section) for section in self._debug_sections())
+
+    def _debug_sections(self) -> Iterator[Section]:
         for section in self.sections:
             if section.type != SHT_NOBITS and section.name.startswith((b".debug_", b".zdebug_")):
-                total += self._inflated_size(section)
-        return total
+                yield section
 
     def _inflated_size(self, section: Section) -> int:
         packed = self._packed(section, self._raw(section))
@@ -290,11 +292,7 @@ class ElfFile:
     @property
     def compressed_debug_size(self) -> int:
         """What all compressed sections of DWARF claim to have, inflated."""
-        packed = (
-            self._packed(section, self._raw(section))
-            for section in self.sections
-            if section.type != SHT_NOBITS and section.name.startswith((b".debug_", b".zdebug_"))
-        )
+        packed = (self._packed(section, self._raw(section)) for section in self._debug_sections())
         return sum(one[2] for one in packed if one is not None)
 
     @cached_property

@@ -79,6 +79,11 @@ class Module:
     memory_symbols: Callable[[], SymbolTable] | None = None  # where there is no file
 
     @property
+    def name(self) -> str:
+        """Its path for people: bytes that are not UTF-8 as `\\xNN`."""
+        return self.path.decode("utf-8", "backslashreplace")
+
+    @property
     def soname(self) -> bytes:
         """DT_SONAME of its file, b"" if there is none."""
         return self.elf.soname if self.elf is not None else b""
@@ -229,13 +234,12 @@ def _module(
 def _call_frames(
     image: CoreImage, module: Module, debug_file: DebugFinder | None = None
 ) -> CallFrames:
-    name = module.path.decode("utf-8", "backslashreplace")
     find = None
     if debug_file is not None and module.elf is not None:
         find = partial(debug_file, module)
     return CallFrames(
         module.elf, module.memory_elf, module.bias, image.read,
-        lambda text: image.notes.add("unwind", name, text), find,
+        lambda text: image.notes.add("unwind", module.name, text), find,
     )  # fmt: skip
 
 

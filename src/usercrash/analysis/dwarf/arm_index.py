@@ -15,7 +15,7 @@ from collections.abc import Callable
 from ...errors import FormatError
 from ..binary.effort import affordable
 from .cfi import OFFSET, Row, Rule
-from .encodings import Buffer
+from .encodings import Buffer, uleb
 
 SHT_ARM_EXIDX = PT_ARM_EXIDX = 0x70000001
 _CANT_UNWIND = 1
@@ -150,7 +150,9 @@ def _row(code: bytes) -> Row:
             _two_bytes(machine, op, code[at])
             at += 1
         elif op == 0xB2:
-            value, at = _uleb(code, at)
+            value, at = uleb(code, at)
+            if value > _MASK:
+                raise FormatError("unwinding instructions that drop more than there is")
             machine.distance += 0x204 + (value << 2)
         else:
             _one_byte(machine, op)
@@ -190,15 +192,3 @@ def _two_bytes(machine: _Machine, op: int, more: int) -> None:
             machine.distance += 4 * more.bit_count()
     else:  # floating-point and WMMX registers, and with FSTMFDX a word
         machine.distance += 8 * ((more & 15) + 1) + (4 if op == 0xB3 else 0)
-
-
-def _uleb(code: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while at < len(code) and shift < 32:
-        byte = code[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            return value, at
-    raise FormatError("unwinding instruction cut short")

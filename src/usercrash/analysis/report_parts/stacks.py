@@ -201,8 +201,10 @@ class StackNamer:
         key = id(module)
         if key not in self._paths:
             # The module list has the exact bytes; a frame only repeats the text.
-            path = module.path.decode("utf-8", "backslashreplace")[:1024]
-            self._paths[key] = path, module.build_id.hex() if module.build_id else None
+            self._paths[key] = (
+                module.name[:1024],
+                module.build_id.hex() if module.build_id else None,
+            )
         return self._paths[key]
 
     def code_name(self, address: int) -> str:

@@ -100,8 +100,7 @@ class Readers:
         reading = self._readers.get(key)
         if reading is not None and reading.exhausted and key not in self._given_up:
             self._given_up.add(key)
-            name = module.path.decode("utf-8", "backslashreplace")
-            self.notes.add(_STAGE, f"debug information of {name}", TOO_MUCH)
+            self.notes.add(_STAGE, f"debug information of {module.name}", TOO_MUCH)
 
     def _any_reading(self, module: Module) -> DebugReader | None:
         elf = module.elf

@@ -212,8 +212,7 @@ class Symbolizer:
         ):
             self.missing.append(("debuginfo", elf.build_id))
         if found.limited:
-            name = module.path.decode("utf-8", "backslashreplace")
-            self._notes.add(_STAGE, f"lines of {name}", found.limited)
+            self._notes.add(_STAGE, f"lines of {module.name}", found.limited)
         return found
 
     def _find(self, module: Module, elf: ElfFile) -> FileSymbols:

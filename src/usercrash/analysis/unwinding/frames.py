@@ -103,4 +103,4 @@ def no_way(module: Module | None, pc: int) -> str:
     """Why a stack ends where neither call frame information nor anything else leads on."""
     if module is None:
         return f"no CFI for {pc:#x}, which lies in no module"
-    return f"no CFI for {pc:#x} in {module.path.decode('utf-8', 'backslashreplace')}"
+    return f"no CFI for {pc:#x} in {module.name}"
