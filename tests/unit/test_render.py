@@ -180,3 +180,20 @@ def test_what_the_stack_lacks_is_on_the_first_screen() -> None:
         r"Warning  no names from /opt/\x1bprog: refused: its build-id is 12, not 34",
     ]
     assert "Warning" not in render_screen(report, part="first", width=100)
+
+
+def test_a_stack_that_a_missing_file_ends_says_so() -> None:
+    """A file below a sysroot, of a function that memory names."""
+    report = sample_reports.null_pointer()
+    frame = msgspec.structs.replace(report.threads[0].frames[0], module="/lib/a.so")
+    notes = [
+        NoteEntry(stage="modules", what="/root/lib/a.so", why="No such file or directory"),
+        NoteEntry(stage="modules", what="/root/lib/b.so", why="No such file or directory"),
+    ]
+    thread = msgspec.structs.replace(
+        report.threads[0], frames=[frame], stack_end="no CFI for 0x1 in /lib/a.so"
+    )
+    changed = msgspec.structs.replace(report, threads=[thread], notes=notes)
+    screen = render_screen(changed, part="first", width=100)
+    warnings = [line for line in screen.splitlines() if line.startswith("Warning")]
+    assert warnings == ["Warning  no call frames from /root/lib/a.so: No such file or directory"]

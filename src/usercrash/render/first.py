@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..report import Process, Report, Signal
+from ..report import Process, Report, Signal, Thread
 from .frames import stack_lines, thread_title
 from .layout import BAD, CAUSE, DIM, DOUBT, TITLE, Paper, Span, clean, duration, moment
 
@@ -214,11 +214,12 @@ def _missing(report: Report) -> list[str]:
         if note.stage == "modules" and note.what.startswith(NAMED):
             why = clean(note.why.removeprefix("refused: "))
             words.append(f"{clean(note.what)} is not used: {why}")
-    stack = report.threads[0].frames if report.threads else []
-    nameless = {frame.module for frame in stack if frame.function is None and frame.module}
+    wanted = _wanted(report.threads[0]) if report.threads else {}
     for note in report.notes:
-        if note.stage == "modules" and note.what in nameless:
-            words.append(f"no names from {clean(note.what)}: {clean(note.why)}")
+        for module, lacking in wanted.items():
+            # (below a sysroot the file has a longer name than the module)
+            if note.stage == "modules" and note.what.endswith(module):
+                words.append(f"no {lacking} from {clean(note.what)}: {clean(note.why)}")
     return list(dict.fromkeys(words))
 
 
@@ -227,6 +228,16 @@ def stack_title(report: Report) -> str:
     total = report.process.threads_total or len(report.threads)
     words = f"Stack of thread {thread_title(report.threads[0])}"
     return words + (f", one of {total:,}" if total > 1 else "")
+
+
+def _wanted(thread: Thread) -> dict[str, str]:
+    """The modules without whose files functions have no names, or the stack does not go on; and
+    which of it."""
+    found = {}
+    if thread.frames and thread.stack_end.startswith("no CFI"):
+        found[thread.frames[-1].module] = "call frames"
+    found |= {frame.module: "names" for frame in thread.frames if frame.function is None}
+    return {module: lacking for module, lacking in found.items() if module and module[0] == "/"}
 
 
 def _stack(paper: Paper, report: Report) -> None:
