@@ -21,6 +21,21 @@ D_NAMES = [
     "_D3app5outerFiZ5innerMFZv", "_D3app__T3maxTiTlZQjFNaNbNiNfilZl",
     "_D2rt3aaA2AA5emptyMxFNaNbNdNiZb", "_D3app__T4PairTiZQi3sumMFNaNbNiNfZi",
     "_D2rt4util7utility__T8_ComplexTdZQm11__xopEqualsMxFKxSQCaQCaQBy__TQBtTdZQBzZb",
+    # whole names as arguments of templates: of a variable, a function, one that stands in another
+    "_D2pk2d2__T2alS_DQpQo4globiZQrFNaNbNiNfZv",
+    "_D2pk2d2__T1SS_DQoQn2gfFiZvZQr1fFNaNbNiNfZv",
+    "_D2dd__T7DerivedS_DQr__T5outerVAyaa5_68656c6c6fZ__T5innerTiZQjFiZ9__lambda2FNaNbNiiZiZQDa2go"
+    "MxFiZi",
+    # what a function is, by a reference back to its type
+    "_D3std3xml__T3seqS_DQsQq10checkSpaceFNaNfKAyaZvS_DQBwQBv14checkAttributeQBkZQClQBr",
+    # values: long, ubyte, char, bool, numbers of floating point, lists, a structure, null
+    "_D2pk2d2__T2tiVlN5ZQiFNaNbNiNfZv", "_D2pk2d2__T2tuVhi3ZQiFNaNbNiNfZv",
+    "_D2pk2d2__T2tcVai120ZQkFNaNbNiNfZv", "_D2pk2d2__T2tbVbi1ZQiFNaNbNiNfZv",
+    "_D2pk2d2__T2tfVde18P0ZQkFNaNbNiNfZv", "_D2pk2d2__T2tfVdeN8PN3ZQmFNaNbNiNfZv",
+    "_D2pk2d2__T2tfVdeNANZQkFNaNbNiNfZv", "_D2pk2d2__T2tfVdeNINFZQlFNaNbNiNfZv",
+    "_D2pk2d2__T2taVAiA2i1i2ZQmFNaNbNiNfZv", "_D2pk2d2__T2thVHAyaiA1a1_61i1ZQtFNaNbNiNfZv",
+    "_D2pk2d2__T2tpVSQpQo1PS2i1a1_71ZQvFNaNbNiNfZv", "_D2pk2d2__T2tnVPinZQiFNaNbNiNfZv",
+    "_D3std8parallel__T4lazyTykVki4294967295ZQwFNaNbNdNiNfZyk",
 ]  # fmt: skip
 ADA_NAMES = [
     "pkg__proc", "pkg__proc__2", "pkg__child__proc", "ada__text_io__put_line",

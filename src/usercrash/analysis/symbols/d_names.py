@@ -6,6 +6,8 @@ makes the whole name unreadable (None): a wrong name is worse than a mangled one
 
 from __future__ import annotations
 
+import re
+
 _BASIC = {
     "v": "void", "g": "byte", "h": "ubyte", "s": "short", "t": "ushort", "i": "int", "k": "uint",
     "l": "long", "m": "ulong", "f": "float", "d": "double", "e": "real", "o": "ifloat",
@@ -15,7 +17,12 @@ _BASIC = {
 _WRAPPED = {"x": "const", "y": "immutable", "O": "shared"}
 _SPECIAL = {"__ctor": "this", "__dtor": "~this"}
 _CONVENTIONS = "FUWVRY"
+_SUFFIXES = {"ubyte": "u", "ushort": "u", "uint": "u", "long": "L", "ulong": "uL"}
+_LISTS = {"A": "[]", "H": "[]", "S": "()"}  # of values
+_IS_ARRAY = re.compile(r"\[[0-9]*\]$")  # others in brackets are keyed
+_NO_NUMBERS = (("NAN", "NaN"), ("INF", "Inf"), ("NINF", "-Inf"))
 _MAX_DEPTH = 64
+_MAX_DIGITS = 20  # of the largest number of 64 bits
 _MAX_OUTPUT = 8_192
 
 
@@ -34,7 +41,7 @@ def d_name(name: str) -> str | None:
         found = reader.qualified()
         if reader.at < len(name.partition(".")[0]) and reader.take() != "Z":
             reader.at -= 1
-            reader.type()  # of the variable, or what the function returns
+            reader.type_of_name()
         if reader.at < len(name.partition(".")[0]):
             return None
         return found if len(found) <= _MAX_OUTPUT else None
@@ -117,7 +124,9 @@ class _Reader:
         start = self.at
         while self.peek().isdigit():
             self.at += 1
-        return int(self.name[start : self.at][:9])
+        if self.at - start > _MAX_DIGITS:
+            raise _Unknown
+        return int(self.name[start : self.at])
 
     def target(self, at: int) -> tuple[str, int]:
         """(what stands at the place a back reference leads to, position behind the reference)."""
@@ -157,14 +166,48 @@ class _Reader:
             elif kind == "V":
                 arguments.append(self.value(self.type()))
             elif kind == "S":
-                arguments.append(self.qualified(inside=True))
+                arguments.append(self.alias())
+            elif kind == "X":  # what other languages call it
+                size = self.number()
+                self.at += size
+                arguments.append(self.name[self.at - size : self.at])
             else:
                 raise _Unknown
         self.at += 1
         return f"{name}!({', '.join(arguments)})"
 
+    def alias(self) -> str:
+        """A symbol by its name, or by a whole one of the linker's (whose type is not told)."""
+        if not self.name.startswith("_D", self.at):
+            return self.qualified(inside=True)
+        self.at += 2
+        found = self.qualified()
+        if self.peek() == "Z":
+            self.at += 1
+        else:
+            self.type_of_name()
+        return found
+
+    def type_of_name(self) -> None:
+        """What follows a whole name: the type of a variable, what a function returns, or where all
+        of a function's type is told."""
+        if self.function_follows():
+            self.callable("")
+        else:
+            self.type()
+
+    def function_follows(self) -> bool:
+        """Whether a function's type follows, or a reference back to one."""
+        following = self.target(self.at)[0] if self.peek() == "Q" else self.name[self.at :]
+        return bool(following) and following[0] in _CONVENTIONS
+
     def value(self, kind: str) -> str:
         letter = self.peek()
+        if letter in _LISTS:
+            return self.list_value(kind)
+        if letter == "e":
+            self.at += 1
+            return self.real()
         if letter in "iN" or letter.isdigit():
             sign = "-" if letter == "N" else ""
             if not letter.isdigit():
@@ -172,7 +215,9 @@ class _Reader:
             number = self.number()
             if kind == "bool":
                 return "true" if number else "false"
-            return f"{sign}{number}"
+            if kind in ("char", "wchar", "dchar"):
+                return repr(chr(number))
+            return f"{sign}{number}{_SUFFIXES.get(kind, '')}"
         if letter == "n":
             self.at += 1
             return "null"
@@ -186,6 +231,36 @@ class _Reader:
             text = bytes.fromhex(digits).decode("utf-8", "backslashreplace")
             return '"' + "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text) + '"'
         raise _Unknown
+
+    def list_value(self, kind: str) -> str:
+        """The value of an array, an associative array or a structure of the type `kind`."""
+        self.enter()
+        opening, closing = _LISTS[self.take()]
+        pairs = opening == "[" and kind.endswith("]") and not _IS_ARRAY.search(kind)
+        found = []
+        for _ in range(self.number()):
+            self.enter()
+            word = self.value("")
+            found.append(f"{word}:{self.value('')}" if pairs else word)
+            self.depth -= 1
+        self.depth -= 1
+        return (kind if opening == "(" else "") + opening + ", ".join(found) + closing
+
+    def real(self) -> str:
+        """A number of floating point: its sign, hexadecimal digits and exponent."""
+        for word, text in _NO_NUMBERS:
+            if self.name.startswith(word, self.at):
+                self.at += len(word)
+                return text
+        sign = "-" if self.peek() == "N" else ""
+        self.at += len(sign)
+        digits, _, rest = self.name[self.at :].partition("P")
+        if not digits or not set(digits) <= set("0123456789ABCDEF"):
+            raise _Unknown
+        self.at = len(self.name) - len(rest)
+        minus = "-" if self.peek() == "N" else ""
+        self.at += len(minus)
+        return f"{sign}0x{digits[0]}.{digits[1:]}p{minus}{self.number()}"
 
     # --- types ---
 
@@ -246,7 +321,7 @@ class _Reader:
         if letter == "A":
             return f"{self.type()}[]"
         if letter == "P":
-            if self.peek() and self.peek() in _CONVENTIONS:
+            if self.function_follows():
                 return self.callable("function")
             return f"{self.type()}*"
         if letter == "G":
@@ -278,6 +353,8 @@ class _Reader:
         raise _Unknown
 
     def callable(self, kind: str) -> str:
+        if self.peek() == "Q":
+            return self.back(lambda: self.callable(kind))
         if self.take() not in _CONVENTIONS:
             raise _Unknown
         arguments = ", ".join(self.arguments())
