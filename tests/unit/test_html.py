@@ -7,8 +7,10 @@ import hashlib
 import re
 import subprocess
 import sys
+import tomllib
 from collections import Counter
 from itertools import pairwise
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 from tests.support import sample_reports
 from tests.support.html_pages import Page, many_maps, many_threads, with_texts
 
+import usercrash
 import usercrash.report as r
 from usercrash.render import sections as text_sections
 from usercrash.render.first import fields, title_words
@@ -242,3 +245,17 @@ def test_costs_nothing_where_it_is_not_wanted() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_the_templates_are_installed_with_the_package() -> None:
+    """Every file that is no module stands in pyproject.toml, the templates among them."""
+    root = Path(usercrash.__file__).parent
+    project = tomllib.loads((root.parents[1] / "pyproject.toml").read_text())
+    patterns = project["tool"]["setuptools"]["package-data"]["usercrash"]
+    listed = {path for pattern in patterns for path in root.glob(pattern) if path.is_file()}
+    others = {
+        path for path in root.rglob("*")
+        if path.is_file() and path.suffix not in (".py", ".pyc", ".pyi")
+    }  # fmt: skip
+    assert others == listed
+    assert root / "render/html/templates/page.html" in listed
