@@ -22,7 +22,7 @@ from tests.support.html_pages import Page, many_maps, many_threads, with_texts
 import usercrash
 import usercrash.report as r
 from usercrash.render import sections as text_sections
-from usercrash.render.first import fields, title_words
+from usercrash.render.first import end_words, fields, title_words
 from usercrash.render.html import render_html
 from usercrash.render.html.memory_map import draw
 from usercrash.render.layout import HEADING, Paper, Span, clean
@@ -259,3 +259,23 @@ def test_the_templates_are_installed_with_the_package() -> None:
     }  # fmt: skip
     assert others == listed
     assert root / "render/html/templates/page.html" in listed
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_it_ends_as_the_first_screen_does(name: str) -> None:
+    report = sample_reports.ALL[name]()
+    found = page(report)
+    ((_, footer),) = found.all("footer")
+    assert footer.split("\n")[1:-1] == [clean(words) for words in end_words(report)]
+
+
+def test_a_stack_is_shortened_as_in_the_text_and_whole_with_its_addresses() -> None:
+    base = sample_reports.null_pointer()
+    name = "f<" + "std::vector<int>, " * 40 + "int>(" + "char const*, " * 40 + "int)"
+    frames = [sample_reports.frame(0, name, trust="context"), *base.threads[0].frames[1:]]
+    first = msgspec.structs.replace(base.threads[0], frames=frames)
+    found = page(msgspec.structs.replace(base, threads=[first]))
+    shown = [text for _, text in found.all("span", class_="function")]
+    assert shown[0] == "f<...>(...)+0x1c" and f"{name}+0x1c" in shown
+    rows = [text for _, text in found.all("span", class_="words")]
+    assert "<signal handler called: SIGALRM>" in rows

@@ -121,14 +121,14 @@ def frame_line(paper: Paper, frame: Frame, handled: Sequence[HandledSignal] = ()
         room = paper.width - columns(number) - columns(tail) - columns(doubt)
         if columns(names[-1]) + (4 + columns(sources[-1]) if sources[-1] else 0) <= room:
             break
-    function, source = _fit(names, sources, room)
+    function, source = fit_names(names, sources, room)
     spans = [Span(number, DIM), Span(function, FUNCTION)]
     if source:
         spans += [Span(" at "), Span(source, PLACE)]
     paper.line(*spans, Span(tail, DIM), Span(doubt, DOUBT), indent=_NUMBER_WIDTH + 2)
 
 
-def _fit(functions: Sequence[str], sources: Sequence[str], room: int) -> tuple[str, str]:
+def fit_names(functions: Sequence[str], sources: Sequence[str], room: int) -> tuple[str, str]:
     """The longest forms that fit: the source gives way before the function's arguments do."""
     for function in functions:
         for source in sources:

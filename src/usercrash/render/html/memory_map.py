@@ -71,12 +71,14 @@ class Drawing(NamedTuple):
 
 
 class _Piece(NamedTuple):
+    """A mapping, or neighbours that are drawn as one; `row` is the index of the first one."""
+
     start: int
     end: int
     kind: str
     name: str
-    title: str
     row: int
+    together: bool = False
 
 
 def draw(report: Report) -> Drawing | None:
@@ -87,7 +89,8 @@ def draw(report: Report) -> Drawing | None:
     pointers = _pointers(report)
     if len(pieces) > _MOST_PARTS:
         pieces = _fewer(_by_name(pieces), [value for _, value in pointers])
-    parts, gaps, height = _stacked(pieces, [value for _, value in pointers])
+    titles = [_title(piece, report.maps[piece.row]) for piece in pieces]
+    parts, gaps, height = _stacked(pieces, titles, [value for _, value in pointers])
     labels, runs = _labelled(pieces, parts)
     marks = _marks(pointers, parts, gaps)
     lowest = max([height, *(label.y for label in (*labels, *marks))])
@@ -101,9 +104,14 @@ def _pieces(maps: Sequence[Map]) -> list[_Piece]:
         if start is None or end is None or end <= start or (found and start < found[-1].end):
             continue
         name = clean(base_name(one.path)) or _ANONYMOUS
-        title = f"{start:x}-{end:x} {one.permissions} {size(end - start)} {clean(one.path)}"
-        found.append(_Piece(start, end, _kind(one), name, title.rstrip(), row))
+        found.append(_Piece(start, end, _kind(one), name, row))
     return found
+
+
+def _title(piece: _Piece, first: Map) -> str:
+    words = [f"{piece.start:x}-{piece.end:x}", size(piece.end - piece.start)]
+    words += [piece.name, "put together"] if piece.together else [first.permissions, first.path]
+    return " ".join(filter(None, words))
 
 
 def _kind(one: Map) -> str:
@@ -146,9 +154,8 @@ def _joined(pieces: Sequence[_Piece]) -> _Piece:
     first, last = pieces[0], pieces[-1]
     same = all(piece.name == first.name for piece in pieces)
     name = first.name if same else f"{len(pieces):,} places"
-    title = f"{first.start:x}-{last.end:x} {size(last.end - first.start)}, {name}, put together"
     kind = first.kind if len({piece.kind for piece in pieces}) == 1 else "mixed"
-    return _Piece(first.start, last.end, kind, name, title, first.row)
+    return _Piece(first.start, last.end, kind, name, first.row, together=True)
 
 
 def _fewer(pieces: list[_Piece], pointers: Sequence[int]) -> list[_Piece]:
@@ -173,7 +180,7 @@ def _fewer(pieces: list[_Piece], pointers: Sequence[int]) -> list[_Piece]:
 
 
 def _stacked(
-    pieces: Sequence[_Piece], pointers: Sequence[int]
+    pieces: Sequence[_Piece], titles: Sequence[str], pointers: Sequence[int]
 ) -> tuple[list[Part], list[Gap], float]:
     """Everything at its height, and where it ends."""
     doublings = [math.log2(max(1, (piece.end - piece.start) / _PAGE)) for piece in pieces]
@@ -182,7 +189,7 @@ def _stacked(
     parts: list[Part] = []
     gaps: list[Gap] = []
     y, previous = _TOP, 0
-    for piece, doubling in zip(pieces, doublings, strict=True):
+    for piece, title, doubling in zip(pieces, titles, doublings, strict=True):
         free = piece.start - previous
         if free > 0:
             high = _GAP if free > _NEAR or not gaps else _SMALL_GAP
@@ -190,7 +197,7 @@ def _stacked(
             gaps.append(Gap(y, high, words, previous, piece.start))
             y += high
         high = _LEAST + each * doubling
-        parts.append(Part(y, high, piece.kind, piece.title, piece.row, piece.start, piece.end))
+        parts.append(Part(y, high, piece.kind, title, piece.row, piece.start, piece.end))
         y += high
         previous = piece.end
     if any(value >= previous for value in pointers):
@@ -207,7 +214,7 @@ def _labelled(pieces: Sequence[_Piece], parts: Sequence[Part]) -> tuple[list[Lab
         if names and names[-1] == piece.name and part.start - runs[-1].parts[-1].end < _NEAR:
             runs[-1].parts.append(part)
         else:
-            runs.append(Run([part], piece.title, piece.row))
+            runs.append(Run([part], part.title, piece.row))
             names.append(piece.name)
     middles = [(run.parts[0].y + run.parts[-1].y + run.parts[-1].height) / 2 for run in runs]
     wanted = [

@@ -19,7 +19,7 @@ from ..layout import HEADING, PLAIN, Line, Paper, Span, clean, digits, number_of
 from ..words import fault_place, file_words, module_words, process_fields
 from . import memory as page_memory
 from .memory_map import draw
-from .stacks import first_stack, other_stacks
+from .stacks import first_rows, other_stacks
 
 MOST = 1_000  # of a list
 _NEAR = 25  # mappings, on both sides of one that is worth a look
@@ -108,11 +108,10 @@ def _explanation(report: Report, links: page_memory.Links) -> Section | None:
 
 
 def _crashing_stack(report: Report, links: page_memory.Links) -> Section | None:
-    stack = first_stack(report)
-    if stack is None or not report.threads[0].frames:
+    if not report.threads or not report.threads[0].frames:
         return None
     title = f"Stack of thread {thread_title(report.threads[0])}, with addresses"
-    return Section("addresses", title, "addresses.html", [*stack.rows, *stack.more])
+    return Section("addresses", title, "addresses.html", first_rows(report))
 
 
 def _registers(report: Report, links: page_memory.Links) -> Section | None:

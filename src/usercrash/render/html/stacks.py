@@ -10,6 +10,7 @@ from ..first import FRAMES
 from ..frames import (
     INLINED,
     end_of_stack,
+    fit_names,
     frame_doubt,
     frame_facts,
     frame_tails,
@@ -17,6 +18,7 @@ from ..frames import (
     group_title,
     groups,
     module_place,
+    short_functions,
     signal_words,
     source_forms,
     stack_rows,
@@ -25,6 +27,8 @@ from ..frames import (
 MAX_ROWS = 120  # of one stack
 MAX_ROWS_OF_ALL = 5_000  # of all stacks but the first
 MAX_GROUPS = 400
+_COLUMNS = 200  # of a function and its place: as in the text, longer ones are shortened
+_MOST_COLUMNS = 1 << 20
 FEW_ROWS = 3  # of a stack when the page is full
 
 
@@ -68,6 +72,12 @@ def first_stack(report: Report) -> Stack | None:
     return Stack("", rows[:shown], rows[shown:], end_of_stack(thread))
 
 
+def first_rows(report: Report) -> list[Row]:
+    """All of the crashing thread's stack, with whole names."""
+    thread = report.threads[0]
+    return _bounded(thread, report.handled_signals, MAX_ROWS_OF_ALL, _MOST_COLUMNS)
+
+
 def other_stacks(report: Report) -> Others:
     """Equal stacks together, as the text has them."""
     left = MAX_ROWS_OF_ALL
@@ -81,23 +91,27 @@ def other_stacks(report: Report) -> Others:
     return Others(stacks, len(rest), sum(map(len, rest)))
 
 
-def _bounded(thread: Thread, handled: Sequence[HandledSignal], most: int) -> list[Row]:
+def _bounded(
+    thread: Thread, handled: Sequence[HandledSignal], most: int, columns: int = _COLUMNS
+) -> list[Row]:
     """The rows; of too many the innermost, and the outermost one."""
     found = stack_rows(thread)
     if len(found) <= most:
-        return [_row(row, handled) for row in found]
+        return [_row(row, handled, columns) for row in found]
     left = f"… {len(found) - most:,} more lines of this stack: see the JSON"
-    inner = [_row(row, handled) for row in found[: most - 1]]
-    return [*inner, Row(note=left), _row(found[-1], handled)]
+    inner = [_row(row, handled, columns) for row in found[: most - 1]]
+    return [*inner, Row(note=left), _row(found[-1], handled, columns)]
 
 
-def _row(row: Frame | str, handled: Sequence[HandledSignal]) -> Row:
+def _row(row: Frame | str, handled: Sequence[HandledSignal], columns: int) -> Row:
     if isinstance(row, str):
         return Row(note=row.strip())
     number = f"#{row.index}"
     if row.signal_frame:
         return Row(number, note=signal_words(row, handled))
+    names, sources = short_functions(function_words(row)), source_forms(row)
+    function, source = fit_names(names, sources, columns)
     return Row(
-        number, function_words(row), source_forms(row)[0], frame_tails(row)[0], frame_doubt(row),
+        number, function, source, frame_tails(row)[0], frame_doubt(row),
         INLINED if row.inline else frame_facts(row), "" if row.inline else module_place(row),
     )  # fmt: skip
