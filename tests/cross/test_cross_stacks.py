@@ -132,6 +132,25 @@ def test_without_unwind_tables(
     assert done.target is target
 
 
+JUMPED = """
+__attribute__((noinline)) int leaf(int value) { return value + 1; }
+__attribute__((noinline)) int late(int *pointer) { return leaf(*pointer) * 3; }
+__attribute__((noinline)) int jumps(int *pointer) { return late(pointer + 4); }
+__attribute__((noinline)) int outer(int *pointer) { return jumps(pointer) + 1; }
+int main(void) { return outer(0) + 2; }
+"""
+
+
+def test_function_that_was_jumped_to_has_made_its_frame(target: Target, tmp_path: Path) -> None:
+    """It saved its return address, whose call led to another function: the stack goes on where
+    its frame ends, not where it begins."""
+    flags = ("-O1", "-foptimize-sibling-calls", "-fno-shrink-wrap", *BARE)
+    ours = analyse(crash(target, compile_for(target, JUMPED, *flags), tmp_path).core)
+    stack = ours.stack()
+    assert ours.names(stack)[:3] == ["late", "outer", "main"]
+    assert stack.end == "end of stack"
+
+
 @pytest.mark.parametrize("mode", ["-mthumb", "-marm"])
 @pytest.mark.parametrize("level", ["-O0", "-O2"])
 def test_exception_index(tmp_path: Path, mode: str, level: str) -> None:

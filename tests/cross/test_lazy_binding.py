@@ -28,7 +28,7 @@ STEPS = 5_000
 ONE_OF = 20  # instructions of the dynamic linker that are looked at
 
 
-@pytest.mark.parametrize("name", ["aarch64", "arm", "s390x"])
+@pytest.mark.parametrize("name", ["aarch64", "arm", "riscv64", "s390x"])
 def test_first_call(name: str, tmp_path: Path) -> None:
     target = TARGETS[name]
     program = compile_for(target, SOURCE, "-O1", "-no-pie", "-Wl,-z,lazy")

@@ -110,6 +110,17 @@ class CallFrames:
         """Where the code begins whose entry in `.ARM.exidx` covers a link-time pc."""
         return next((index.start(pc) for index in self._index()), None)
 
+    def start_by_entry(self, pc: int) -> int | None:
+        """Where the code begins that the first entry for a link-time pc describes."""
+        for table in self._tables or ():
+            try:
+                entry = table.find(pc)
+            except FormatError:
+                continue
+            if entry is not None:
+                return entry.start
+        return None
+
     def _index(self) -> list[ArmIndex]:
         if self._arm_index is None:
             elf = self._elf or self._memory_elf

@@ -50,6 +50,7 @@ class Row:
     return_column: int
     signal_frame: bool
     injected: bool = False  # its caller did not call it: it goes on where the return address says
+    bare: bool = False  # the entry has no instructions: it says nothing but how functions begin
 
 
 @dataclass(slots=True)
@@ -277,5 +278,5 @@ class FrameSection:
             raise FormatError("no rule for the CFA")
         return Row(
             state.register, state.offset, state.expression,
-            state.rules, cie.return_column, cie.signal_frame,
+            state.rules, cie.return_column, cie.signal_frame, bare=not any(program.code),
         )  # fmt: skip

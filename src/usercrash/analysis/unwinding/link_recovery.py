@@ -74,7 +74,11 @@ class LinkRecovery:
         if found is not None:
             return found, Trust.CALL_RECOVERY
         if exact:
-            by_link = self._by_link(registers, start or 0, self._made(start, at))
+            made = self._made(start, at)
+            agreed = self._by_both(registers, made)
+            if agreed is not None:
+                return agreed, Trust.CALL_RECOVERY
+            by_link = self._by_link(registers, start or 0, made)
             if by_link is not None:
                 return by_link
         return self._by_record(registers, at) or no_way(module, pc)
@@ -82,11 +86,14 @@ class LinkRecovery:
     # --- where the function begins ---
 
     def _start(self, module: Module | None, at: int) -> int | None:
-        """Where the function around a pc begins, by symbols or by the exception index."""
+        """Where the function around a pc begins, by symbols, by the exception index, or by call
+        frame information (which says no more: else this were not asked)."""
         start = self.evidence.function(at)
         if start is not None or module is None or module.frames is None:
             return start
         start = module.frames.start_by_index(at - module.bias)
+        if start is None:
+            start = module.frames.start_by_entry(at - module.bias)
         return None if start is None else start + module.bias
 
     def _starts_threads(self, module: Module, at: int) -> bool:
@@ -112,6 +119,8 @@ class LinkRecovery:
         called = self.evidence.call_target(value)
         if start and self._start(self.modules.find(value - 1), value - 1) == start != called:
             return None
+        if not start and called and self._led_elsewhere(called, registers[self.pc] or 0):
+            return None
         if made is not None and self.arch.link not in made.saved:
             found = self._stored(registers, made, value)
             if found is not None:
@@ -120,8 +129,27 @@ class LinkRecovery:
         new[self.pc], new[self.link] = value, None
         return new, Trust.CALL_RECOVERY
 
-    def _stored(self, registers: Registers, made: EntryFrame, target: int) -> Registers | None:
-        """The caller at `target` of a function that calls none, but made a frame."""
+    def _led_elsewhere(self, called: int, at: int) -> bool:
+        """Whether a call to another place of the file than the function around a pc, whose begin
+        is not known, may have been that function's own: then its return is over."""
+        near = 0 <= at - called < _MAX_FUNCTION
+        return self._same(called, at) and not near and not self._stub(called)
+
+    def _by_both(self, registers: Registers, made: EntryFrame | None) -> Registers | None:
+        """The caller of a function that has saved its return address, and has called none since:
+        it is in its register yet. (What called it may have done so by a jump of a function that
+        was called, so that call may lead elsewhere.)"""
+        link = registers[self.link]
+        if made is None or link is None or self.arch.link not in made.saved:
+            return None
+        found = self._stored(registers, made, None)
+        same = found is not None and found[self.pc] == link & self.arch.code_mask
+        return found if same else None
+
+    def _stored(
+        self, registers: Registers, made: EntryFrame, target: int | None
+    ) -> Registers | None:
+        """The caller of a function that made a frame; at `target` where it calls none."""
         above = stack_before(made, registers, self.arch, self.memory)
         if above is None:
             return None
@@ -167,6 +195,8 @@ class LinkRecovery:
         if self.evidence.function(at) is not None:
             return None
         for place, made in self._makers(at):
+            if start is not None and place < start:
+                break  # what is before it is another function's
             found = self._by_entry_frame(registers, made, place)
             # (where the thread stood there may be a function without a frame)
             if found is not None and (

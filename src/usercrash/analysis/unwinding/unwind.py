@@ -26,6 +26,7 @@ __all__ = ["RawFrame", "Stack", "Trust", "UnwindLimits", "unwind"]
 
 _CHECK_TIME_EVERY = 4096
 _KEPT_TAIL = 64
+_MAX_BARE = 1024  # bytes of code that are searched for what its entry does not say
 _MAX_SWITCHES = 256  # signal frames and changes to another stack
 
 
@@ -192,7 +193,7 @@ class _Walk:
             pass
         elif uncalled:
             self.end = f"nothing was called from {pc:#x}: it was put there to return to"
-        elif isinstance(row, Row) and not layouts:
+        elif isinstance(row, Row) and not layouts and not self._says_nothing(row, pc, exact):
             signal, self.injected = row.signal_frame, row.injected
             found = self.row_steps.caller(row, registers, exact)
             cfa, self.end = found.cfa, found.end
@@ -207,6 +208,23 @@ class _Walk:
         self._keep([RawFrame(pc, lookup, sp, cfa, trust, signal, values, exact)])
         if not self.end:
             self._progress(cfa, sp, signal)
+
+    def _says_nothing(self, row: Row, pc: int, exact: bool) -> bool:
+        """Whether an entry without instructions, as assembler code may have it, is not true any
+        more: a call has used the register of the return address, or a frame was made."""
+        if not row.bare or not self.arch.link or row.return_column in row.rules:
+            return False
+        if not exact:
+            return True
+        module = self.modules.find(pc)
+        if self.facts is None or module is None or module.frames is None:
+            return False
+        start = module.frames.start_by_entry(pc - module.bias)
+        if start is None:
+            return False
+        start += module.bias
+        made = self.facts.entry_frame(self.memory.read(start, min(pc - start, _MAX_BARE)))
+        return made is not None and made.size > 0
 
     def _returning(self, pc: int) -> bool:
         """Whether the thread stands behind an instruction that has given the caller its registers
