@@ -40,7 +40,8 @@ D_NAMES = [
 ADA_NAMES = [
     "pkg__proc", "pkg__proc__2", "pkg__child__proc", "ada__text_io__put_line",
     "system__os_lib__get_file_names", "pkg__Oadd", "foo__Oconcat__3", "pkg__inner___elabs",
-    "pkg___elabb",
+    "pkg___elabb", "pkg__workerTKB", "pkg__prot__writeN", "pkg__prot__writeP", "pkg__t__e_E5s",
+    "pkg__pX", "pkg__pXnb", "pkg__taskTK__inner",
 ]  # fmt: skip
 
 
@@ -59,6 +60,10 @@ def test_d_names_against_cxxfilt() -> None:
 def test_ada_names_against_cxxfilt() -> None:
     assert [demangle(name, "ada") for name in ADA_NAMES] == _filt("gnat", ADA_NAMES)
     assert demangle("h__p__deep__inner.1", "ada") == "h.p.deep.inner"
+    # what c++filt does not know (a task, a block, a second operation of that name)
+    assert demangle("pkg__workerTB", "ada") == "pkg.worker"
+    assert demangle("main__B_2__inner", "ada") == "main.inner"
+    assert demangle("pkg__prot__writeP__2", "ada") == "pkg.prot.write"
 
 
 @pytest.mark.parametrize(

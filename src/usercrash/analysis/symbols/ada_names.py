@@ -15,6 +15,9 @@ _OPERATORS = {
 }  # fmt: skip
 _PART = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*\Z")
 _NUMBER = re.compile(r"(?:\.\d+)+\Z|(?:__\d+(?:_\d+)*)(?:\.\d+)?\Z|\$\d+\Z")
+# Behind a name: the body of a task (type), of an entry, of a protected operation; a nested body
+_BODY = re.compile(r"(?<=[a-z0-9])(?:TK?B|_E\d+[bs]|[NP]|X[nb]*)\Z")
+_INSIDE = re.compile(r"(?<=[a-z0-9])TK(?=__)|__B_\d+(?=__)")  # of a task's body, of a block
 _ELABORATION = {"___elabs": "'Elab_Spec", "___elabb": "'Elab_Body"}
 
 
@@ -26,7 +29,7 @@ def ada_name(name: str) -> str | None:
     for ending, told in _ELABORATION.items():
         if name.endswith(ending):
             name, tail = name[: -len(ending)], told
-    name = _NUMBER.sub("", name)
+    name = _INSIDE.sub("", _BODY.sub("", _NUMBER.sub("", name)))
     parts = name.split("__")
     found = []
     for part in parts:

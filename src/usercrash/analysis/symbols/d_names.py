@@ -18,7 +18,7 @@ _WRAPPED = {"x": "const", "y": "immutable", "O": "shared"}
 _SPECIAL = {"__ctor": "this", "__dtor": "~this"}
 _CONVENTIONS = "FUWVRY"
 _SUFFIXES = {"ubyte": "u", "ushort": "u", "uint": "u", "long": "L", "ulong": "uL"}
-_LISTS = {"A": "[]", "H": "[]", "S": "()"}  # of values
+_BRACKETS = {"A": ("[", "]"), "H": ("[", "]"), "S": ("(", ")")}  # of lists of values
 _IS_ARRAY = re.compile(r"\[[0-9]*\]$")  # others in brackets are keyed
 _NO_NUMBERS = (("NAN", "NaN"), ("INF", "Inf"), ("NINF", "-Inf"))
 _MAX_DEPTH = 64
@@ -203,7 +203,7 @@ class _Reader:
 
     def value(self, kind: str) -> str:
         letter = self.peek()
-        if letter in _LISTS:
+        if letter in _BRACKETS:
             return self.list_value(kind)
         if letter == "e":
             self.at += 1
@@ -235,7 +235,7 @@ class _Reader:
     def list_value(self, kind: str) -> str:
         """The value of an array, an associative array or a structure of the type `kind`."""
         self.enter()
-        opening, closing = _LISTS[self.take()]
+        opening, closing = _BRACKETS[self.take()]
         pairs = opening == "[" and kind.endswith("]") and not _IS_ARRAY.search(kind)
         found = []
         for _ in range(self.number()):
