@@ -195,6 +195,20 @@ def test_the_next_one_takes_the_paths_over(run: str) -> None:
     second.close()
 
 
+def test_a_directory_that_only_root_may_make(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "makedirs", denied)
+    monkeypatch.setattr(os, "mkdir", denied)
+    with pytest.raises(UsercrashError) as caught:
+        open_listeners(run, True, print)
+    assert str(caught.value) == (
+        f"run directory {run}: Permission denied "
+        "(it is root's, unless the configuration names another)"
+    )
+
+
 def test_directory_that_is_not_ours(run: str) -> None:
     os.symlink("/tmp", run)
     with pytest.raises(UsercrashError, match="is not a directory of our own"):

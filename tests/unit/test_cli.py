@@ -157,6 +157,7 @@ def test_nothing_there(reports: Reports, capsys: pytest.CaptureFixture[str], ver
     assert run_program(reports.arguments(verb)) == 1
     captured = capsys.readouterr()
     assert f"usercrash: there is no reports directory {reports.path}" in captured.err
+    assert "`usercrash show ./FILE`" in captured.err
     assert captured.err.count("\n") == 1
     reports.path.mkdir()
     assert run_program(reports.arguments(verb)) == (1 if verb == "show" else 0)

@@ -92,7 +92,9 @@ def open_listeners(run: str, kernel: bool, say: Callable[[str], None]) -> Listen
             f"another usercrash_s serves {run}", "stop it first, or set [paths] run"
         ) from error
     except OSError as error:
-        raise UsercrashError(f"run directory {run}: {error.strerror}") from error
+        denied = isinstance(error, PermissionError)
+        hint = "it is root's, unless the configuration names another" if denied else ""
+        raise UsercrashError(f"run directory {run}: {error.strerror}", hint) from error
     if kernel:
         _check_backlog(say)
     return Listeners(run, lock, clients, theirs, adopted)

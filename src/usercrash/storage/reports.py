@@ -64,7 +64,9 @@ class Reports:
             self.data = self._open_data(create)
         except FileNotFoundError as error:
             raise UsercrashError(
-                f"there is no reports directory {path}", "it is made when the server first starts"
+                f"there is no reports directory {path}",
+                "it is made when the server first starts; `usercrash show ./FILE` shows a report "
+                "that lies elsewhere",
             ) from error
         except (FileExistsError, NotADirectoryError) as error:
             raise UsercrashError(f"reports directory {path} is not a directory") from error
