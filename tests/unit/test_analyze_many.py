@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,8 +19,12 @@ from tests.support.spawn import compile_c
 from tests.unit.test_cli import on_a_terminal
 
 from usercrash.analysis.sandbox import reap_children
+from usercrash.cli import analyze_many
 from usercrash.cli.analyze_many import _cores_of
+from usercrash.cli.core_files import Request
 from usercrash.cli.workers import in_parallel
+from usercrash.config import Config
+from usercrash.errors import UsercrashError
 from usercrash.render.summary import decode_summary, encode_summary, summary
 from usercrash.report import from_json
 
@@ -110,6 +115,24 @@ def test_one_bad_core_costs_one_line(cores: Path, tmp_path: Path) -> None:
     assert any("absent" in line and "No such file" in line for line in lines)
 
 
+def test_a_process_that_is_killed_names_its_core(
+    cores: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work(core: str, *rest: object) -> bytes:
+        if core.endswith("core.2"):
+            os.kill(os.getpid(), signal.SIGKILL)  # as the kernel does where memory ends
+        return real(core, *rest)
+
+    real: Callable[..., bytes] = analyze_many._work
+    monkeypatch.setattr(analyze_many, "_work", work)
+    names = [str(cores / "core.1"), str(cores / "core.2")]
+    with pytest.raises(UsercrashError, match="1 of 2 core files"):
+        analyze_many.analyze_many(names, Request(Config()), None, False)
+    told = capsys.readouterr()
+    assert told.err == f"usercrash: {cores}/core.2: the process of its analysis died\n"
+    assert "core.1" in told.out and "core.2" not in told.out
+
+
 def test_reports_in_a_directory(cores: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
@@ -122,9 +145,9 @@ def test_reports_in_a_directory(cores: Path, tmp_path: Path) -> None:
         name + suffix for name in names for suffix in (".json", ".txt")
     )
     assert target.stat().st_mode & 0o777 == 0o700
-    for name, signal in zip(names, ("SIGSEGV", "SIGABRT", "SIGABRT"), strict=True):
+    for name, why in zip(names, ("SIGSEGV", "SIGABRT", "SIGABRT"), strict=True):
         found = from_json((target / f"{name}.json").read_bytes())
-        assert found.signal is not None and found.signal.name == signal
+        assert found.signal is not None and found.signal.name == why
         assert (target / f"{name}.txt").read_text().startswith("Crash of ")
     # one core, too
     assert usercrash("--output", target, cores / "core.2").returncode == 0

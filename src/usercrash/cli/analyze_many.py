@@ -64,7 +64,7 @@ def analyze_many(
         for number, answer in in_parallel(len(cores), at_once, work):
             screen.step()
             name = cores[number]
-            summary, why, trouble, line = _unpack(answer)
+            summary, why, trouble, line = _unpack(answer, name)
             failed += bool(why)
             for text in [*trouble, why] if why else trouble:
                 screen.say(text)
@@ -190,10 +190,10 @@ def _pack(*parts: bytes) -> bytes:
     return b"".join(struct.pack("<Q", len(part)) + part for part in parts)
 
 
-def _unpack(answer: bytes | None) -> tuple[bytes, str, list[str], bytes]:
+def _unpack(answer: bytes | None, name: str) -> tuple[bytes, str, list[str], bytes]:
     """(summary, why it failed, servers' trouble, JSON)."""
     if answer is None:
-        return b"", "the process of an analysis died", [], b""
+        return b"", f"{name}: the process of its analysis died", [], b""
     parts = []
     while answer:
         (size,) = struct.unpack_from("<Q", answer)
