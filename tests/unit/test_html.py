@@ -213,6 +213,39 @@ def test_very_much_makes_no_endless_page() -> None:
     assert "more characters: see the JSON)" in long and "2,000 more variables" in long
 
 
+def test_no_list_is_endless() -> None:
+    """Of a JSON in which every list is very long, and no text short."""
+
+    def swollen(value: object, key: str = "", depth: int = 0) -> object:
+        if isinstance(value, dict):
+            return {name: swollen(item, name, depth + 1) for name, item in value.items()}
+        if isinstance(value, list) and value and key not in ("gaps", "folds"):
+            many = 3000 if depth < 3 else 40
+            items = [swollen(item, "", depth + 1) for item in value]
+            return items * (many // len(items) + 1)
+        if key == "data":
+            return str(value) * 500
+        return value
+
+    built = swollen(msgspec.to_builtins(sample_reports.null_pointer()))
+    assert isinstance(built, dict)
+    built["cause"]["details"] = ["detail"] * 3000
+    built["threads"][0]["registers"] = {f"r{number}": "0x1" for number in range(3000)}
+    html = render_html(msgspec.convert(built, r.Report))
+    assert len(html) < 6_000_000
+    for what in ("variables", "arguments", "limits", "files", "modules", "notes", "words",
+                 "instructions", "places", "bytes", "lines", "threads"):  # fmt: skip
+        assert re.search(rf"… [0-9,]+ more {what}: see the JSON", html), what
+
+
+def test_gaps_that_make_no_sense() -> None:
+    base = sample_reports.null_pointer()
+    for gaps in ([[0]], [[-(10**12), 10**12 + 3]], [[5, -3]], [[0, 1 << 60]], [[1, 2, 3]]):
+        block = msgspec.structs.replace(base.memory[0], gaps=gaps)
+        report = msgspec.structs.replace(base, memory=[block])
+        assert page(report).all("h2") and report_paper(report).lines
+
+
 def test_maps_that_make_no_sense() -> None:
     base = sample_reports.null_pointer()
     first = base.maps[0]

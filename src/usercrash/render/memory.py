@@ -26,9 +26,10 @@ def read_block(block: MemoryBlock) -> tuple[int, bytes, set[int]] | None:
         address, data = int(block.address, 16), bytes.fromhex(block.data)
     except ValueError:
         return None
-    missing = {
-        at for start, length in block.gaps for at in range(start, min(start + length, len(data)))
-    }
+    missing: set[int] = set()
+    for gap in block.gaps:
+        start, length = gap if len(gap) == 2 else (0, 0)
+        missing.update(range(max(0, start), min(start + length, len(data))))
     return address, data, missing
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import groupby
+from itertools import groupby, islice
 from typing import NamedTuple
 
-from ...report import MemoryBlock, Report
+from ...report import MemoryBlock, Report, Thread
 from ..layout import digits, number_of
 from ..memory import read_block
 
 _LINE = 16  # bytes
 MAX_STACK_WORDS = 2_000
+MAX_DUMPS = 100
+MAX_BYTES = 2_048  # of one
+MAX_REGISTERS = 300
 
 
 class Run(NamedTuple):
@@ -64,8 +67,8 @@ class Links:
 
     def __init__(self, report: Report) -> None:
         self._blocks = [
-            (found[0], len(found[1]), number, block.where)
-            for number, block in enumerate(report.memory)
+            (found[0], min(len(found[1]), MAX_BYTES), number, block.where)
+            for number, block in enumerate(report.memory[:MAX_DUMPS])
             if (found := read_block(block)) is not None
         ]
         self._stack = {word.address for word in report.stack_memory[:MAX_STACK_WORDS]}
@@ -93,8 +96,13 @@ class Links:
 
 def registers(report: Report, links: Links) -> list[Cell]:
     """The crashing thread's registers."""
-    found = report.threads[0].registers if report.threads else {}
-    return [links.cell(name, value) for name, value in found.items()]
+    return register_cells(report.threads[0], links) if report.threads else []
+
+
+def register_cells(thread: Thread, links: Links) -> list[Cell]:
+    """A thread's registers."""
+    found = islice(thread.registers.items(), MAX_REGISTERS)
+    return [links.cell(name, value) for name, value in found]
 
 
 def stack_words(report: Report, links: Links) -> list[Word]:
@@ -113,7 +121,7 @@ def dumps(report: Report) -> list[Dump]:
     size = 4 if report.system.address_bytes == 4 else 8
     thread = report.threads[0].registers if report.threads else {}
     pointers = {block.center: block.label for block in report.memory}
-    for name, value in thread.items():
+    for name, value in islice(thread.items(), MAX_REGISTERS):
         if value not in pointers:
             pointers[value] = name
     targets = {}
@@ -123,7 +131,7 @@ def dumps(report: Report) -> list[Dump]:
             targets[(start or 0) + at] = f"{label} = {value}"
     return [
         Dump(block.label, block.center, block.where, list(_lines(number, block, targets)))
-        for number, block in enumerate(report.memory)
+        for number, block in enumerate(report.memory[:MAX_DUMPS])
     ]
 
 
@@ -133,7 +141,7 @@ def _lines(number: int, block: MemoryBlock, targets: dict[int, str]) -> Iterable
         return
     address, data, missing = found
     skipped = 0
-    for start in range(0, len(data), _LINE):
+    for start in range(0, min(len(data), MAX_BYTES), _LINE):
         offsets = range(start, min(start + _LINE, len(data)))
         if all(at in missing for at in offsets):
             skipped += len(offsets)
@@ -158,6 +166,8 @@ def _lines(number: int, block: MemoryBlock, targets: dict[int, str]) -> Iterable
         )  # fmt: skip
     if skipped:
         yield Line("", "", [], [], f"{skipped:,} bytes were not captured")
+    if len(data) > MAX_BYTES:
+        yield Line("", "", [], [], f"… {len(data) - MAX_BYTES:,} more bytes: see the JSON")
 
 
 def _character(byte: int, missing: bool) -> str:

@@ -104,7 +104,8 @@ def _explanation(report: Report, links: page_memory.Links) -> Section | None:
     cause = report.cause
     if cause is None or not (cause.abort_message or len(cause.details) > 2):
         return None
-    return Section("cause", "Cause", "explanation.html", cause)
+    data = {"cause": cause, "details": bounded(cause.details)}
+    return Section("cause", "Cause", "explanation.html", data)
 
 
 def _crashing_stack(report: Report, links: page_memory.Links) -> Section | None:
@@ -126,9 +127,10 @@ def _code(report: Report, links: page_memory.Links) -> Section | None:
     rows = [
         (f"c-{number_of(one.address) or 0:x}", digits(one.address), bytes_apart(one.data),
          one.text or "(no instruction)", one.current)
-        for one in report.code
+        for one in report.code[:MOST]
     ]  # fmt: skip
-    return Section("code", "Code around the pc", "code.html", rows) if rows else None
+    data = Bounded(rows, len(report.code) - len(rows))
+    return Section("code", "Code around the pc", "code.html", data) if rows else None
 
 
 def bytes_apart(data: str) -> str:
@@ -138,7 +140,8 @@ def bytes_apart(data: str) -> str:
 
 def _memory(report: Report, links: page_memory.Links) -> Section | None:
     found = page_memory.dumps(report)
-    return Section("memory", "Memory near registers", "memory.html", found) if found else None
+    data = Bounded(found, len(report.memory) - len(found))
+    return Section("memory", "Memory near registers", "memory.html", data) if found else None
 
 
 def _stack_memory(report: Report, links: page_memory.Links) -> Section | None:
@@ -206,8 +209,7 @@ def _other_registers(report: Report, links: page_memory.Links) -> Section | None
     if not shown:
         return None
     rows = [
-        (f"Thread {thread_title(one)}",
-         [links.cell(name, value) for name, value in one.registers.items()])
+        (f"Thread {thread_title(one)}", page_memory.register_cells(one, links))
         for one in shown[: text.MAX_REGISTER_THREADS]
     ]  # fmt: skip
     data = Bounded(rows, len(shown) - len(rows))
