@@ -357,6 +357,25 @@ def test_lines_of_libc_against_addr2line() -> None:
     assert same / compared > 0.97, (same, compared)
 
 
+def test_generic_lambdas_of_clang() -> None:
+    """Which the library does not read: as c++filt has them."""
+    names = [
+        "_ZZ7genericvENK3$_0clIiJcdEEEDaT_DpT0_", "_ZZ4mainENK3$_1clIiEEvRT_",
+        "_ZZNK1AclEvENK3$_0clIiEEDaT_", "_ZZ4mainEN3$_18__invokeIiEEDaT_",
+        "_ZZN12_GLOBAL__N_13foo3barEiENK3$_0clIPKcEEvT_",
+        "_ZZ4mainENK3$_1clIiEEvRT",  # (cut short)
+    ]  # fmt: skip
+    command = [need("c++filt", "binutils"), *names]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert [demangle(name) for name in names] == told
+    assert demangle("_ZZZ4mainENK3$_0clIiEEDaT_ENKUlvE_clEv") == (
+        "auto main::$_0::operator()<int>(int) const::'lambda'()::operator()() const"
+    )
+    # the second half refers to the first one
+    assert demangle("_ZZ3fooPKcENK3$_0clIiEEDaT_S0_") == "_ZZ3fooPKcENK3$_0clIiEEDaT_S0_"
+    assert demangle("_ZZ" + "ENK3$_0" * 1000)
+
+
 @pytest.mark.parametrize(
     ("mangled", "name"),
     [
