@@ -114,8 +114,15 @@ def test_without_names_files_count_and_the_program() -> None:
               frame(1, None, None, module="/usr/lib/libshelf-2.1.so.3.4"),
               frame(2, None, None, module="/usr/sbin/shelfd")]  # fmt: skip
     found = of(frames)
-    assert found.frames == ["libshelf.so?", "shelfd?"]
+    assert found.frames == ["libshelf.so (no name)", "shelfd (no name)"]
     assert of(frames, program="other").key != found.key
+
+
+def test_of_few_functions_the_kind_of_fault_counts() -> None:
+    frames = [frame(0, "main"), frame(1, "__libc_start_main", module=LIBC)]
+    kinds = [r.Cause(kind=kind, summary="x") for kind in ("null-pointer", "bad-address")]
+    assert len({of(frames, SEGV, cause).key for cause in kinds}) == 2
+    assert len({of([frame(0, "serve"), *frames], SEGV, cause).key for cause in kinds}) == 1
 
 
 def test_one_that_did_not_crash_and_one_without_stack() -> None:

@@ -15,6 +15,7 @@ from .function_identity import function_identity
 VERSION = 1
 FRAMES = 5
 _FOUND = 64  # frames looked at for them
+_FEW = 2  # fewer functions say little: the kind of fault counts, too
 # Files that crash only because somebody gave them something bad.
 _RUNTIME = re.compile(
     r"(ld-linux|ld-musl|ld64|libc\.|libc-2|libm\.|libm-2|libpthread|libgcc_s|libstdc\+\+|libc\+\+"
@@ -48,6 +49,8 @@ def fingerprint(
     sort = signal.name if signal is not None else "alive"
     if cause is not None and cause.kind in ("abort", "stack-overflow"):
         sort += f" {cause.kind} {cause.reason}" if cause.kind == "abort" else f" {cause.kind}"
+    elif cause is not None and len(names) < _FEW:
+        sort += f" {cause.kind}"
     words = [str(VERSION), sort, *names]
     if not any(frame.function for frame in frames):
         words.append(program)  # names of files alone say little
@@ -105,7 +108,7 @@ def _identity(frame: Frame) -> str:
     if frame.function:
         return function_identity(frame.function)
     base = _LIBRARY_VERSION.sub("", _base(frame))
-    return f"{base}?" if base else "?"
+    return f"{base} (no name)" if base else "(no name)"
 
 
 def _base(frame: Frame) -> str:
