@@ -302,6 +302,30 @@ def test_columns(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[1].rpartition(":")[2] == str(column)
 
 
+RUST = """
+#[inline(never)] fn innermost(p: *mut u32) { let q = p; unsafe { q.write_volatile(1) }; }
+fn main() { innermost((std::env::args().count() * 8) as *mut u32); }
+"""
+
+
+def test_columns_of_a_rust_program(tmp_path: Path) -> None:
+    """Its library alone is 4 MiB of debug information."""
+    (tmp_path / "program.rs").write_text(RUST)
+    program = tmp_path / "program"
+    command = [need("rustc", "rustc"), "-g", "-O", "-o", str(program), str(tmp_path / "program.rs")]
+    subprocess.run(command, check=True)
+    ours = analyse(gcore_at_fault([bytes(program)], tmp_path / "core"))
+    places = [
+        (one.function, one.line, one.column)
+        for frame in ours.stack().frames
+        for one in ours.locations(frame)
+        if one.file and one.file.endswith("program.rs")
+    ]
+    lines = RUST.split("\n")
+    assert ("program::main", 3, lines[2].index("innermost(") + 1) in places
+    assert [name for name, _, _ in places] == ["program::innermost", "program::main"]
+
+
 def test_where_there_is_no_module() -> None:
     symbolizer = Symbolizer(None, NoteLog())
     assert symbolizer.symbolize(None, 0x1000) == [Location(None, None, None, None, None)]

@@ -21,7 +21,7 @@ from .related_files import RelatedFiles
 
 # Columns come from line programs run anew for each crash: where they are not compressed, in files
 # of so many bytes of debug information, and no more bytes of programs in one analysis than this
-_MAX_FOR_COLUMNS = 4 << 20
+_MAX_FOR_COLUMNS = 16 << 20  # (a small Rust program has 4 MiB of it, most of it its library)
 _COLUMN_BUDGET = 32 << 10
 _STAGE = "symbols"
 
