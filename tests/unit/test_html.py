@@ -21,6 +21,9 @@ from tests.support.html_pages import Page, many_maps, many_threads, with_texts
 
 import usercrash
 import usercrash.report as r
+from usercrash.minimal_report import minimal_report
+from usercrash.model.event import SOURCE_PIPE, CrashEvent
+from usercrash.model.types import Pid, Tid
 from usercrash.render import sections as text_sections
 from usercrash.render.first import end_words, fields, title_words
 from usercrash.render.html import render_html
@@ -312,3 +315,15 @@ def test_a_stack_is_shortened_as_in_the_text_and_whole_with_its_addresses() -> N
     assert shown[0] == "f<...>(...)+0x1c" and f"{name}+0x1c" in shown
     rows = [text for _, text in found.all("span", class_="words")]
     assert "<signal handler called: SIGALRM>" in rows
+
+
+def test_a_report_of_nearly_nothing() -> None:
+    """As it is made where no analysis came to an end."""
+    event = CrashEvent(SOURCE_PIPE, 1, Pid(7), Tid(7), 11, name=b"<b>")
+    report = minimal_report("0" * 32, event, "it <failed>")
+    found = page(report)
+    assert "it <failed>" in found.texts[0]
+    shown = [text for _, text in found.all("h2")]
+    assert "Process" in shown and "Notes: what could not be had, and why" in shown
+    empty = msgspec.structs.replace(report, cause=None, signal=None, notes=[])
+    assert page(empty).all("h1")

@@ -163,3 +163,6 @@ def test_in_print_nothing_is_folded(browser: Browser, pages: dict[str, Path], na
     assert browser.value(f"{FOLDED}.length") == 0
     assert browser.value("getComputedStyle(document.querySelector('nav')).display") == "none"
     assert browser.value(OUTSIDE) == [700]
+    # Addresses and bytes stand in one line each.
+    cells = "document.querySelectorAll('.dump th, .dump td:not(:last-child), .code tbody th')"
+    assert browser.value(f"Math.max(...[...{cells}].map(e => e.offsetHeight)) < 40")
