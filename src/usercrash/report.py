@@ -12,6 +12,20 @@ import re
 
 import msgspec
 
+from .report_interpreted import (
+    Fold,
+    InterpretedException,
+    InterpretedFrame,
+    InterpretedStack,
+    Interpreter,
+    Variable,
+)
+
+__all__ = [
+    "Fold", "InterpretedException", "InterpretedFrame", "InterpretedStack", "Interpreter",
+    "Variable",
+]  # fmt: skip
+
 VERSION = 1
 
 # In UTF-8, what JSON lets stand and a terminal may obey: DEL, the controls U+0080 to U+009F (one
@@ -196,15 +210,6 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     by_tail_call: bool = False
 
 
-class Fold(msgspec.Struct, frozen=True, kw_only=True):
-    """A cycle of a recursion: `length` frames from index `start` stand there `times` times
-    in a row (frames that the limits left out included)."""
-
-    start: int
-    length: int
-    times: int
-
-
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     """The system call that a thread is in: `call` is its name ("" where we do not know the number),
     `arguments` are its six registers. `summary` says what it waits for there, `kind` what sort of
@@ -238,6 +243,7 @@ class Thread(msgspec.Struct, frozen=True, kw_only=True):
     state: str = ""
     namespace_tid: int | None = None
     waiting: Waiting | None = None
+    interpreted: list[InterpretedStack] = []
 
 
 class MemoryBlock(msgspec.Struct, frozen=True, kw_only=True):
@@ -357,6 +363,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     handled_signals: list[HandledSignal] = []
     fingerprint: Fingerprint | None = None
     deadlocks: list[list[int]] = []  # circles of threads: each waits for what the next one holds
+    interpreters: list[Interpreter] = []
     raw_bytes: dict[str, str] = {}
 
 

@@ -35,13 +35,16 @@ from .report_parts import lists
 from .report_parts.conclusions import with_fingerprint, with_waits
 from .report_parts.identity import identity_of, signal_of
 from .report_parts.memory import code, memory_blocks, stack_words
+from .report_parts.python_stacks import PythonStacks
 from .report_parts.stacks import Named, StackNamer
 from .symbols.perf_map import read_perf_map
 from .symbols.symbolizer import Symbolizer
 from .symbols.tail_calls import TailCalls
+from .unwinding.frames import RawFrame
 from .unwinding.unwind import UnwindLimits, unwind
 
 SIGABRT = 6
+MAX_PYTHON_STACKS = 2 << 20  # bytes of JSON and text
 MAX_KERNEL_STACKS = 1 << 20  # bytes of JSON and text
 # By Arch.name: the register with the address of the thread control block
 _TCB = {"x86_64": "fs_base", "x32": "fs_base", "i386": "gs_base"}
@@ -121,9 +124,11 @@ class _Assembly:
         self.stack = Named([], 0, [], [], [])
         self.handled: list[Handled] = []
         self.kernel_budget = MAX_KERNEL_STACKS
+        self.python: PythonStacks | None = None
 
     def run(self, crash_id: str) -> report.Report:
         guard = self._guard
+        self.python = guard("python", "Python stacks", self._python, None)
         threads: list[report.Thread] = guard("threads", "the threads", self._threads, [])
         built = report.Report(
             version=report.VERSION,
@@ -147,6 +152,7 @@ class _Assembly:
                 for one in self.handled
             ],
             notes=[],
+            interpreters=self.python.interpreters if self.python else [],
             log=guard("log", "the log", lambda: lists.log_lines(self.facts, self.texts), []),
         )
         return self._finish(built)
@@ -247,14 +253,23 @@ class _Assembly:
             self.notes.add("threads", f"{left:,} further threads", "too many to show")
         return threads
 
+    def _python(self) -> PythonStacks:
+        return PythonStacks(self.image, self.modules, self.memory.read, MAX_PYTHON_STACKS)
+
     def _thread(self, number: int, thread: CoreThread, late: bool) -> report.Thread:
         tid = self._tid(thread)
         named, end = Named([], 0, [], [], []), "no time left"
+        interpreted: list[report.InterpretedStack] = []
         if not late:
             stack_limits = self.limits.others if number else self.limits.crashing
             stack = unwind(self.memory, self.modules, self.arch, thread.registers, stack_limits)
             named = self.namer.name(stack, self.limits.first_frames, self.limits.last_frames)
             end = stack.end
+            if (python := self.python) is not None:
+                interpreted = self._guard(
+                    "python", "Python frames of a thread",
+                    lambda: python.of(thread, stack, named, self._function_of), [],
+                )  # fmt: skip
         if number == 0:
             self._keep_crashing(thread, named)
         pointer = f"/threads/{number}"
@@ -276,7 +291,12 @@ class _Assembly:
             kernel_stack=kernel,
             state=lists.thread_state(self.facts, tid),
             namespace_tid=thread.tid if thread.tid not in (0, tid) else None,
+            interpreted=interpreted,
         )
+
+    def _function_of(self, frame: RawFrame) -> str | None:
+        """The real function at a frame, not those inlined in it."""
+        return self.namer.locate(frame)[1][-1].function
 
     def _keep_crashing(self, thread: CoreThread, named: Named) -> None:
         self.stack = named

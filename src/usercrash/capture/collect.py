@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from ..model.notes import NoteLog
     from ..model.snapshot import ElfNote
+    from .interpreters import Interpreters
     from .plan import Range
     from .target import Target
 
@@ -107,6 +108,7 @@ def _snapshot(target: Target, limits: Limits, release_early: bool) -> Snapshot:
     # Nobody waits from here on: what was taken is put in order.
     if capture:
         capture.read_perf_map()
+        capture.keep_interpreter()
     snapshot.elf_notes = target.elf_notes()
     if capture:
         snapshot.loads = _join(capture.pieces, capture.maps)
@@ -128,6 +130,7 @@ class _Capture:
         self.maps = MapTable(b"")
         self.pieces: list[tuple[int, bytes]] = []
         self._perf_map = -1
+        self._python: Interpreters | None = None
 
     def run(self, release_early: bool) -> None:
         """All stages. A mistake of ours in one, or a watch that ends one that hangs, is
@@ -153,7 +156,10 @@ class _Capture:
 
     def _take_all(self, release_early: bool) -> None:
         if looked := self._try(self._look):
-            for stage in (self._take_memory, self._open_files, self._lost_files, self._strings):
+            for stage in (
+                self._take_memory, self._interpreter, self._open_files, self._lost_files,
+                self._strings,
+            ):  # fmt: skip
                 self._try(stage)
             self._memory.close()
         if release_early:
@@ -200,6 +206,20 @@ class _Capture:
         self.pieces = take(
             self._memory, ranges, limits.max_memory, self._deadline, self._target.notes
         )
+
+    def _interpreter(self) -> None:
+        if b"python" not in self._facts.table.get(b"maps", b""):
+            return
+        from .interpreters import Interpreters
+
+        self._python = Interpreters(self._memory, self._target.notes)
+        self._python.look(self.maps, self._threads)
+
+    def keep_interpreter(self) -> None:
+        """The memory of an interpreter, put in order when the process has been let go."""
+        if self._python is not None and self._python.fact:
+            self.pieces += self._python.pieces(self.pieces)
+            self._snapshot.facts[b"@cpython"] = self._python.fact
 
     def _open_files(self) -> None:
         files = ElfFiles(

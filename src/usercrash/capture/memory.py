@@ -100,6 +100,20 @@ class Memory:
             return self._raw(address, end - address) if start == address else b""
         return b""
 
+    def remembered(self, address: int, size: int) -> bytes:
+        """What small reads of a range gave, also when the process is gone; cut at the first page
+        of which none was read."""
+        parts = []
+        while size > 0:
+            page, offset = divmod(address, PAGE)
+            part = self._pages.get(page, b"")[offset : offset + size]
+            if not part:
+                break
+            parts.append(part)
+            address += len(part)
+            size -= len(part)
+        return b"".join(parts)
+
     def pieces(self, address: int, size: int) -> list[tuple[int, bytes]]:
         """All that can be read of a range, in pieces of at most 1 MiB, gaps left out."""
         page, offset = divmod(address, PAGE)

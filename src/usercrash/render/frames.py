@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from ..report import Fold, Frame, HandledSignal, Report, Thread
+from .interpreted import Interpreted, interpreted_line, merged, stack_key, state_lines
 from .layout import DIM, DOUBT, FUNCTION, PLACE, Paper, Span, clean, columns
 
 TRUSTED = ("context", "cfi", "tail-call")
@@ -13,6 +14,7 @@ END_OF_STACK = "end of stack"
 INLINED = "inlined into the next"
 _NUMBER_WIDTH = 4  # "#12 "
 _MODULE_COLUMNS = 24
+_INTERPRETED = 8  # lines more for a stack that has frames of two kinds
 _SOURCE_COLUMNS = 40  # of a file's name, at least
 _MAX_TITLES = 24  # thread ids in one heading
 _MAX_WAITS = 4  # different things that threads with one stack wait for
@@ -164,20 +166,26 @@ def stack_lines(
     most: int | None = None,
 ) -> None:
     """The thread's stack: cycles folded, gaps and the end told. `most` is the number of lines
-    for frames."""
-    rows: list[Frame | str | None] = [*stack_rows(thread)]
+    for frames; where there is one, the frames of an interpreter itself are only counted."""
+    rows = merged(thread, stack_rows(thread), brief=most is not None)
     hidden = 0
+    if most is not None and any(isinstance(row, Interpreted) for row in rows):
+        most += _INTERPRETED
     if most is not None and len(rows) > most:
-        kept = most - 2  # one line for the gap, one for the outermost frame
-        hidden = len(rows) - kept - 1
-        rows = [*rows[:kept], None, rows[-1]]
+        outer = 1 if isinstance(rows[-1], Frame) else 2  # (a text tells of frames left out)
+        kept = most - 1 - outer  # one line for the gap, those for the outermost frame
+        hidden = len(rows) - kept - outer
+        rows = [*rows[:kept], None, *rows[-outer:]]
     for row in rows:
         if row is None:
             paper.line(Span(f"    ... {hidden} more lines of this stack in the full report", DIM))
         elif isinstance(row, str):
             paper.line(Span(row, DIM))
+        elif isinstance(row, Interpreted):
+            interpreted_line(paper, row)
         else:
             frame_line(paper, row, handled)
+    state_lines(paper, thread)
     if end_of_stack(thread):
         paper.line(Span(f"    {end_of_stack(thread)}", DOUBT))
 
@@ -238,9 +246,12 @@ def _fold_words(fold: Fold) -> str:
 
 def full_stack_lines(paper: Paper, thread: Thread, handled: Sequence[HandledSignal]) -> None:
     """The stack with everything that is known of each frame, two or more lines each."""
-    for row in stack_rows(thread):
+    for row in merged(thread, stack_rows(thread)):
+        if isinstance(row, Interpreted):
+            interpreted_line(paper, row)
+            continue
         if not isinstance(row, Frame):
-            paper.line(Span(row, DIM))
+            paper.line(Span(row or "", DIM))
             continue
         number = f"{'#' + str(row.index):<{_NUMBER_WIDTH - 1}} "
         if row.signal_frame:
@@ -256,6 +267,7 @@ def full_stack_lines(paper: Paper, thread: Thread, handled: Sequence[HandledSign
             continue
         paper.line(Span(f"      {frame_facts(row)}", DIM))
         paper.fixed_then("      ", module_place(row), 6, DIM)
+    state_lines(paper, thread)
     if thread.stack_end:
         paper.line(Span(f"    end: {clean(thread.stack_end)}", DIM))
 
@@ -293,7 +305,7 @@ def groups(threads: Sequence[Thread]) -> list[list[Thread]]:
     found: dict[tuple[object, ...], list[Thread]] = {}
     for thread in threads:
         key = (tuple((f.pc, f.function) for f in thread.frames), thread.frames_total,
-               thread.stack_end if not thread.frames else "")  # fmt: skip
+               thread.stack_end if not thread.frames else "", stack_key(thread))  # fmt: skip
         found.setdefault(key, []).append(thread)
     return list(found.values())
 

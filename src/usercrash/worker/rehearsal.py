@@ -13,7 +13,7 @@ import struct
 import time
 from collections.abc import Callable
 
-from ..capture import perf_map, unwind_tables  # noqa: F401  (only some crashes need them)
+from ..capture import interpreters, perf_map, unwind_tables  # noqa: F401  (for some crashes)
 from ..capture.procfs import read_at
 from ..elf.arch import PROGRAMS, Arch, arch_of
 from ..elf.corewriter import write_core

@@ -75,25 +75,30 @@ def kept_frames(
     further rounds of long cycles."""
     spans = [
         (max(start, low), min(end, high))
-        for start, end in _without_rounds(cycles, stack.total)
+        for start, end in without_rounds(cycles, stack.total)
         # between these two the frames were only counted
         for low, high in ((0, len(stack.frames)), (stack.total - len(stack.tail), stack.total))
         if max(start, low) < min(end, high)
     ]
+    behind = stack.total - len(stack.tail)
+    return [
+        (at, stack.frames[at] if at < len(stack.frames) else stack.tail[at - behind])
+        for at in kept_numbers(spans, first, last)
+    ]
+
+
+def kept_numbers(spans: Sequence[tuple[int, int]], first: int, last: int) -> list[int]:
+    """The `first` and the `last` numbers of these stretches [start, end)."""
     chosen: set[int] = set()
     for start, end in spans:
         chosen.update(range(start, min(end, start + first - len(chosen))))
     outer: set[int] = set()
     for start, end in reversed(spans):
         outer.update(range(max(start, end - last + len(outer)), end))
-    behind = stack.total - len(stack.tail)
-    return [
-        (at, stack.frames[at] if at < len(stack.frames) else stack.tail[at - behind])
-        for at in sorted(chosen | outer)
-    ]
+    return sorted(chosen | outer)
 
 
-def _without_rounds(cycles: list[Cycle], total: int) -> Iterator[tuple[int, int]]:
+def without_rounds(cycles: list[Cycle], total: int) -> Iterator[tuple[int, int]]:
     """The stretches of a stack between the further rounds of its cycles; each cycle's last
     round stays, as what stands behind it may belong to it."""
     at = 0

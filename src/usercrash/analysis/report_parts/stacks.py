@@ -23,8 +23,9 @@ _FRAME_COST = 420  # bytes of JSON and text beside the names
 @dataclass(slots=True)
 class Named:
     """A stack for the report. `indexes` are the report indexes of the kept raw frames
-    (`raw`), whose real function (not those inlined in it) is meant. `recursion` is one that no
-    fold has the most of, as its calls come in changing order."""
+    (`raw`), whose real function (not those inlined in it) is meant; `index_of` gives it for any
+    frame by its number. `recursion` is one that no fold has the most of, as its calls come in
+    changing order."""
 
     frames: list[report.Frame]
     total: int
@@ -32,6 +33,7 @@ class Named:
     raw: list[RawFrame]
     indexes: list[int]
     recursion: Recursion | None = None
+    index_of: Callable[[int], int] = lambda number: number
 
 
 class StackNamer:
@@ -75,7 +77,7 @@ class StackNamer:
         }
         counts = {frame.pc: len(named[at][1]) for at, frame in kept}
         places = _Indexes(stack, pcs, counts, jumped)
-        result = Named([], places.total, [], [], [])
+        result = Named([], places.total, [], [], [], index_of=places.real)
         for at, frame in kept:
             index = places.of(at)
             gap = skipped[at].inner if skipped[at].unknown else -1
@@ -258,6 +260,8 @@ class _Indexes:
         """`counts`: functions of a frame by its pc; `jumped`: those that tail calls took off the
         stack between two pcs."""
         self._total = stack.total
+        self._stack = stack
+        self._counts = counts
         self._extra = [0]
         extra = 0
         if jumped or any(count > 1 for count in counts.values()):
@@ -271,6 +275,10 @@ class _Indexes:
         self.total = stack.total + extra
         self._last = extra
 
+    def real(self, raw: int) -> int:
+        """The report index of the raw frame's real function, not of those inlined in it."""
+        return self.of(raw) + self._counts.get(self._pc_of(raw), 1) - 1
+
     def of(self, raw: int) -> int:
         """The report index of the raw frame's innermost function."""
         tail_at = raw - (self._total - len(self._tail))
@@ -279,3 +287,10 @@ class _Indexes:
         if raw >= self._total:
             return raw + self._last
         return raw + self._extra[min(raw, len(self._extra) - 1)]
+
+    def _pc_of(self, raw: int) -> int:
+        stack = self._stack
+        if raw < len(stack.frames):
+            return stack.frames[raw].pc
+        tail_at = raw - (stack.total - len(stack.tail))
+        return stack.tail[tail_at].pc if 0 <= tail_at < len(stack.tail) else 0

@@ -1,0 +1,133 @@
+"""What the stacks of an interpreted program are read from, taken while the process is held.
+
+The walk that the analysis will make (cpython/walk.py) is made here, too, and all memory
+that it reads is kept: a few KB of any heap. Imported only where the maps show an interpreter.
+"""
+
+from __future__ import annotations
+
+from ..cpython.find import Found, find, is_worth_asking
+from ..cpython.walk import Limits, walk
+from ..elf.headers import PT_DYNAMIC, PT_LOAD, ElfHeader, parse_program_headers
+from ..errors import FormatError
+from ..model.types import TYPE_CHECKING
+from .link_map import find_symbol
+from .procfs import PAGE
+
+if TYPE_CHECKING:
+    from ..model.notes import NoteLog
+    from ..model.snapshot import ThreadState
+    from .memory import Memory
+    from .procfs import MapTable
+
+FACT = b"@cpython"  # where its runtime is, of which version, which file has it
+SECONDS = 0.06  # held for it, at most
+MAX_BYTES = 16 << 20
+_JOIN = 256  # bytes between two reads of a page that are kept along with them
+_TCB = "fs_base"
+
+
+class Interpreters:
+    """The interpreter of a held process. `look` reads while it is held, `pieces` puts in order
+    what was read when it has been let go."""
+
+    def __init__(self, memory: Memory, notes: NoteLog) -> None:
+        self._memory = memory
+        self._notes = notes
+        self._touched: dict[int, bytes] = {}  # by address
+        self._left = MAX_BYTES
+        self.fact = b""
+
+    def look(self, maps: MapTable, threads: list[ThreadState]) -> None:
+        """Walk the threads of the interpreter, the first of `threads` before all others."""
+        modules: list[tuple[bytes, int]] = []
+        for mapping in maps.modules():
+            if mapping.offset == 0 and (not modules or is_worth_asking(mapping.path)):
+                modules.append((mapping.path, mapping.start))
+        found = find(self._read, modules, self._symbol)
+        if found is None:
+            return
+        self.fact = fact_of(found)
+        first = (0, 0)
+        if threads:
+            first = threads[0].tid, threads[0].registers.get(_TCB, 0)
+        walked = walk(self._read, found, first, Limits(seconds=SECONDS))
+        if walked is not None and walked.cut:
+            self._notes.add("python", "some frames of its threads", "no time left")
+        if self._left <= 0:
+            self._notes.add("python", "some memory", f"more than {MAX_BYTES} bytes")
+
+    def _read(self, address: int, size: int) -> bytes:
+        if self._left <= 0:
+            return b""
+        data = self._memory.read(address, size)
+        if len(data) > len(self._touched.get(address, b"")):
+            self._touched[address] = data
+            self._left -= len(data)
+        return data
+
+    def _symbol(self, start: int, name: bytes) -> int:
+        bias, dynamic = dynamic_of(self._memory.read(start, PAGE), start)
+        return find_symbol(self._memory.read, bias, dynamic, name) if dynamic else 0
+
+    def pieces(self, known: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+        """The memory that was read, without what is among the `known` pieces; adjacent and close
+        reads of one page as one piece."""
+        taken: list[tuple[int, bytes]] = []
+        blocked = sorted((address, address + len(data)) for address, data in known)
+        number = 0
+        for start, data in self._merged():
+            end = start + len(data)
+            while number < len(blocked) and blocked[number][1] <= start:
+                number += 1
+            at, following = start, number
+            while at < end:
+                low, high = blocked[following] if following < len(blocked) else (end, end)
+                if at < low:
+                    stop = min(end, low)
+                    taken.append((at, bytes(data[at - start : stop - start])))
+                at, following = max(at, high), following + 1
+        return taken
+
+    def _merged(self) -> list[tuple[int, bytearray]]:
+        merged: list[tuple[int, bytearray]] = []
+        end = -1
+        for address, data in sorted(self._touched.items()):
+            last = merged[-1][1] if merged else bytearray()
+            if address > end:
+                gap = address - end
+                between = b""
+                if gap <= _JOIN and address // PAGE == (end - 1) // PAGE:
+                    between = self._memory.remembered(end, gap)
+                if len(between) < gap:
+                    last = bytearray()
+                    merged.append((address, last))
+                last += between
+                end = address
+            last += data[end - address :]
+            end = max(end, address + len(data))
+        return merged
+
+
+def fact_of(found: Found) -> bytes:
+    """The fact @cpython: the runtime's address and PY_VERSION_HEX in hex, the file."""
+    version = found.layout.version if found.layout else 0
+    return b"%x %x %s" % (found.runtime, version, found.path)
+
+
+def dynamic_of(page: bytes, start: int) -> tuple[int, int]:
+    """The bias and the address of .dynamic of a module whose first page lies at `start`; 0, 0 if
+    it has none."""
+    try:
+        header = ElfHeader(page[:64])
+    except FormatError:
+        return 0, 0
+    rows = parse_program_headers(header, page[header.phoff :], min(header.phnum, 64))
+    first = next((row for row in rows if row.type == PT_LOAD), None)
+    if first is None:
+        return 0, 0
+    bias = start - (first.vaddr - first.offset)
+    for row in rows:
+        if row.type == PT_DYNAMIC:
+            return bias, row.vaddr + bias
+    return 0, 0
