@@ -12,6 +12,7 @@ Place = tuple[int, int, int, int, int]  # type; begin and end of the owner, and 
 
 _OWNERS = (b"CORE", b"LINUX", b"GDB", minicore.OWNER)  # who writes notes of cores
 _MAX_RESUMED = 64
+_MAX_HITS = 10_000  # of what looks like a header, for each of these
 
 
 def core_notes(data: memoryview, little: bool, malformed: Callable[[], None]) -> Iterator[Place]:
@@ -46,7 +47,10 @@ def _head(owner: bytes, little: bool) -> bytes:
 
 def _next(heads: re.Pattern[bytes], data: memoryview, start: int, little: bool) -> int | None:
     """Where the next note begins that is whole."""
-    while found := heads.search(data, start):
+    for _ in range(_MAX_HITS):
+        found = heads.search(data, start)
+        if found is None:
+            break
         at = found.start()
         if at % 4 == 0 and next(note_places(data[at:], little), None) is not None:
             return at
