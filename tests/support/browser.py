@@ -39,7 +39,8 @@ class Browser:
             [
                 "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
                 "--no-first-run", "--disable-background-networking", "--disable-component-update",
-                "--disable-sync", "--disable-dev-shm-usage", f"--user-data-dir={profile}",
+                "--disable-sync", "--disable-dev-shm-usage",
+                "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={profile}",
                 "--hide-scrollbars", "--remote-debugging-pipe", "about:blank",
             ],
             pass_fds=(_FROM_US, _TO_US), preexec_fn=place, start_new_session=True,

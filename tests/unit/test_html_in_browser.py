@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -166,3 +167,21 @@ def test_in_print_nothing_is_folded(browser: Browser, pages: dict[str, Path], na
     # Addresses and bytes stand in one line each.
     cells = "document.querySelectorAll('.dump th, .dump td:not(:last-child), .code tbody th')"
     assert browser.value(f"Math.max(...[...{cells}].map(e => e.offsetHeight)) < 40")
+
+
+def test_the_checks_find_what_is_wrong(browser: Browser, tmp_path: Path) -> None:
+    html = render_html(sample_reports.null_pointer())
+    policy = re.compile("<meta http-equiv=[^>]*>\n")
+    wrong = {
+        "refused": html.replace("<h1>", "<h1 style='color: red'><img src='x.png'>"),
+        "wide": html.replace("<h1>", f"<table class='dump'><tr><td>{'x' * 400}</td></table><h1>"),
+        "faint": policy.sub("", html).replace("--dim: #57606a", "--dim: #b0b0b0"),
+    }
+    pages = {name: write(tmp_path, name, text) for name, text in wrong.items()}
+    browser.open(pages["refused"], width=375)
+    assert len(browser.complaints()) == 2
+    browser.open(pages["wide"], width=375)
+    found = browser.value(OUTSIDE)
+    assert isinstance(found, list) and found[0] > 375 and "TABLE.dump" in found
+    browser.open(pages["faint"], width=375)
+    assert "DT." in str(browser.value(FAINT))
