@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import subprocess
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -163,6 +164,31 @@ def test_rows() -> None:
     assert GoRows(table, 8).row(TEXT) is None
 
 
+@pytest.mark.parametrize(
+    ("name", "code", "row"),
+    [
+        (b"runtime.mcall", b"\xff\xd2", (7, 0, None, {16: (UNDEFINED, 0)})),
+        (b"runtime.mcall.abi0", b"\x00\xe8", None),
+        (b"runtime.other", b"\xff\xd2", None),
+    ],
+)
+def test_calls_on_another_stack(
+    name: bytes, code: bytes, row: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = GoTable(make_table(20))
+    found = table.find(TEXT)
+    assert found is not None
+    monkeypatch.setattr(table, "find", lambda pc: replace(found, name=name))
+    switched = GoRows(table, 62, lambda address, size: code).switched(TEXT + 1)
+    if row is None or switched is None:
+        assert switched is row
+    else:
+        assert (
+            switched.cfa_register, switched.cfa_offset, switched.cfa_expression, switched.rules
+        ) == row  # fmt: skip
+    assert GoRows(table, 183, lambda address, size: code).switched(TEXT + 1) is None
+
+
 # --- real programs ---
 
 
@@ -171,11 +197,11 @@ def _go() -> str:
     return need("go", "golang-go")
 
 
-def _build(place: Path, *flags: str) -> Path:
+def _build(place: Path, *flags: str, source: str = "goroutine.go") -> Path:
     program = place / "program"
     # (what Go keeps in its own cache is worth a minute: its library need not be compiled again)
     environment = {"HOME": os.environ.get("HOME", "/tmp"), "PATH": os.defpath, "GO111MODULE": "off"}
-    command = [_go(), "build", *flags, "-o", str(program), str(PROGRAMS / "goroutine.go")]
+    command = [_go(), "build", *flags, "-o", str(program), str(PROGRAMS / source)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     return program
@@ -225,6 +251,27 @@ def test_stack_of_a_goroutine(flags: tuple[str, ...], tmp_path: Path) -> None:
     lines = [seen.locations(frame)[0] for frame in stack.frames[:4]]
     assert [place.line for place in lines] == [6, 12, 16, 20]
     assert all((place.file or "").endswith("goroutine.go") for place in lines)
+
+
+def test_c_that_go_called(tmp_path: Path) -> None:
+    """Go calls C on the thread's own stack, and is called back on the goroutine's: the frames are
+    those of the calls, not what the scheduler left on the stack; and the stack ends with them."""
+    program = _build(tmp_path, source="cgo.go")
+    seen = analyse(gcore_at_fault([bytes(program)], tmp_path / "core"))
+    stack = seen.stack()
+    names = [name.removesuffix(".abi0") for name in seen.names(stack)]
+    assert names[-1] == "runtime.goexit" and stack.complete
+    own = [name for name in names if name.startswith("main.")]
+    assert own == [
+        "main._Cfunc_second", "main.inner", *(["main.goBack"] if "main.goBack" in own else []),
+        "main._Cfunc_first", "main.outer", "main.main.func1",
+    ]  # fmt: skip
+    calls = [name for name in names if name in ("runtime.asmcgocall", "runtime.cgocallback")]
+    assert calls == ["runtime.asmcgocall", "runtime.cgocallback"]
+    assert {str(frame.trust) for frame in stack.frames[1:]} == {"cfi"}
+    for number in range(len(seen.image.threads)):
+        names = [name.removesuffix(".abi0") for name in seen.names(seen.stack(number))]
+        assert "runtime.mcall" not in names[:-1]
 
 
 def test_all_threads_end_where_go_begins(tmp_path: Path) -> None:

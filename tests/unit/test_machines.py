@@ -8,13 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.support.cross_targets import TARGETS
 
 from usercrash.analysis.core.image import CoreImage
 from usercrash.analysis.core.module_memory import ModuleMemory
 from usercrash.analysis.core.modules import load_modules
 from usercrash.analysis.core.places import pattern_words
+from usercrash.analysis.dwarf.cfi import Row
 from usercrash.analysis.facts.signals import SigInfo, decode_siginfo, of_machine, to_report
 from usercrash.analysis.instructions.machine_code import code_facts
+from usercrash.analysis.unwinding.signal_frames import SignalFrames
 from usercrash.analysis.unwinding.unwind import Stack, unwind
 from usercrash.elf.arch import Arch, arch_of
 from usercrash.elf.headers import AT_ENTRY
@@ -157,6 +160,24 @@ def test_signal_frames(name: str) -> None:
             inner = found.frames[1]
             assert inner.pc == code + 0x800 and inner.exact
             assert values.items() <= (inner.registers(arch) | _floats(arch, values)).items()
+
+
+@pytest.mark.parametrize("name", ["aarch64", "arm", "loongarch64", "riscv32", "riscv64"])
+def test_trampolines_that_only_say_that_they_are_some(name: str) -> None:
+    """Kernels mark theirs as a signal frame, without rules that lead to what was interrupted."""
+    arch = TARGETS[name].arch
+    facts = code_facts(arch)
+    assert facts is not None
+    frame = facts.signal_frames[0]
+    sp = arch.numbers[arch.sp]
+    row = Row(sp, 0, None, {}, arch.return_column, signal_frame=True)
+    code = core_of(arch, {}, [(0x40000000, 5, frame.codes[0].ljust(0x1000, b"\0"))])
+    image = CoreImage.open(code)
+    modules = load_modules(image, None)
+    frames = SignalFrames(ModuleMemory(image, modules), modules, arch, facts)
+    assert frames.at(0x40000000, row) == [
+        one for one in facts.signal_frames if frame.codes[0].startswith(one.codes)
+    ]
 
 
 def _floats(arch: Arch, values: dict[str, int]) -> dict[str, int]:

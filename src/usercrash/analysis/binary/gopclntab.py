@@ -39,8 +39,12 @@ _OUTERMOST = frozenset((
     b"runtime.goexit.abi0", b"runtime.rt0_go.abi0", b"runtime.clone.abi0",
 ))  # fmt: skip
 
-# runtime/signal_*.go, preparePanic and pushCall
-_INJECTED = frozenset((b"runtime.sigpanic", b"runtime.asyncPreempt", b"runtime.asyncPreempt.abi0"))
+# runtime/signal_*.go, preparePanic and pushCall; runtime/asm_*.s, cgocallback, which C calls: its
+# return address on the goroutine's stack is where that was left for C.
+_INJECTED = frozenset((
+    b"runtime.sigpanic", b"runtime.asyncPreempt", b"runtime.asyncPreempt.abi0",
+    b"runtime.cgocallback", b"runtime.cgocallback.abi0",
+))  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ class CallFrames:
 
     Where both cover a pc, `.eh_frame` is taken: assemblers write the two from the same directives,
     and it needs no index. Go's function table comes behind both, but where it says that
-    stacks begin.
+    stacks begin or are changed.
 
     Addresses asked for are link-time ones; `read` reads the process's memory at run-time
     addresses, `bias` between the two.
@@ -87,11 +87,13 @@ class CallFrames:
         return False
 
     def _by_go(self, pc: int, outermost: bool) -> Row | None:
-        """The row by Go's function table: only the one that ends a stack, or any."""
+        """The row by Go's function table: only one that ends or leaves a stack, or any."""
         if self._go is None:
             return None
         try:
-            return self._go.outermost(pc) if outermost else self._go.row(pc)
+            if outermost:
+                return self._go.outermost(pc) or self._go.switched(pc)
+            return self._go.row(pc)
         except FormatError as error:
             self._problem(f"Go's function table: {error.message}")
             return None
@@ -184,7 +186,7 @@ class CallFrames:
                     tables.append(found)
                 tables += self._debug_frame(elf)
                 if elf.go_table is not None:
-                    self._go = GoRows(elf.go_table, elf.header.machine)
+                    self._go = GoRows(elf.go_table, elf.header.machine, elf.read_at)
             elif self._memory_elf is not None:
                 found = self._from_memory(self._memory_elf)
                 if found is not None:

@@ -40,5 +40,6 @@ FACTS = {
                 0,
             ),
         ),
+        sigcontext_first=True,
     )
 }
