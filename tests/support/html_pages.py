@@ -74,13 +74,13 @@ class Page(HTMLParser):
         ]  # fmt: skip
 
     def all(self, tag: str, **wanted: str) -> list[tuple[Attributes, str]]:
-        """Attributes and text of those elements; `class_` for a class."""
+        """Attributes and text of those elements; `class_` for a class, `_` for `-`."""
         return [
             (attributes, text)
             for (found, attributes), text in zip(self.elements, self.texts, strict=True)
             if found == tag
             and all(
-                value in (attributes.get(name.rstrip("_")) or "").split()
+                value in (attributes.get(name.rstrip("_").replace("_", "-")) or "").split()
                 for name, value in wanted.items()
             )
         ]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from collections import Counter
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from usercrash.model.event import SOURCE_PIPE, CrashEvent
 from usercrash.model.types import Pid, Tid
 from usercrash.render import sections as text_sections
 from usercrash.render.first import end_words, fields, title_words
+from usercrash.render.frames import other_threads, stack_lines
 from usercrash.render.html import render_html
 from usercrash.render.html.memory_map import draw
 from usercrash.render.layout import HEADING, Paper, Span, clean
@@ -327,3 +329,56 @@ def test_a_report_of_nearly_nothing() -> None:
     assert "Process" in shown and "Notes: what could not be had, and why" in shown
     empty = msgspec.structs.replace(report, cause=None, signal=None, notes=[])
     assert page(empty).all("h1")
+
+
+def interpreted() -> r.Report:
+    """A report whose threads run Python, too, and wait."""
+    base = sample_reports.null_pointer()
+    python = r.InterpretedStack(
+        language="python",
+        version="3.11.2",
+        frames=[
+            r.InterpretedFrame(index=0, function="sort<", file="/srv/app/sort.py", line=21,
+                               entry=True, native=4),
+            r.InterpretedFrame(index=1, function="main", file="/srv/app/main.py", line=None),
+        ],
+        frames_total=5,
+        holds_lock=True,
+        exception=r.InterpretedException(type="ValueError", text="no <number>"),
+    )  # fmt: skip
+    first, second, *others = base.threads
+    waiting = r.Waiting(
+        number=202, call="futex", arguments=[], summary="for the lock at 0x10 <held>"
+    )
+    return msgspec.structs.replace(base, threads=[
+        msgspec.structs.replace(first, interpreted=[python]),
+        msgspec.structs.replace(second, interpreted=[python], waiting=waiting),
+        *(msgspec.structs.replace(other, waiting=waiting) for other in others),
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "make",
+    [sample_reports.null_pointer, sample_reports.overflow, sample_reports.live, interpreted],
+)
+def test_stacks_have_the_words_of_the_text(make: Callable[[], r.Report]) -> None:
+    report = make()
+    found = page(report)
+    paper = Paper(230)
+    other_threads(paper, report)
+    expected = [without_spaces(line.lstrip()) for line in paper.text().splitlines() if line]
+    (shown,) = [text for one, text in found.all("section", aria_labelledby="other-threads")] or [""]
+    words = without_spaces(shown)
+    assert len(expected) >= 5 or len(report.threads) == 1
+    for line in expected:
+        assert line in words, line
+    paper = Paper(230)
+    stack_lines(paper, report.threads[0], report.handled_signals, 14)
+    (first,) = [text for _, text in found.all("section", aria_labelledby="stack")]
+    for line in paper.text().splitlines():
+        hidden = "more lines of this stack in the full report" in line
+        assert hidden or without_spaces(line) in without_spaces(first), line
+
+
+def without_spaces(text: str) -> str:
+    return "".join(text.split())

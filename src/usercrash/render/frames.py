@@ -14,7 +14,7 @@ END_OF_STACK = "end of stack"
 INLINED = "inlined into the next"
 _NUMBER_WIDTH = 4  # "#12 "
 _MODULE_COLUMNS = 24
-_INTERPRETED = 8  # lines more for a stack that has frames of two kinds
+MORE_INTERPRETED = 8  # lines more for a stack that has frames of two kinds
 _SOURCE_COLUMNS = 40  # of a file's name, at least
 _MAX_TITLES = 24  # thread ids in one heading
 _MAX_WAITS = 4  # different things that threads with one stack wait for
@@ -170,7 +170,7 @@ def stack_lines(
     rows = merged(thread, stack_rows(thread), brief=most is not None)
     hidden = 0
     if most is not None and any(isinstance(row, Interpreted) for row in rows):
-        most += _INTERPRETED
+        most += MORE_INTERPRETED
     if most is not None and len(rows) > most:
         outer = 1 if isinstance(rows[-1], Frame) else 2  # (a text tells of frames left out)
         kept = most - 1 - outer  # one line for the gap, those for the outermost frame

@@ -129,16 +129,21 @@ def _is_of(row: Row, modules: set[str | None]) -> bool:
     return isinstance(row, Frame) and not row.signal_frame and row.module in modules
 
 
-def interpreted_line(paper: Paper, row: Interpreted) -> None:
-    """`py  function at file.py:21 (Python)`, shortened until it fits."""
+def interpreted_words(row: Interpreted) -> tuple[str, str, list[str], str]:
+    """`py`, the function, its place from the longest form to the shortest, ` (Python)`."""
     frame = row.frame
-    mark = f"{_MARKS.get(row.language, '--'):<{_NUMBER_WIDTH}}"
-    tail = f" ({language_name(row.language)})"
-    function = clean(frame.function)
     path = clean(frame.file)
     parts = path.rsplit("/", 2)
     line = f":{frame.line}" if frame.line else ""
     sources = [form + line for form in dict.fromkeys((path, "/".join(parts[-2:]), parts[-1]))]
+    mark = _MARKS.get(row.language, "--")
+    return mark, clean(frame.function), sources, f" ({language_name(row.language)})"
+
+
+def interpreted_line(paper: Paper, row: Interpreted) -> None:
+    """`py  function at file.py:21 (Python)`, shortened until it fits."""
+    mark, function, sources, tail = interpreted_words(row)
+    mark = f"{mark:<{_NUMBER_WIDTH}}"
     room = paper.width - columns(mark) - columns(tail) - 4
     source = next((one for one in sources if columns(function) + columns(one) <= room), sources[-1])
     if columns(source) > _SOURCE_COLUMNS and columns(function) + columns(source) > room:
@@ -153,7 +158,14 @@ def interpreted_line(paper: Paper, row: Interpreted) -> None:
 
 
 def state_lines(paper: Paper, thread: Thread) -> None:
-    """What else an interpreter tells of the thread: its lock, its exception."""
+    """What else an interpreter tells of the thread."""
+    for span in state_words(thread):
+        paper.line(Span(f"    {span.text}", span.style))
+
+
+def state_words(thread: Thread) -> list[Span]:
+    """`Python 3.11.2: the thread holds the GIL`: its lock, its exception, for each interpreter."""
+    found = []
     for stack in thread.interpreted:
         words = []
         if stack.holds_lock:
@@ -167,7 +179,9 @@ def state_lines(paper: Paper, thread: Thread) -> None:
             words.append(f"is in sub-interpreter {stack.interpreter}")
         if words:
             name = f"{language_name(stack.language)} {clean(stack.version)}"
-            paper.line(Span(f"    {name}: the thread {', '.join(words)}", DOUBT if raised else DIM))
+            style = DOUBT if raised else DIM
+            found.append(Span(clean(f"{name}: the thread {', '.join(words)}"), style))
+    return found
 
 
 def stack_key(thread: Thread) -> tuple[object, ...]:

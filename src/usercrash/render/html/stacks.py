@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ...report import Frame, HandledSignal, Report, Thread
+from ...report import Frame, HandledSignal, Report
 from ..first import FRAMES
 from ..frames import (
     INLINED,
+    MORE_INTERPRETED,
     end_of_stack,
     fit_names,
     frame_doubt,
@@ -22,7 +23,11 @@ from ..frames import (
     signal_words,
     source_forms,
     stack_rows,
+    waiting_words,
 )
+from ..interpreted import Interpreted, interpreted_words, merged, state_words
+from ..interpreted import Row as AnyRow
+from ..layout import Span
 
 MAX_ROWS = 120  # of one stack
 MAX_ROWS_OF_ALL = 5_000  # of all stacks but the first
@@ -46,12 +51,15 @@ class Row(NamedTuple):
 
 
 class Stack(NamedTuple):
-    """One stack: `rows` first, `more` behind a fold."""
+    """One stack: `rows` first, `more` behind a fold; what the threads wait for, and what an
+    interpreter tells of them."""
 
     title: str
     rows: list[Row]
     more: list[Row]
     end: str
+    waits: list[str]
+    states: list[Span]
 
 
 class Others(NamedTuple):
@@ -67,15 +75,18 @@ def first_stack(report: Report) -> Stack | None:
     if not report.threads:
         return None
     thread = report.threads[0]
-    rows = _bounded(thread, report.handled_signals, MAX_ROWS_OF_ALL)
-    shown = len(rows) if len(rows) <= FRAMES else FRAMES - 2
-    return Stack("", rows[:shown], rows[shown:], end_of_stack(thread))
+    found = merged(thread, stack_rows(thread), brief=True)
+    rows = _bounded(found, report.handled_signals, MAX_ROWS_OF_ALL)
+    most = FRAMES + MORE_INTERPRETED * any(isinstance(row, Interpreted) for row in found)
+    shown = len(rows) if len(rows) <= most else most - 2
+    return Stack("", rows[:shown], rows[shown:], end_of_stack(thread), [], state_words(thread))
 
 
 def first_rows(report: Report) -> list[Row]:
     """All of the crashing thread's stack, with whole names."""
     thread = report.threads[0]
-    return _bounded(thread, report.handled_signals, MAX_ROWS_OF_ALL, _MOST_COLUMNS)
+    found = merged(thread, stack_rows(thread))
+    return _bounded(found, report.handled_signals, MAX_ROWS_OF_ALL, _MOST_COLUMNS)
 
 
 def other_stacks(report: Report) -> Others:
@@ -84,18 +95,19 @@ def other_stacks(report: Report) -> Others:
     stacks = []
     found = groups(report.threads[1:])
     for group in found[:MAX_GROUPS]:
-        rows = _bounded(group[0], (), MAX_ROWS if left > 0 else FEW_ROWS)
+        merged_rows = merged(group[0], stack_rows(group[0]))
+        rows = _bounded(merged_rows, (), MAX_ROWS if left > 0 else FEW_ROWS)
         left -= len(rows)
-        stacks.append(Stack(group_title(group), rows, [], end_of_stack(group[0])))
+        end, states = end_of_stack(group[0]), state_words(group[0])
+        stacks.append(Stack(group_title(group), rows, [], end, waiting_words(group), states))
     rest = found[MAX_GROUPS:]
     return Others(stacks, len(rest), sum(map(len, rest)))
 
 
 def _bounded(
-    thread: Thread, handled: Sequence[HandledSignal], most: int, columns: int = _COLUMNS
+    found: Sequence[AnyRow], handled: Sequence[HandledSignal], most: int, columns: int = _COLUMNS
 ) -> list[Row]:
     """The rows; of too many the innermost, and the outermost one."""
-    found = stack_rows(thread)
     if len(found) <= most:
         return [_row(row, handled, columns) for row in found]
     left = f"… {len(found) - most:,} more lines of this stack: see the JSON"
@@ -103,9 +115,13 @@ def _bounded(
     return [*inner, Row(note=left), _row(found[-1], handled, columns)]
 
 
-def _row(row: Frame | str, handled: Sequence[HandledSignal], columns: int) -> Row:
-    if isinstance(row, str):
-        return Row(note=row.strip())
+def _row(row: AnyRow, handled: Sequence[HandledSignal], columns: int) -> Row:
+    if isinstance(row, Interpreted):
+        mark, function, sources, tail = interpreted_words(row)
+        function, source = fit_names([function], sources, columns)
+        return Row(mark, function, source, tail)
+    if not isinstance(row, Frame):
+        return Row(note=(row or "").strip())
     number = f"#{row.index}"
     if row.signal_frame:
         return Row(number, note=signal_words(row, handled))
