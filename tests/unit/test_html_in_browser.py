@@ -73,6 +73,13 @@ FAINT = """
     const ratio = (Math.max(ink, paper) + 0.05) / (Math.min(ink, paper) + 0.05);
     if (ratio < 4.5) faint.push(`${element.tagName}.${element.className} ${ratio.toFixed(2)}`);
   }
+  // What is drawn in a colour: 3 : 1.
+  for (const key of document.querySelectorAll('.key')) {
+    const ink = light(getComputedStyle(key, '::before').backgroundColor);
+    const paper = light(behind(key));
+    const ratio = (Math.max(ink, paper) + 0.05) / (Math.min(ink, paper) + 0.05);
+    if (ratio < 3) faint.push(`${key.className} ${ratio.toFixed(2)}`);
+  }
   return texts > 20 ? [...new Set(faint)] : ['no texts'];
 })()
 """
