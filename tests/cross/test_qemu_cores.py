@@ -9,11 +9,13 @@ import pytest
 
 from tests.support.analysed import analyse
 from tests.support.cross import compile_for, own_core
-from tests.support.cross_targets import TARGETS, Target
+from tests.support.cross_targets import I386, TARGETS, Target
 from usercrash.analysis.core.file_search import Place, SearchPlaces
 from usercrash.analysis.core.module_files import PathFiles
 
-MACHINES = ["aarch64", "arm", "ppc64le", "s390x", "mips"]
+MACHINES = [
+    *(TARGETS[name] for name in ("aarch64", "arm", "ppc64le", "s390x", "mips")), I386,
+]  # fmt: skip
 
 
 def names_of(target: Target, program: Path, core: Path) -> tuple[list[str], str]:
@@ -24,9 +26,8 @@ def names_of(target: Target, program: Path, core: Path) -> tuple[list[str], str]
 
 
 @pytest.mark.parametrize("flags", [("-O2",), ("-O2", "-static")], ids=" ".join)
-@pytest.mark.parametrize("name", MACHINES)
-def test_stack(name: str, tmp_path: Path, flags: tuple[str, ...]) -> None:
-    target = TARGETS[name]
+@pytest.mark.parametrize("target", MACHINES, ids=lambda target: target.name)
+def test_stack(target: Target, tmp_path: Path, flags: tuple[str, ...]) -> None:
     program = compile_for(target, Path("crash.c"), *flags)
     core = own_core(target, program, tmp_path, "siginfo")
     assert core is not None

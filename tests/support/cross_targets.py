@@ -26,6 +26,7 @@ class Target:
     registers: dict[str, str] = field(default_factory=dict)
     numbers: dict[str, int] = field(default_factory=dict)
     signals: dict[int, int] = field(default_factory=dict)  # gdb's to the machine's, if not as x86
+    root: Path | None = None  # where the libraries are, if not where those of a cross compiler are
 
     @property
     def arch(self) -> Arch:
@@ -35,7 +36,7 @@ class Target:
 
     @property
     def sysroot(self) -> Path:
-        return Path("/usr") / self.triple
+        return self.root or Path("/usr") / self.triple
 
     @property
     def package(self) -> str:
@@ -44,6 +45,8 @@ class Target:
 
 AARCH64 = Target("aarch64", "aarch64-linux-gnu", "aarch64", 183, 2, registers={"pstate": "cpsr"})
 ARM = Target("arm", "arm-linux-gnueabihf", "arm", 40, 1)
+# (its programs run here without qemu, too: tests/kernel/test_i386.py)
+I386 = Target("i386", "x86_64-linux-gnu", "i386", 3, 1, compiler=("-m32",), root=Path("/"))
 RISCV64 = Target("riscv64", "riscv64-linux-gnu", "riscv64", 243, 2, registers={"s0": "fp"})
 # Of these the same compilers make code, but Debian has no libraries.
 AARCH64_BE = Target(
