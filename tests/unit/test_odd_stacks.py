@@ -15,6 +15,7 @@ from tests.support.oracle import gdb_frames
 from tests.support.spawn import compile_c
 
 from usercrash.analysis.unwinding.frames import no_way
+from usercrash.analysis.unwinding.unwind import Trust
 
 SOURCE = r"""
 #define _GNU_SOURCE
@@ -133,6 +134,24 @@ def test_odd_stack(way: str, program: Path, tmp_path: Path) -> None:
     theirs = gdb_frames(core, program, 100)[ours.image.threads[0].tid]
     pcs = [frame.pc for frame in stack.frames]
     assert (pcs == [frame.pc for frame in theirs if frame.is_real]) == same
+
+
+@pytest.mark.parametrize(
+    ("pointer", "wanted"), [("", ["0x", *MAIN]), (" xor %%ebp,%%ebp\\n", ["0x"]),
+                            (" lea (%%rsp),%%rbp\\n", ["0x"])]
+)  # fmt: skip
+def test_nowhere_with_a_frame_pointer(pointer: str, wanted: list[str], tmp_path: Path) -> None:
+    """A return to nowhere leaves the frame pointer of the function that did it, unless that was
+    overwritten, too. gdb takes the next word on the stack for a return address."""
+    flags = ("-O0", "-fno-stack-protector", "-w")
+    source = SOURCE.replace(" push %%rax\\n ret", f" push %%rax\\n{pointer} ret")
+    program = compile_c(tmp_path, "program", source, *flags)
+    core = gcore_at_fault([bytes(program), b"u"], tmp_path / "core")
+    ours = analyse(core)
+    stack = ours.stack()
+    assert [ours.locations(frame)[-1].function or "0x" for frame in stack.frames] == wanted
+    trusts = [frame.trust for frame in stack.frames[1:]]
+    assert trusts[:1] in ([], [Trust.FRAME_POINTER]) and set(trusts[1:]) <= {Trust.CFI}
 
 
 SIGNALS = r"""

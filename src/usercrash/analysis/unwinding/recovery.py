@@ -113,6 +113,14 @@ class Recovery:
         code = self.memory.read(called, 16)
         return start in (None, called) and code.startswith(self.facts.frame_makers)
 
+    def _entered_maker(self, caller: Registers) -> bool:
+        """Whether the call before a return address entered, by its address, a function that makes a
+        frame with the frame pointer: then the frame at the frame pointer is that function's."""
+        called = self.evidence.call_target(caller[self.pc] or 0)
+        if not self.x86 or not called or self.facts is None:
+            return False
+        return self.memory.read(called, 16).startswith(self.facts.frame_makers)
+
     def _by_walk(self, registers: Registers, pc: int, sp: int, fp: int | None) -> Registers | None:
         """The caller by following the code to its return; None unless the best paths (those past
         the fewest calls, any of which may never return) agree."""
@@ -174,7 +182,8 @@ class Recovery:
 
     def _after_bad_jump(self, registers: Registers, pc: int, sp: int) -> Caller:
         """A call through a bad pointer left the return address on top of the stack, or in its
-        register."""
+        register. A return or a jump to nowhere has left the frame pointer of a function, which
+        is not told, as where in it that happened is not known: its caller is."""
         if self.arch.link:
             link = registers[self.numbers[self.arch.link]]
             target = None if link is None else link + self.arch.return_distance
@@ -184,6 +193,9 @@ class Recovery:
             return new, Trust.CALL_RECOVERY
         target = self.evidence.return_address(sp)
         if target is None:
+            above = self._by_frame_pointer(registers, sp, registers[self.fp])
+            if above is not None and self._entered_maker(above):
+                return above, Trust.FRAME_POINTER
             return f"pc {pc:#x} is not in executable memory, and no call led there"
         return self._with(
             registers, target, sp + self.word, registers[self.fp]
