@@ -5,6 +5,7 @@ A target may raise FormatError and nothing else.
 
 from __future__ import annotations
 
+import lzma
 import struct
 import subprocess
 import tempfile
@@ -30,7 +31,10 @@ from usercrash.analysis.dwarf.debug_info import DwarfFile
 from usercrash.analysis.dwarf.expression import MissingValue, evaluate
 from usercrash.analysis.dwarf.frame_index import EhFrameHdr, FrameTable
 from usercrash.analysis.dwarf.go_rows import GoRows
+from usercrash.analysis.report_parts.python_stacks import PythonStacks
+from usercrash.analysis.report_parts.stacks import Named
 from usercrash.analysis.symbols.debug_reader import DebugReader
+from usercrash.analysis.unwinding.frames import Stack
 from usercrash.analysis.unwinding.unwind import UnwindLimits, unwind
 from usercrash.elf.arch.x86_64 import ARCH
 from usercrash.errors import FormatError
@@ -338,6 +342,25 @@ def _go(data: bytes, random: Random) -> None:
         rows.row(pc)
 
 
+# --- CPython ---
+
+
+@cache
+def python_cores() -> tuple[bytes, ...]:
+    from tests.cpython.keep_cores import KEPT
+
+    return tuple(lzma.decompress(path.read_bytes()) for path in sorted(KEPT.glob("*.core.xz")))
+
+
+def _python(data: bytes, random: Random) -> None:
+    image = CoreImage.open(data)
+    modules = ModuleTable([], image.mappings)
+    stacks = PythonStacks(image, modules, image.read, 1 << 20)
+    for thread in image.threads[:4]:
+        named = Named([], 0, [], [], [])
+        stacks.of(thread, Stack([], "", 0, []), named, lambda frame: None)
+
+
 TARGETS: dict[str, Target] = {
     "elf": Target(14, lambda random: mutated(programs(), random, 64 + 56 * 13), _elf),
     "symbol cache": Target(
@@ -353,5 +376,6 @@ TARGETS: dict[str, Target] = {
     "core": Target(7, lambda random: mutated(cores(), random, 2000), _core),
     "walk": Target(4, lambda random: mutated(programs()[:2], random, 64 + 56 * 13), _walk),
     "ARM index": Target(8, _index_entries, _arm),
+    "CPython": Target(6, lambda random: mutated(python_cores(), random, 60_000), _python),
     "gopclntab": Target(8, lambda random: mutated(go_tables(), random), _go),
 }  # fmt: skip

@@ -80,16 +80,18 @@ def rows_of(line: bytes) -> dict[int, list[Row]]:
             for tid, rows in said.items()}  # fmt: skip
 
 
-def command(python: Path, scene: str, *words: str) -> list[str]:
+def command(python: Path, scene: str, *words: str, source: Path = SCENES) -> list[str]:
     """What runs a scene."""
-    return [str(python), "-B", "-X", "utf8", str(SCENES), scene, *words]
+    return [str(python), "-B", "-X", "utf8", str(source), scene, *words]
 
 
 @contextmanager
-def standing(python: Path, scene: str, *words: str) -> Iterator[Scene]:
+def standing(python: Path, scene: str, *words: str, source: Path = SCENES) -> Iterator[Scene]:
     """A process that stands in a scene."""
     with subprocess.Popen(
-        command(python, scene, *words), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        command(python, scene, *words, source=source),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     ) as process:
         memory = -1
         try:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 FACT = b"@cpython"  # where its runtime is, of which version, which file has it
 SECONDS = 0.06  # held for it, at most
 MAX_BYTES = 16 << 20
+_GRAIN = 64  # as in plan.py: elfutils wants pieces that begin at multiples of something
 _JOIN = 256  # bytes between two reads of a page that are kept along with them
 _TCB = "fs_base"
 
@@ -44,27 +45,30 @@ class Interpreters:
         for mapping in maps.modules():
             if mapping.offset == 0 and (not modules or is_worth_asking(mapping.path)):
                 modules.append((mapping.path, mapping.start))
-        found = find(self._read, modules, self._symbol)
+        found = find(self.read, modules, self._symbol)
         if found is None:
             return
         self.fact = fact_of(found)
         first = (0, 0)
         if threads:
             first = threads[0].tid, threads[0].registers.get(_TCB, 0)
-        walked = walk(self._read, found, first, Limits(seconds=SECONDS))
+        walked = walk(self.read, found, first, Limits(seconds=SECONDS))
         if walked is not None and walked.cut:
             self._notes.add("python", "some frames of its threads", "no time left")
         if self._left <= 0:
             self._notes.add("python", "some memory", f"more than {MAX_BYTES} bytes")
 
-    def _read(self, address: int, size: int) -> bytes:
+    def read(self, address: int, size: int) -> bytes:
+        """The bytes at an address, which are kept."""
         if self._left <= 0:
             return b""
-        data = self._memory.read(address, size)
-        if len(data) > len(self._touched.get(address, b"")):
-            self._touched[address] = data
+        start = address & -_GRAIN
+        skip = address - start
+        data = self._memory.read(start, skip + size + _GRAIN - 1 & -_GRAIN)
+        if len(data) > len(self._touched.get(start, b"")):
+            self._touched[start] = data
             self._left -= len(data)
-        return data
+        return data[skip : skip + size]
 
     def _symbol(self, start: int, name: bytes) -> int:
         bias, dynamic = dynamic_of(self._memory.read(start, PAGE), start)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 OLDEST, NEWEST = (3, 8), (3, 14)
 COOKIE = b"xdebugpy"
 _MAX_OFFSET = 1 << 20  # PyInterpreterState has 100 to 300 KiB
+_MAX_THREAD = 4096
 _WORD = Struct("<Q")
 
 # The words behind the cookie and the version, by sections, each of which begins with its
@@ -120,11 +121,14 @@ def _makes_sense(at: dict[str, int]) -> bool:
         return False
     return (
         at["object_type"] < at["tuple_size"] < at["tuple_items"] <= 64
-        and at["str_length"] < at["str_state"] < at["str_ascii"] < at["str_compact_end"] <= 128
+        and at["str_length"] < at["str_state"] <= at["str_ascii"] - 4
+        and at["str_ascii"] < at["str_compact_end"] <= 128
         and at["bytes_size"] < at["bytes_data"] <= 64
         and max(at["frame_previous"], at["frame_code"], at["frame_last"]) < at["frame_owner"]
         and at["frame_owner"] < at["frame_locals"] < 256
         and at["code_filename"] < at["code_name"] < at["code_instructions"] < 1024
+        and all(at[name] <= at["code_instructions"] - 8 for name in _CODE[1:-1] if name)
+        and all(at[name] < _MAX_THREAD for name in _THREAD[1:] if name)
         and at["type_name"] < at["type_flags"] < 512
         and len({at[name] for name in ("thread_next", "thread_interp", "thread_frame")}) == 3
         and at["long_tag"] < at["long_digits"] <= 64

@@ -9,6 +9,7 @@ many of them (Include/internal/pycore_frame.h): such a run ends at a frame with 
 from __future__ import annotations
 
 import time
+from _struct import Struct
 
 from ..model.types import TYPE_CHECKING
 from .find import is_place
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from .layout import Layout, Read
     from .objects import Text
 
+_WORD = Struct("<Q")
 _MAX_INTERPRETERS = 64
 _MAX_HANDLED = 64  # levels of exceptions that are being handled
 
@@ -72,17 +74,17 @@ class Raised:
 
 
 class Thread:
-    """A thread state. `native_id` is the kernel's thread id in the process's own namespace (0 up
-    to 3.10), `pthread` its pthread_t. `frames` are innermost first; `end` says why there are no
-    more ("": the stack ends there)."""
+    """A thread: `state` is its PyThreadState, as far as it is known, `native_id` the kernel's
+    thread id in the process's own namespace (0 up to 3.10), `pthread` its pthread_t. `frames` are
+    innermost first; `end` says why there are no more ("": the stack ends there)."""
 
     __slots__ = (
-        "address", "end", "exception", "frames", "holds_gil", "interpreter", "native_id",
-        "pthread", "runs",
+        "end", "exception", "frames", "holds_gil", "interpreter", "native_id", "pthread", "runs",
+        "state",
     )  # fmt: skip
 
-    def __init__(self, address: int, interpreter: int, native_id: int, pthread: int) -> None:
-        self.address = address
+    def __init__(self, state: bytes, interpreter: int, native_id: int, pthread: int) -> None:
+        self.state = state
         self.interpreter = interpreter
         self.native_id = native_id
         self.pthread = pthread
@@ -131,6 +133,10 @@ class _Walk:
         self._seen: set[int] = set()  # thread states
         self._holders: set[int] = set()  # those that have a GIL
         self._frames = FrameReader(objects, self._walked.codes)
+        known = ("thread_prev", "thread_next", "thread_interp", "thread_frame", "thread_cframe",
+                 "thread_id", "thread_native_id", "thread_raised_type", "thread_raised",
+                 "thread_handled")  # fmt: skip
+        self._size = max(self._at.get(name, 0) for name in known) + 8
 
     def run(self, first: tuple[int, int]) -> Walked:
         walked, word = self._walked, self._word
@@ -168,11 +174,12 @@ class _Walk:
                 self._holders.add(thread)
 
     def _list_threads(self, interpreter: int, number: int) -> None:
-        at, word, walked = self._at, self._word, self._walked
-        thread = word(interpreter + at["interp_threads"])
+        at, walked = self._at, self._walked
+        thread = self._word(interpreter + at["interp_threads"])
         while thread:
-            if not is_place(thread) or thread in self._seen or (
-                word(thread + at["thread_interp"]) != interpreter
+            state = self._objects.read(thread, self._size) if is_place(thread) else b""
+            if len(state) < self._size or thread in self._seen or (
+                _of(state, at["thread_interp"]) != interpreter
             ):  # fmt: skip
                 walked.notes.append("the list of threads is damaged")
                 return
@@ -180,12 +187,11 @@ class _Walk:
                 walked.notes.append(f"more than {self._limits.threads} threads")
                 return
             self._seen.add(thread)
-            native = word(thread + at["thread_native_id"]) if "thread_native_id" in at else 0
-            pthread = word(thread + at["thread_id"])
-            one = Thread(thread, number, (native or 0) & 0xFFFFFFFF, pthread or 0)
+            native = _of(state, at["thread_native_id"]) if "thread_native_id" in at else 0
+            one = Thread(state, number, native & 0xFFFFFFFF, _of(state, at["thread_id"]))
             one.holds_gil = thread in self._holders
             walked.threads.append(one)
-            thread = word(thread + at["thread_next"])
+            thread = _of(state, at["thread_next"])
 
     def _stacks(self, first: tuple[int, int]) -> None:
         limits = self._limits
@@ -198,7 +204,7 @@ class _Walk:
             most = limits.first if self._is(thread, first) else limits.others
             self._stack(thread, min(most, left))
             left -= len(thread.frames)
-            thread.exception = self._exception(thread.address)
+            thread.exception = self._exception(thread.state)
 
     def _late(self) -> bool:
         return bool(self._until) and time.monotonic() > self._until
@@ -207,9 +213,9 @@ class _Walk:
         at, word, frames = self._at, self._word, self._frames
         cframe = 0
         if "thread_frame" in at:
-            frame = word(thread.address + at["thread_frame"])
+            frame: int | None = _of(thread.state, at["thread_frame"])
         else:
-            cframe = word(thread.address + at["thread_cframe"]) or 0
+            cframe = _of(thread.state, at["thread_cframe"])
             frame = word(cframe + at["cframe_frame"]) if is_place(cframe) else None
         seen: set[int] = set()
         start = checked = 0
@@ -262,16 +268,16 @@ class _Walk:
             thread.frames[-1].entry = True
             thread.runs.append(Run(start, len(thread.frames), stack))
 
-    def _exception(self, thread: int) -> Raised | None:
+    def _exception(self, state: bytes) -> Raised | None:
         """The exception that the thread raises, else the one that it handles."""
         at, word, objects = self._at, self._word, self._objects
         if "thread_raised" not in at:
             return None
-        kind = word(thread + at["thread_raised_type"]) if "thread_raised_type" in at else 0
-        value = word(thread + at["thread_raised"])
-        if found := objects.exception(value or 0, kind or 0):
+        kind = _of(state, at["thread_raised_type"]) if "thread_raised_type" in at else 0
+        value: int | None = _of(state, at["thread_raised"])
+        if (value or kind) and (found := objects.exception(value or 0, kind)):
             return Raised(*found, handled=False)
-        item = word(thread + at["thread_handled"])
+        item: int | None = _of(state, at["thread_handled"])
         for _ in range(_MAX_HANDLED):
             if not item or not is_place(item):
                 break
@@ -280,3 +286,9 @@ class _Walk:
                 return Raised(*found, handled=True)
             item = word(item + at["handled_previous"])
         return None
+
+
+def _of(data: bytes, offset: int) -> int:
+    """The word at an offset."""
+    value: int = _WORD.unpack_from(data, offset)[0]
+    return value
