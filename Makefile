@@ -26,7 +26,7 @@ demo: $(VENV)/.runtime
 
 test: lint
 	@sh tools/test_packages.sh
-	$(PY) -m pytest $(PYTEST_ARGS)
+	$(PY) -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check

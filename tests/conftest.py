@@ -66,3 +66,13 @@ def _cannot_run(reason: str) -> None:
     if os.environ.get(REQUIRE_KERNEL) == "1":
         pytest.fail(f"{reason}, and {REQUIRE_KERNEL}=1 forbids to skip", pytrace=False)
     pytest.skip(reason)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Several at once (pytest -n): a file's tests stay together, as what they build serves all of
+    them; those of the kernel and of servers come one after the other, as each looks at the whole
+    machine."""
+    for item in items:
+        room = item.path.parent.name
+        group = "machine" if room in ("kernel", "server") else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))

@@ -10,3 +10,12 @@ def write_all(fd: int, content: bytes | memoryview) -> None:
     view = memoryview(content)
     while view:
         view = view[os.write(fd, view) :]
+
+
+def close_all_but(keep: set[int]) -> None:
+    """Close every descriptor above 2 but `keep`."""
+    last = 2
+    for number in sorted(fd for fd in keep if fd > 2):
+        os.closerange(last + 1, number)
+        last = number
+    os.closerange(last + 1, os.sysconf("SC_OPEN_MAX"))

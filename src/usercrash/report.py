@@ -327,7 +327,8 @@ class OpenFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LogLine(msgspec.Struct, frozen=True, kw_only=True):
-    """A line that was logged about the process; `source` is "kernel" or "journal"."""
+    """A line that was logged about the process; `source` is "kernel", "journal" or "stderr" (what
+    it wrote to standard error, where `usercrash run` could see that)."""
 
     source: str
     text: str

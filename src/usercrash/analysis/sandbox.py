@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from ..descriptors import write_all
+from ..descriptors import close_all_but, write_all
 from ..errors import UsercrashError
 
 # <linux/prctl.h>
@@ -250,12 +250,3 @@ def _confine(
             raise OSError(errno, os.strerror(errno))
     if os.getppid() != parent:
         os._exit(3)  # the parent died before the signal was set
-
-
-def close_all_but(keep: set[int]) -> None:
-    """Close every descriptor above 2 but `keep`."""
-    last = 2
-    for number in sorted(fd for fd in keep if fd > 2):
-        os.closerange(last + 1, number)
-        last = number
-    os.closerange(last + 1, os.sysconf("SC_OPEN_MAX"))

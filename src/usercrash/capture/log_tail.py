@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..model.snapshot import Snapshot
 
 KERNEL_FACT, JOURNAL_FACT = b"@log/kernel", b"@log/journal"
+STDERR_FACT = b"@log/stderr"  # (live/stderr_tail.py)
 LINES = 50
 JOURNAL_SECONDS = 2.0
 CODE_LINE = b"Code: "

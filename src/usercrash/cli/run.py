@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from ..descriptors import close_all_but
 from ..errors import UsageError
 from .common import Settings, printable
 
 if TYPE_CHECKING:
     from ..config import Config
+    from ..live.stderr_tail import Relay
     from ..live.watcher import Wishes
 
 _NOT_EXECUTABLE, _NOT_FOUND = 126, 127  # what shells use (POSIX, 2.8.2)
@@ -48,10 +50,20 @@ _PASSED_ON = {
 )
 @click.option("--dir", "directory", metavar="DIR", help="Write reports into DIR.")
 @click.option("--json", "as_json", is_flag=True, help="Print a crash as JSON, not as text.")
+@click.option(
+    "--keep-stderr",
+    is_flag=True,
+    help="Have the last lines of standard error in reports, through a pipe (a file's are there "
+    "without it).",
+)
 @click.argument("words", metavar="-- CMD [ARG]…", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_obj
 def command(
-    settings: Settings, directory: str | None, as_json: bool, words: tuple[str, ...]
+    settings: Settings,
+    directory: str | None,
+    as_json: bool,
+    keep_stderr: bool,
+    words: tuple[str, ...],
 ) -> int:
     """Run a program and report if it, or any process that it starts, crashes.
 
@@ -63,17 +75,24 @@ def command(
         directory = os.path.abspath(directory)
         if not os.path.isdir(directory) or not os.access(directory, os.W_OK | os.X_OK):
             raise UsageError(f"--dir {printable(directory)}: not a directory that can be written")
-    return run_watched(settings.config, directory or "", words, as_json=as_json)
+    return run_watched(
+        settings.config, directory or "", words, as_json=as_json, keep_stderr=keep_stderr
+    )
 
 
 def run_watched(
-    config: Config, directory: str, words: Sequence[str], *, as_json: bool = False
+    config: Config,
+    directory: str,
+    words: Sequence[str],
+    *,
+    as_json: bool = False,
+    keep_stderr: bool = False,
 ) -> int:
     """Run the program in the place of this process, which is of no other use afterwards: it keeps
     no descriptor but standard error. Gives the exit status; `directory` as Wishes has it."""
     from ..live.watcher import Wishes
 
-    wishes = Wishes(directory, as_json, os.getcwd())
+    wishes = Wishes(directory, as_json, os.getcwd(), keep_stderr)
     return _Front(config, wishes).run([os.fsencode(word) for word in words])
 
 
@@ -84,6 +103,7 @@ class _Front:
         self._config = config
         self._wishes = wishes
         self._main = 0
+        self._relay: Relay | None = None
         self._stop_asked = False  # a job-control stop has come to us
         self._main_stopped = False
 
@@ -93,6 +113,8 @@ class _Front:
         inherited = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         waited = _PASSED_ON | {signal.SIGCHLD}
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, waited)
+        if self._wishes.keep_stderr:
+            self._relay = _start_relay()
         hello, say_hello = os.pipe()
         gate, open_gate = os.pipe()
         told, keep_telling = os.pipe()
@@ -100,15 +122,21 @@ class _Front:
         if watcher == 0:
             from ..live.watcher import watch
 
-            watch(self._config, self._wishes, hello, open_gate, keep_telling)
+            watch(self._config, self._wishes, hello, open_gate, keep_telling, self._relay)
         self._main = os.fork()
         if self._main == 0:
             for fd in (hello, open_gate, told, keep_telling):
                 os.close(fd)
+            if self._relay is not None:
+                os.dup2(self._relay.writer, 2)
+                os.close(self._relay.writer)
+                os.close(self._relay.reader)
             signal.signal(signal.SIGCHLD, inherited)
             _become(words, mask, watcher, say_hello, gate)
-        _keep_only(told)
+        _keep_only({told} if self._relay is None else {told, self._relay.reader})
         status = self._stand_in(waited)
+        if self._relay is not None:
+            self._relay.finish()
         # What a key of the terminal does now concerns us alone: nobody need wait for the report.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -144,7 +172,10 @@ class _Front:
             if pid == 0:
                 return None
             if pid != self._main:
-                continue  # the watcher has ended; the program does not need it
+                if self._relay is not None and pid == self._relay.process:
+                    os.close(self._relay.reader)  # else the program would wait for it to be read
+                    self._relay = None
+                continue  # the watcher or the relay has ended; the program does not need it
             if os.WIFSTOPPED(status):
                 self._main_stopped = True
             elif os.WIFCONTINUED(status):
@@ -166,10 +197,17 @@ def _comes_to_the_program_too(info: signal.struct_siginfo) -> bool:
         return False  # the sender has ended since
 
 
-def _keep_only(told: int) -> None:
+def _start_relay() -> Relay:
+    from ..live.stderr_tail import Relay
+
+    relay = Relay()
+    relay.start()
+    return relay
+
+
+def _keep_only(kept: set[int]) -> None:
     """Hold nothing that somebody may wait for the end of: pipes are the program's alone."""
-    os.closerange(3, told)
-    os.closerange(told + 1, os.sysconf("SC_OPEN_MAX"))
+    close_all_but(kept)
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(null, 1)

@@ -18,10 +18,11 @@ from ..capture.live_process import printable
 from ..capture.ptrace import PtraceError
 from ..capture.tracer import Tracer, signal_name
 from ..config import Config
-from ..descriptors import write_all
+from ..descriptors import close_all_but, write_all
 from ..errors import UsercrashError
 from ..model.snapshot import Snapshot
 from .holding import limits_of, snapshot_of
+from .stderr_tail import HeldStderr, Relay
 
 _MAX_REPORTERS = 2  # more wait: each takes a processor, and memory for its snapshot
 
@@ -29,11 +30,13 @@ _MAX_REPORTERS = 2  # more wait: each takes a processor, and memory for its snap
 @dataclass(frozen=True, slots=True)
 class Wishes:
     """`directory` for the reports, absolute; "" for the reports directory, where that can be
-    written, else the present one. `json`: JSON on standard error, not the first screen."""
+    written, else the present one. `json`: JSON on standard error, not the first screen.
+    `keep_stderr`: what the program writes there goes through us, and its end into reports."""
 
     directory: str
     json: bool
     cwd: str
+    keep_stderr: bool = False
 
 
 def say(text: str) -> None:
@@ -46,12 +49,14 @@ def say(text: str) -> None:
 
 class Watcher:
     """Watches one program. `told` is a descriptor that stays open, here and in the children that
-    report, until everything about the program itself has been said."""
+    report, until everything about the program itself has been said. `relay` is what its standard
+    error goes through, if anything."""
 
-    def __init__(self, config: Config, wishes: Wishes, told: int) -> None:
+    def __init__(self, config: Config, wishes: Wishes, told: int, relay: Relay | None) -> None:
         self._config = config
         self._wishes = wishes
         self._told = told
+        self._relay = relay
         self._limits = limits_of(config)
         self._main = 0
         self._reporters: set[int] = set()
@@ -89,7 +94,12 @@ class Watcher:
         while len(self._reporters) >= _MAX_REPORTERS:
             self._wait_for_reporter()
         try:
-            snapshot = snapshot_of(target, self._limits, lives=False)
+            stderr = HeldStderr(target.proc)
+            try:
+                snapshot = snapshot_of(target, self._limits, lives=False)
+                self._add_stderr(stderr, snapshot)
+            finally:
+                stderr.close()
             child = os.fork()
         except Exception as error:  # out of descriptors, a mistake of ours: the watching goes on
             say(f"no report of process {target.event.pid}: {error!r}")
@@ -100,6 +110,12 @@ class Watcher:
         for file in snapshot.files:
             if file.fd >= 0:
                 os.close(file.fd)
+
+    def _add_stderr(self, stderr: HeldStderr, snapshot: Snapshot) -> None:
+        try:
+            stderr.add_to(snapshot, self._relay)
+        except OSError as error:
+            snapshot.notes.add("log", "standard error", error.strerror or str(error))
 
     def _wait_for_reporter(self) -> None:
         for child in list(self._reporters):
@@ -160,7 +176,9 @@ def _write(text: bytes) -> None:
         return  # nobody reads it
 
 
-def watch(config: Config, wishes: Wishes, hello: int, gate: int, told: int) -> None:
+def watch(
+    config: Config, wishes: Wishes, hello: int, gate: int, told: int, relay: Relay | None
+) -> None:
     """The watching process, from its fork to its end; never returns.
 
     Reads the program's pid (decimal) from `hello`, closes `gate` once it watches: the program
@@ -175,8 +193,8 @@ def watch(config: Config, wishes: Wishes, hello: int, gate: int, told: int) -> N
         keep = os.open(os.devnull, os.O_RDWR)
         os.dup2(keep, 0)
         os.dup2(keep, 1)
-        _close_others({hello, gate, told})
-        watcher = Watcher(config, wishes, told)
+        close_all_but({hello, gate, told})
+        watcher = Watcher(config, wishes, told, relay)
         main = os.read(hello, 32)
         if main:
             watcher.seize(int(main))
@@ -187,11 +205,3 @@ def watch(config: Config, wishes: Wishes, hello: int, gate: int, told: int) -> N
         say(f"watching has ended: {error!r}")
     finally:
         os._exit(status)
-
-
-def _close_others(keep: set[int]) -> None:
-    last = 2
-    for number in sorted(keep):
-        os.closerange(last + 1, number)
-        last = number
-    os.closerange(last + 1, os.sysconf("SC_OPEN_MAX"))

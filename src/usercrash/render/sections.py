@@ -22,6 +22,11 @@ from .memory import memory, stack_memory
 from .words import fault_place, file_words, module_words, process_fields
 
 MAX_REGISTER_THREADS = 64
+LOGS = (
+    ("kernel", "Kernel log, the last lines about it"),
+    ("journal", "Journal, the last lines about it"),
+    ("stderr", "Standard error, its last lines"),
+)  # LogLine.source, and the heading
 _LABEL = 13
 
 
@@ -144,10 +149,10 @@ def process(paper: Paper, report: Report) -> None:
 
 def log(paper: Paper, report: Report) -> None:
     """What was logged about it last."""
-    for source, title in (("kernel", "Kernel log"), ("journal", "Journal")):
+    for source, title in LOGS:
         lines = [line for line in report.log if line.source == source]
         if lines:
-            paper.heading(f"{title}, the last lines about it")
+            paper.heading(title)
             for line in lines:
                 paper.line(f"  {clean(line.text)}", indent=6)
 

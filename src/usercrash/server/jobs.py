@@ -15,8 +15,9 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
-from ..analysis.sandbox import close_all_but, reap_children, unprivileged_ids
+from ..analysis.sandbox import reap_children, unprivileged_ids
 from ..config import Config
+from ..descriptors import close_all_but
 from ..isolated_analysis import attempts_seconds
 from ..pipeline import Crash, complete
 from ..storage.events import DUPLICATE, INCOMPLETE, LOST, PUBLISHED, EventLog

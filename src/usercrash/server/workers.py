@@ -14,8 +14,8 @@ import socket
 import time
 from collections.abc import Callable
 
-from ..analysis.sandbox import close_all_but
 from ..config import Config
+from ..descriptors import close_all_but
 from ..worker.loop import Worker
 from .sockets import Listeners
 

@@ -77,9 +77,10 @@ def _package(found: Package | None) -> report.Package | None:
 
 
 def log_lines(facts: Mapping_[bytes, bytes], texts: Texts) -> list[report.LogLine]:
-    """The last lines of the kernel's log and of the journal about the process."""
+    """The last lines of the kernel's log and of the journal about the process, and of its standard
+    error."""
     result: list[report.LogLine] = []
-    for source in ("kernel", "journal"):
+    for source in ("kernel", "journal", "stderr"):
         lines = facts.get(b"@log/" + source.encode(), b"").split(b"\n")
         for line in lines[-MAX_LOG_LINES:]:
             if line:

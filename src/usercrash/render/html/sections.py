@@ -161,11 +161,11 @@ def _threads(report: Report, links: page_memory.Links) -> Section | None:
 
 def _log(report: Report, links: page_memory.Links) -> Section | None:
     parts = []
-    for source, title in (("kernel", "Kernel log"), ("journal", "Journal")):
+    for source, title in text.LOGS:
         lines = [line.text for line in report.log if line.source == source]
         if lines:
             parts.append((title, bounded(lines)))
-    return Section("log", "Log, the last lines about it", "log.html", parts) if parts else None
+    return Section("log", "Log", "log.html", parts) if parts else None
 
 
 def _process(report: Report, links: page_memory.Links) -> Section | None:
