@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.commands import environment, program, settings
+from tests.support.reachable import reachable
 from tests.support.run_verb import CRASHES, SECONDS, command, names, reports, run
 from tests.support.spawn import compile_c, tell
 
@@ -261,9 +262,8 @@ def test_a_directory_that_was_named_comes_first(crashes: Path, place: Path) -> N
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
 def test_a_plain_user_whose_directory_cannot_be_written(crashes: Path, place: Path) -> None:
-    crashes.parent.chmod(0o755)
-    for parent in (place, *place.parents[:3]):
-        parent.chmod(0o755)
+    reachable(crashes.parent)
+    reachable(place)
     done = subprocess.run(
         command(place, crashes, "segv"), cwd=place, env=environment(), capture_output=True,
         timeout=SECONDS, check=False, user=65534, group=65534, extra_groups=[],
@@ -277,8 +277,7 @@ def test_a_plain_user_whose_directory_cannot_be_written(crashes: Path, place: Pa
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
 def test_programs_that_lose_their_privileges_are_named(place: Path) -> None:
     place.chmod(0o777)
-    for parent in place.parents[:3]:
-        parent.chmod(0o755)
+    reachable(place)
     done = subprocess.run(
         command(place, "/bin/su", "--version"), cwd=place, env=environment(), capture_output=True,
         timeout=SECONDS, check=False, user=65534, group=65534, extra_groups=[],

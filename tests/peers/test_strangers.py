@@ -32,6 +32,7 @@ from tests.support.kernel import (
     file_cores,
 )
 from tests.support.oracle import Stacks, gdb_frames
+from tests.support.reachable import reachable
 
 from usercrash.report import Report
 
@@ -272,8 +273,7 @@ def test_the_kernels_core(stranger: Stranger, tmp_path: Path) -> None:
     home.mkdir()
     cores.mkdir(mode=0o777)
     cores.chmod(0o777)  # the kernel writes with the rights of the process
-    for directory in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        directory.chmod(0o755)
+    reachable(tmp_path)
     with file_cores(cores), _running(stranger, home) as (pid, exe):
         _kill(pid)
     core = cores / f"core.{pid}"
@@ -290,8 +290,7 @@ def installation(needs_kernel: None) -> Iterator[Installation]:
 
 @pytest.mark.parametrize("stranger", STRANGERS, ids=NAMES)
 def test_through_the_pipe(stranger: Stranger, tmp_path: Path, installation: Installation) -> None:
-    for directory in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        directory.chmod(0o755)
+    reachable(tmp_path)
     with installation.receiving(), _running(stranger, tmp_path) as (pid, exe):
         _kill(pid)
         crash: Published = installation.wait_pid(pid)

@@ -127,9 +127,7 @@ def test_every_section_of_the_text_is_there(name: str) -> None:
     titles = [line[0].text for line in paper.lines if len(line) == 1 and line[0].style == HEADING]
     found = page(report)
     shown = {text for tag in ("h2", "h3") for _, text in found.all(tag)}
-    log = {"Kernel log, the last lines about it", "Journal, the last lines about it"}
-    assert {"Kernel log", "Journal"} <= shown
-    assert set(titles) - log - {"Limits (soft, hard)"} <= shown
+    assert set(titles) - {"Limits (soft, hard)"} <= shown
     whole = found.texts[0]
     for thread in report.threads:
         for frame in thread.frames[:14]:
