@@ -29,6 +29,7 @@ def values() -> tuple[str, str]:
 def check_report(output: str, kept: Path) -> None:
     """The first screen was shown, and what it names as the whole report is there."""
     assert "SIGSEGV" in output and "strverscmp" in output and "qsort" in output
+    assert "\npy  sort_files at " in output and "\npy  Thread.run at " in output
     line = next(line for line in output.splitlines() if line.startswith("The whole report:"))
     report = Path.cwd() / line.partition(":")[2].strip()
     assert report.resolve().is_relative_to(kept.resolve())
