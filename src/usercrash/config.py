@@ -143,6 +143,12 @@ class Capture(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     seconds: Seconds = 5.0
 
 
+class Python(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Of Python programs: whether the values of local variables are kept and shown."""
+
+    variables: bool = False
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All of it; frozen."""
 
@@ -153,6 +159,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     analysis: Analysis = msgspec.field(default_factory=Analysis)
     symbols: Symbols = msgspec.field(default_factory=Symbols)
     capture: Capture = msgspec.field(default_factory=Capture)
+    python: Python = msgspec.field(default_factory=Python)
 
 
 def load_config(path: str | None) -> Config:

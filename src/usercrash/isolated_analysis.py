@@ -41,7 +41,7 @@ BARE_SECONDS = 10.0  # for the last attempt, which has little to do
 @dataclass(frozen=True, slots=True)
 class View:
     """What is wanted besides text and JSON: a coloured or plain screen, the minicore (zstd), a
-    summary (render/summary.py), a page of HTML."""
+    summary (render/summary.py), a page of HTML. `variables` is set as configured."""
 
     screen: str = ""  # "", "first" (the first screen), "full" or "stacks"
     color: bool = False
@@ -49,6 +49,7 @@ class View:
     core: bool = False
     summary: bool = False
     html: bool = False
+    variables: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +162,7 @@ def _attempt(
 ) -> Analysed:
     """One analysis; `careful` says why it must be without native libraries ("": it need not),
     `bare` why without files, `seconds` how long it may take (0: as configured)."""
+    view = replace(view, variables=config.python.variables)
     cache = _open_cache(config.paths.cache)
     owner = os.geteuid()  # the child is somebody else when it asks
 
@@ -223,7 +225,7 @@ def _analyse(
 ) -> object:
     """The child's work: text and JSON first, so that they are there if the rest fails. Gives all
     that it was made of."""
-    from .analysis.assemble import assemble
+    from .analysis.assemble import AssembleLimits, assemble
     from .analysis.binary.effort import ANALYSIS_STEPS, NOT_READ, limit_effort
     from .analysis.binary.inflation import ANALYSIS_BYTES, NOT_INFLATED, allow
     from .analysis.core.image import CoreImage
@@ -260,7 +262,8 @@ def _analyse(
         image.notes.add("analysis", "files of the process", f"the second attempt failed: {bare}")
     symbolizer = Symbolizer(cache, image.notes, owner=owner, places=places, native=not careful)
     zone = datetime.now().astimezone().tzinfo  # the times of those who read it here
-    report = assemble(image, modules, symbolizer, material.crash_id, zone=zone or UTC)
+    limits = AssembleLimits(variables=view.variables)
+    report = assemble(image, modules, symbolizer, material.crash_id, limits, zone or UTC)
     send(TEXT, render_text(report).encode())
     send(JSON, to_json(report))
     if view.summary:

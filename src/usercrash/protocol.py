@@ -54,6 +54,8 @@ ANNOUNCE, GRANT, REFUSE, FILES, COMPLETE, STATUS, STATE, RELEASED = 1, 2, 3, 4, 
 
 # Of GRANT and RELEASED: the queue is full, and the facts of the process are all that is wanted.
 FACTS_ONLY = 1
+# Of GRANT: values of an interpreter's local variables are wanted.
+VARIABLES = 2
 
 HEADER = Struct("<4sI")
 # source, pid, tid, signal, dump mode, time_ns, start ticks, boot id (text), claim key,
@@ -85,7 +87,8 @@ class Announce:
 class Grant:
     """The server's answer: the crash's id and the limits that hold for its capture.
 
-    Sizes in bytes, `seconds` for the time while the process is held; `flags` of FACTS_ONLY.
+    Sizes in bytes, `seconds` for the time while the process is held; `flags` of FACTS_ONLY and
+    VARIABLES.
     """
 
     __slots__ = (

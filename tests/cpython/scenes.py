@@ -6,6 +6,7 @@ waits for its standard input to end, or reads address 3 (`fault`), on that same 
 """
 
 # mypy: ignore-errors
+# ruff: noqa: F841
 import _thread
 import asyncio
 import ctypes
@@ -142,6 +143,15 @@ def threads():
     ready.wait()
     while waiting() < THREADS:
         os.sched_yield()
+    show(), LIBC.strlen(3) if FAULT else LIBC.read(0, BUFFER, 1)
+
+
+def variables():
+    nothing, truth, lie, zero, small, negative = None, True, False, 0, 12345, -(1 << 100)
+    real, text, wide, data = 2.5, "größe", "日本 🐍" * 100, b"by\xfftes"
+    items, pair, table, thing, password = [1, 2, 3], (1,), {"a": 1}, Plain(), "hunter2"
+    captured = "kept in a cell"
+    (lambda: captured)()
     show(), LIBC.strlen(3) if FAULT else LIBC.read(0, BUFFER, 1)
 
 

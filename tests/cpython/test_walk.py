@@ -68,3 +68,26 @@ def test_exception(python: Path) -> None:
         assert raised is not None and raised.text is not None
         told = (raised.name, raised.text.decode(), raised.handled)
         assert told == (b"LookupError", "größer als 日本 🐍", True)
+
+
+VARIABLES = {
+    "nothing": "None", "truth": "True", "lie": "False", "zero": "0", "small": "12345",
+    "negative": str(-(1 << 100)), "real": "2.5", "text": "'größe'",
+    "wide": repr(("日本 🐍" * 100)[:200] + "…"), "data": repr(b"by\xfftes"),
+    "items": "<list of 3 items>", "pair": "<tuple of 1 item>", "table": "<dict of 1 item>",
+    "thing": "<Plain>", "password": "'hunter2'", "captured": "'kept in a cell'",
+}  # fmt: skip
+
+
+def test_variables(python: Path) -> None:
+    """Of simple types, and only where they are asked for."""
+    with standing(python, "variables") as process:
+        found = found_in(process)
+        walked = walk(process.read, found, (process.pid, 0), Limits(variables=True))
+        assert walked is not None
+        values = {name.decode(): one.written() for name, one in walked.threads[0].variables[0]}
+        if walked.layout.minor < (3, 11):
+            values["captured"] = VARIABLES["captured"]  # (cells stand apart there)
+        assert values == VARIABLES
+        walked = walk(process.read, found, (process.pid, 0))
+        assert walked is not None and walked.threads[0].variables == []

@@ -145,3 +145,23 @@ def test_debugger(version: str, tmp_path: Path) -> None:
         for thread in report.threads:
             check_places(thread)
         assert json.loads(done.stdout)["interpreters"][0]["threads"] == 201
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_variables_where_configured(wanted: bool) -> None:
+    text = "[python]\nvariables = true\n" if wanted else ""
+    with Installation(text) as place:
+        place.start_server()
+        with place.receiving():
+            pid, told = dying(OWN, "variables")
+            crash = place.wait_pid(pid)
+        core = crash.core.read_bytes()
+    check(crash.report, told, OWN)
+    frame = crash.report.threads[0].interpreted[0].frames[0]
+    values = {one.name: one.value for one in frame.variables}
+    assert ("small = 12345" in crash.text) == wanted
+    assert "hunter2" not in crash.text
+    if wanted:
+        assert values["text"] == "'größe'" and values["password"] == "<masked>"
+    else:
+        assert values == {} and b"hunter2" not in core

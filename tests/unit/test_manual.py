@@ -52,6 +52,7 @@ def test_every_key_is_described() -> None:
         section = page.partition(f"[{table}]")[2].partition("\n[")[0]
         for key in getattr(defaults, table).__struct_fields__:
             value = getattr(getattr(defaults, table), key)
+            value = str(value).lower() if isinstance(value, bool) else value
             if key != "cache":  # depends on who asks
                 assert re.search(rf'^{key} "? ?= {re.escape(str(value))}', section, re.MULTILINE), (
                     key

@@ -54,13 +54,15 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class AssembleLimits:
     """What one report may take: `seconds` for all stacks together, `frame_bytes` of JSON and
-    text for all frames; of each stack the `first_frames` and the `last_frames` are kept."""
+    text for all frames; of each stack the `first_frames` and the `last_frames` are kept.
+    `variables`: the values of an interpreter's local variables are shown, if they were captured."""
 
     threads: int = 4000
     first_frames: int = 200
     last_frames: int = 56
     frame_bytes: int = 6 << 20
     seconds: float = 10.0
+    variables: bool = False
     crashing: UnwindLimits = field(default_factory=lambda: UnwindLimits(frames=200_000))
     others: UnwindLimits = field(
         default_factory=lambda: UnwindLimits(frames=2000, total=20_000, seconds=0.5)
@@ -254,7 +256,10 @@ class _Assembly:
         return threads
 
     def _python(self) -> PythonStacks:
-        return PythonStacks(self.image, self.modules, self.memory.read, MAX_PYTHON_STACKS)
+        return PythonStacks(
+            self.image, self.modules, self.memory.read, MAX_PYTHON_STACKS,
+            variables=self.limits.variables,
+        )  # fmt: skip
 
     def _thread(self, number: int, thread: CoreThread, late: bool) -> report.Thread:
         tid = self._tid(thread)

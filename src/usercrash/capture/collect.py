@@ -39,13 +39,14 @@ _FIELDS = {8: 16, 4: 12}  # where the rest of it begins, by the size of an addre
 
 
 class Limits:
-    """Bounds of one capture: bytes, counts, and seconds while the process is held. With
+    """Bounds of one capture: bytes, counts, and seconds while the process is held. `variables`: the
+    values of an interpreter's local variables are taken, too. With
     `facts_only` nothing is taken but registers and who it is. `step_aside` is called once it
     is let go, with the number of its threads, before anything else is done."""
 
     __slots__ = (
         "crashing_stack", "facts_only", "max_fds_listed", "max_files", "max_maps", "max_memory",
-        "max_threads_named", "other_stack", "seconds", "step_aside",
+        "max_threads_named", "other_stack", "seconds", "step_aside", "variables",
     )  # fmt: skip
 
     def __init__(
@@ -60,6 +61,7 @@ class Limits:
         max_threads_named: int = 5000,
         seconds: float = 5.0,
         facts_only: bool = False,
+        variables: bool = False,
         step_aside: Callable[[int], None] | None = None,
     ) -> None:
         self.max_memory = max_memory
@@ -71,6 +73,7 @@ class Limits:
         self.max_threads_named = max_threads_named
         self.seconds = seconds
         self.facts_only = facts_only
+        self.variables = variables
         self.step_aside = step_aside
 
 
@@ -213,7 +216,7 @@ class _Capture:
         from .interpreters import Interpreters
 
         self._python = Interpreters(self._memory, self._target.notes)
-        self._python.look(self.maps, self._threads)
+        self._python.look(self.maps, self._threads, variables=self._limits.variables)
 
     def keep_interpreter(self) -> None:
         """The memory of an interpreter, put in order when the process has been let go."""

@@ -39,8 +39,9 @@ class Interpreters:
         self._left = MAX_BYTES
         self.fact = b""
 
-    def look(self, maps: MapTable, threads: list[ThreadState]) -> None:
-        """Walk the threads of the interpreter, the first of `threads` before all others."""
+    def look(self, maps: MapTable, threads: list[ThreadState], *, variables: bool = False) -> None:
+        """Walk the threads of the interpreter, the first of `threads` before all others; with
+        `variables`, the values of local ones, too."""
         modules: list[tuple[bytes, int]] = []
         for mapping in maps.modules():
             if mapping.offset == 0 and (not modules or is_worth_asking(mapping.path)):
@@ -52,7 +53,7 @@ class Interpreters:
         first = (0, 0)
         if threads:
             first = threads[0].tid, threads[0].registers.get(_TCB, 0)
-        walked = walk(self.read, found, first, Limits(seconds=SECONDS))
+        walked = walk(self.read, found, first, Limits(seconds=SECONDS, variables=variables))
         if walked is not None and walked.cut:
             self._notes.add("python", "some frames of its threads", "no time left")
         if self._left <= 0:

@@ -94,6 +94,7 @@ class ServerLink:
         limits.max_files = grant.max_files
         limits.seconds = grant.seconds
         limits.facts_only = bool(grant.flags & protocol.FACTS_ONLY)
+        limits.variables = bool(grant.flags & protocol.VARIABLES)
         return limits
 
     def deliver(self, found: Collected) -> bool:

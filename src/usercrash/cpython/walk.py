@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .frames import Code, Frame
     from .layout import Layout, Read
     from .objects import Text
+    from .values import Value
 
 _WORD = Struct("<Q")
 _MAX_INTERPRETERS = 64
@@ -29,9 +30,9 @@ _MAX_HANDLED = 64  # levels of exceptions that are being handled
 
 class Limits:
     """Bounds of a walk: threads, frames of the first and of each other thread and of all together,
-    seconds (0: none)."""
+    seconds (0: none). With `variables` the values of the innermost frames' are read, too."""
 
-    __slots__ = ("first", "frames", "others", "seconds", "threads")
+    __slots__ = ("first", "frames", "others", "seconds", "threads", "variables")
 
     def __init__(
         self,
@@ -41,12 +42,14 @@ class Limits:
         others: int = 1000,
         frames: int = 40_000,
         seconds: float = 0.0,
+        variables: bool = False,
     ) -> None:
         self.threads = threads
         self.first = first
         self.others = others
         self.frames = frames
         self.seconds = seconds
+        self.variables = variables
 
 
 class Run:
@@ -76,11 +79,12 @@ class Raised:
 class Thread:
     """A thread: `state` is its PyThreadState, as far as it is known, `native_id` the kernel's
     thread id in the process's own namespace (0 up to 3.10), `pthread` its pthread_t. `frames` are
-    innermost first; `end` says why there are no more ("": the stack ends there)."""
+    innermost first; `end` says why there are no more ("": the stack ends there); `variables` has
+    those of the first frames, where they were asked for."""
 
     __slots__ = (
         "end", "exception", "frames", "holds_gil", "interpreter", "native_id", "pthread", "runs",
-        "state",
+        "state", "variables",
     )  # fmt: skip
 
     def __init__(self, state: bytes, interpreter: int, native_id: int, pthread: int) -> None:
@@ -93,6 +97,7 @@ class Thread:
         self.end = ""
         self.holds_gil = False
         self.exception: Raised | None = None
+        self.variables: list[list[tuple[Text, Value]]] = []
 
 
 class Walked:
@@ -205,6 +210,16 @@ class _Walk:
             self._stack(thread, min(most, left))
             left -= len(thread.frames)
             thread.exception = self._exception(thread.state)
+            if limits.variables:
+                self._variables(thread, first)
+
+    def _variables(self, thread: Thread, first: tuple[int, int]) -> None:
+        from .values import FRAMES_OF_FIRST, FRAMES_OF_OTHERS, variables
+
+        most = FRAMES_OF_FIRST if self._is(thread, first) else FRAMES_OF_OTHERS
+        for frame in thread.frames[:most]:
+            if not self._late():
+                thread.variables.append(variables(self._objects, frame))
 
     def _late(self) -> bool:
         return bool(self._until) and time.monotonic() > self._until

@@ -30,6 +30,7 @@ def limits_of(config: Config) -> Limits:
         other_stack=capture.other_stack_kb << 10,
         max_files=capture.max_files,
         seconds=capture.seconds,
+        variables=config.python.variables,
     )
 
 

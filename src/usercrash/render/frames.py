@@ -6,7 +6,14 @@ import re
 from collections.abc import Sequence
 
 from ..report import Fold, Frame, HandledSignal, Report, Thread
-from .interpreted import Interpreted, interpreted_line, merged, stack_key, state_lines
+from .interpreted import (
+    Interpreted,
+    interpreted_line,
+    merged,
+    stack_key,
+    state_lines,
+    variable_lines,
+)
 from .layout import DIM, DOUBT, FUNCTION, PLACE, Paper, Span, clean, columns
 
 TRUSTED = ("context", "cfi", "tail-call")
@@ -249,6 +256,7 @@ def full_stack_lines(paper: Paper, thread: Thread, handled: Sequence[HandledSign
     for row in merged(thread, stack_rows(thread)):
         if isinstance(row, Interpreted):
             interpreted_line(paper, row)
+            variable_lines(paper, row)
             continue
         if not isinstance(row, Frame):
             paper.line(Span(row or "", DIM))

@@ -157,6 +157,12 @@ def interpreted_line(paper: Paper, row: Interpreted) -> None:
     )  # fmt: skip
 
 
+def variable_lines(paper: Paper, row: Interpreted) -> None:
+    """The variables of a frame, where the report has them."""
+    for one in row.frame.variables:
+        paper.line(Span(f"      {clean(one.name)} = {clean(one.value)}", DIM), indent=10)
+
+
 def state_lines(paper: Paper, thread: Thread) -> None:
     """What else an interpreter tells of the thread."""
     for span in state_words(thread):

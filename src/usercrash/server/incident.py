@@ -164,7 +164,8 @@ class Incident:
         grant = protocol.Grant(
             crash_id, capture.max_memory_mb << 20, capture.crashing_stack_mb << 20,
             capture.other_stack_kb << 10, capture.max_files, capture.seconds,
-            protocol.FACTS_ONLY if self._facts_only else 0,
+            (protocol.FACTS_ONLY if self._facts_only else 0)
+            | (protocol.VARIABLES if desk.config.python.variables else 0),
         )  # fmt: skip
         try:
             protocol.send(self.sock, protocol.encode_grant(grant), (spool.report, spool.core))

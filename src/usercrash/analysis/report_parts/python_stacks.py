@@ -10,10 +10,13 @@ from ... import report
 from ...cpython.find import Found, find, identify
 from ...cpython.frames import Code, Frame
 from ...cpython.lines import line_of
+from ...cpython.objects import Text
+from ...cpython.values import Value
 from ...cpython.walk import Limits, Raised, Thread, Walked, walk
 from ..binary.symbol_entries import addresses_of
 from ..core.image import CoreImage, CoreThread
 from ..core.modules import ModuleTable
+from ..facts.secrets import MASK, is_secret_name, mask_value
 from ..facts.texts import json_cost, safe
 from ..unwinding.frames import END_OF_STACK, RawFrame, Stack
 from .cycles import find_cycles, kept_numbers, without_rounds
@@ -24,6 +27,7 @@ LOOP = "_PyEval_EvalFrameDefault"
 _STAGE = "python"
 _MAX_NAME = 300
 _MAX_FILE = 1024
+_MAX_VALUE = 400
 _FIRST_FRAMES, _LAST_FRAMES = 200, 56
 _FRAME_COST = 150  # bytes of JSON and text beside the names
 _WINDOW = 1 << 16  # bytes of a native loop's stack that are looked through
@@ -34,9 +38,11 @@ class PythonStacks:
     """The Python stacks of one process. `interpreters` is empty where it runs none."""
 
     def __init__(
-        self, image: CoreImage, modules: ModuleTable, read: Callable[[int, int], bytes], budget: int
-    ) -> None:
+        self, image: CoreImage, modules: ModuleTable, read: Callable[[int, int], bytes],
+        budget: int, *, variables: bool = False,
+    ) -> None:  # fmt: skip
         """`budget`: bytes of JSON and text that all frames together may take."""
+        self._variables = variables
         self._image = image
         self._modules = modules
         self._read = read
@@ -83,7 +89,7 @@ class PythonStacks:
             return
         crashing = self._image.threads[0]
         first = crashing.tid, crashing.registers.get("fs_base", 0)
-        walked = walk(self._read, found, first, Limits(seconds=_SECONDS))
+        walked = walk(self._read, found, first, Limits(seconds=_SECONDS, variables=self._variables))
         if walked is None or not walked.interpreters:
             return
         self._walked = walked
@@ -142,7 +148,8 @@ class PythonStacks:
         frames = []
         spans = [*without_rounds(cycles, len(state.frames))]
         for number in kept_numbers(spans, _FIRST_FRAMES, _LAST_FRAMES):
-            frame = self._frame(number, state.frames[number], native.get(number))
+            values = state.variables[number] if number < len(state.variables) else []
+            frame = self._frame(number, state.frames[number], native.get(number), values)
             if frame is None:
                 break
             frames.append(frame)
@@ -160,18 +167,20 @@ class PythonStacks:
         )
 
     def _frame(
-        self, number: int, frame: Frame, native: int | None
+        self, number: int, frame: Frame, native: int | None, values: list[tuple[Text, Value]]
     ) -> report.InterpretedFrame | None:
         code = frame.code
         assert code is not None
         name = safe((code.qualified or code.name).decode(), _MAX_NAME)
         file = safe(_path(code.file.decode()), _MAX_FILE)
+        shown = [_variable(*one) for one in values]
         self._budget -= _FRAME_COST + json_cost(name) + json_cost(file)
+        self._budget -= sum(30 + json_cost(one.name) + json_cost(one.value) for one in shown)
         if self._budget < 0:
             return None
         return report.InterpretedFrame(
             index=number, function=name, file=file, line=frame.line or self._line(code, frame.last),
-            entry=frame.entry, native=native,
+            entry=frame.entry, native=native, variables=shown,
         )  # fmt: skip
 
     def _line(self, code: Code, last: int | None) -> int | None:
@@ -251,8 +260,21 @@ def _by_address(state: Thread, loops: list[tuple[int, RawFrame]]) -> list[tuple[
     return pairs
 
 
+def _variable(name: Text, value: Value) -> report.Variable:
+    """A variable; not the value of one whose name sounds like a secret."""
+    text = name.decode()
+    written = value.written().encode("utf-8", "backslashreplace")
+    if is_secret_name(text.encode("utf-8", "backslashreplace")) and value.kind != b"NoneType":
+        written = MASK
+    shown = mask_value(written).decode("utf-8", "backslashreplace")
+    return report.Variable(name=safe(text, _MAX_NAME), value=safe(shown, _MAX_VALUE))
+
+
 def _exception(raised: Raised) -> report.InterpretedException:
-    text = raised.text.decode() if raised.text is not None else None
+    text = None
+    if raised.text is not None:
+        data = raised.text.decode().encode("utf-8", "backslashreplace")
+        text = mask_value(data).decode("utf-8", "backslashreplace")
     return report.InterpretedException(
         type=safe(raised.name.decode("utf-8", "backslashreplace"), _MAX_NAME),
         text=None if text is None else safe(text),
