@@ -229,7 +229,9 @@ class Thread(msgspec.Struct, frozen=True, kw_only=True):
     """`frames` may be fewer than `frames_total` (what the size budget allowed: the innermost
     and the outermost ones, and of a long cycle the first rounds; `index` tells the gap). `tid`
     is the id in the initial namespace where we know it. `stack_end` says why the stack ends
-    where it does."""
+    where it does. `register_notes` say of registers where they point (symbol, block of the heap,
+    frame of which stack, mapping; the text there) or what their bits mean; of many threads only the
+    first ones have them."""
 
     tid: int
     name: str
@@ -243,6 +245,7 @@ class Thread(msgspec.Struct, frozen=True, kw_only=True):
     state: str = ""
     namespace_tid: int | None = None
     waiting: Waiting | None = None
+    register_notes: dict[str, str] = {}
     interpreted: list[InterpretedStack] = []
 
 
@@ -261,12 +264,14 @@ class MemoryBlock(msgspec.Struct, frozen=True, kw_only=True):
 
 class Instruction(msgspec.Struct, frozen=True, kw_only=True):
     """One instruction near the pc: its bytes as hex digits, its text (empty where it could
-    not be decoded); `current` marks the one at the pc."""
+    not be decoded); `current` marks the one at the pc. `note` tells the values of that one's
+    operands, and what a fixed address in any of them is."""
 
     address: Hex
     data: str
     text: str
     current: bool = False
+    note: str = ""
 
 
 class StackWord(msgspec.Struct, frozen=True, kw_only=True):

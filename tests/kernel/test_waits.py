@@ -108,15 +108,15 @@ int main(void) {
 }
 """
 SUMMARIES = {
-    "first": "the mutex at {}, held by thread {second} (second)",
-    "second": "the mutex at {}, held by thread {first} (first)",
-    "third": "the mutex at {}, held by thread {first} (first)",
-    "selfish": "the mutex at {}, which it holds itself",
-    "orphan": "the mutex at {}, held by thread {gone}, which is not there any more",
-    "waiter": "the condition variable at {}",
-    "counter": "the semaphore at {}",
+    "first": "the mutex at {} (b in {}), held by thread {second} (second)",
+    "second": "the mutex at {} (a in {}), held by thread {first} (first)",
+    "third": "the mutex at {} (a in {}), held by thread {first} (first)",
+    "selfish": "the mutex at {} (own in {}), which it holds itself",
+    "orphan": "the mutex at {} (left in {}), held by thread {gone}, which is not there any more",
+    "waiter": "the condition variable at {} (condition in {})",
+    "counter": "the semaphore at {} (semaphore in {})",
     "writer": "pause: a signal",
-    "lookup": "the read-write lock at {}, held by thread {writer} (writer)",
+    "lookup": "the read-write lock at {} (table in {}), held by thread {writer} (writer)",
     "printer": "a lock of the C library, held by thread {writer} (writer)",
     "receiver": "read on descriptor {}, pipe:[{}] (read end)",
     "sleeper": "clock_nanosleep of 5000 s",
@@ -172,7 +172,7 @@ def check(report: Report) -> None:
         shown = matches(named[name], expected, tids)
         if name == "counter" and report.system.architecture == "i386" and not shown:
             # (sem_wait() jumps to a function that has no name without libc's debug file)
-            shown = matches(named[name], "the futex at {}", tids)
+            shown = matches(named[name], "the futex at {} (semaphore in {})", tids)
         assert shown, (name, named[name].waiting, tids)
     own = next(thread for thread in report.threads if thread.name not in SUMMARIES)
     assert own.waiting is not None and own.waiting.kind == "thread"
@@ -222,7 +222,7 @@ def test_of_a_crash_and_of_its_minicore(program: Path, entrance: str) -> None:
             published = place.wait_pid(process.pid)
         check(published.report)
         assert "\nWaiting  the end of thread " in published.text
-        again = analyze(published.core, config=place.config)
+        again = analyze(published.core, "--exe", program, config=place.config)
     assert [thread.waiting for thread in again.threads] == [
         thread.waiting for thread in published.report.threads
     ]

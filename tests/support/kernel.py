@@ -54,7 +54,8 @@ def _until(what: str, look: Callable[[], T | None]) -> T:
     return found
 
 
-def _allow_cores() -> None:
+def allow_cores() -> None:
+    """In a child that is to crash: cores of any size."""
     resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
@@ -70,7 +71,7 @@ def run_to_death(built: Built, place: Path) -> int:
         argv[0] = os.fsencode(shutil.copy2(built.exe, place / built.exe.name))
     try:
         process = subprocess.Popen(
-            argv, preexec_fn=_allow_cores, cwd="/", pass_fds=(ready_write, go_read),
+            argv, preexec_fn=allow_cores, cwd="/", pass_fds=(ready_write, go_read),
             env={"READY_FD": str(ready_write), "GO_FD": str(go_read), "SECRET_TOKEN": "hunter2"},
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip

@@ -53,6 +53,17 @@ START = [
     frame(9, "__libc_start_main_impl", 0x85, ("./csu/../csu/libc-start.c", 360), LIBC),
     frame(10, "_start", 0x21),
 ]  # fmt: skip
+REGISTERS = {
+    "rax": "0x0", "rbx": "0x55d0c0b00020", "rcx": "0x3", "rdx": "0x55d0c0a20040",
+    "rsi": "0x7ffc00001010", "rdi": "0x55d0c0b00020", "rsp": "0x7ffc00001000",
+    "rip": "0x55d0c0a01234", "eflags": "0x10246", "fs_base": "0x7f00a0200740", "r8": "0x1f",
+}  # fmt: skip
+NOTES = {
+    "rbx": 'the heap, a block of 40 bytes: "a title of a book"',
+    "rdx": "vtable for shop::Shelf<std::string, std::allocator<std::string> >+0x10 (shelfd)",
+    "rsi": "the stack of thread 4244 (worker-2), in the frame of list_sum",
+    "rip": "list_sum+0x2c (shelfd)", "eflags": "PF ZF IF RF",
+}  # fmt: skip
 WAITING = [
     frame(0, "__futex_abstimed_wait_common64", 0x59, ("./nptl/futex-internal.c", 57), LIBC),
     frame(1, "Worker::run(std::vector<Job, std::allocator<Job> >&, unsigned long)", 0x130,
@@ -145,7 +156,8 @@ def null_pointer() -> r.Report:
             details=["It happened in the program's handler of SIGALRM."],
         ),
         threads=[
-            thread(4244, "worker-2", frames, crashed=True, kernel_stack=["do_exit+0x1/0x2"]),
+            thread(4244, "worker-2", frames, crashed=True, kernel_stack=["do_exit+0x1/0x2"],
+                   registers=REGISTERS, register_notes=NOTES),
             thread(4242, "shelfd", [frame(0, "epoll_wait", 0x4E, None, LIBC), *START]),
             thread(4243, "worker-1", WAITING),
             thread(4245, "worker-3", WAITING),
@@ -191,7 +203,8 @@ def null_pointer() -> r.Report:
         code=[
             r.Instruction(address="0x55d0c0a01230", data="4889e5", text="mov rbp, rsp"),
             r.Instruction(address="0x55d0c0a01234", data="488b4010", current=True,
-                          text="mov rax, qword ptr [rax + 0x10]"),
+                          text="mov rax, qword ptr [rax + 0x10]",
+                          note="rax = 0 → 0x10, not mapped"),
             r.Instruction(address="0x55d0c0a01238", data="06", text=""),
         ],
         stack_memory=[
@@ -289,7 +302,8 @@ def hostile() -> r.Report:
                         sender=r.Sender(pid=7, uid=7, comm=FAKE), description=FAKE),
         cause=r.Cause(kind="abort", summary=FAKE, details=[FAKE, spaces, FAKE],
                       abort_message=FAKE),
-        threads=[thread(1, FAKE, frames, crashed=True, stack_end=FAKE, kernel_stack=[FAKE, spaces]),
+        threads=[thread(1, FAKE, frames, crashed=True, stack_end=FAKE, kernel_stack=[FAKE, spaces],
+                        register_notes={"rax": FAKE, "rsp": spaces, "rip": long_name}),
                  thread(2, spaces, frames, registers={FAKE: "0x1"}, stack_end=FAKE)],
         memory=[r.MemoryBlock(label=FAKE, address="0x1000", center="0x1000", data="00" * 16,
                               where=FAKE)],
@@ -301,7 +315,8 @@ def hostile() -> r.Report:
         open_files=[r.OpenFile(fd=1, target=FAKE, kind="socket", detail=spaces, flags=FAKE)],
         notes=[r.NoteEntry(stage=FAKE, what=FAKE, why=spaces)],
         log=[r.LogLine(source="journal", text=FAKE), r.LogLine(source="kernel", text=spaces)],
-        code=[r.Instruction(address="0x1000", data="90", text=FAKE, current=True)],
+        code=[r.Instruction(address="0x1000", data="90", text=FAKE, current=True,
+                            note=FAKE + spaces)],
         stack_memory=[r.StackWord(address="0x1000", value="0x1", note=FAKE)],
     )  # fmt: skip
 

@@ -16,12 +16,13 @@ from .build import need
 SECONDS = 60.0
 
 
-def compile_c(place: Path, name: str, source: str, *flags: str) -> Path:
-    """The program made from `source`; RuntimeError with the compiler's words."""
+def compile_c(place: Path, name: str, source: str, *flags: str, compiler: str = "gcc") -> Path:
+    """The program made from `source` (in C++ with g++); RuntimeError with the compiler's words."""
     file = place / f"{name}.c"
     file.write_text(source)
     program = place / name
-    command = [need("gcc", "gcc"), "-g", "-O1", "-pthread", "-o", str(program), str(file), *flags]
+    gcc = need(compiler, compiler)
+    command = [gcc, "-g", "-O1", "-pthread", "-o", str(program), str(file), *flags]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}\n{done.stderr}")

@@ -32,11 +32,13 @@ from .packages import finder
 from .packages.finder import find_packages
 from .packages.package import Package
 from .report_parts import lists
+from .report_parts.annotations import Annotator, with_annotations
 from .report_parts.conclusions import with_fingerprint, with_waits
 from .report_parts.identity import identity_of, signal_of
 from .report_parts.memory import code, memory_blocks, stack_words
 from .report_parts.python_stacks import PythonStacks
 from .report_parts.stacks import Named, StackNamer
+from .symbols.data_symbols import DataSymbols
 from .symbols.perf_map import read_perf_map
 from .symbols.symbolizer import Symbolizer
 from .symbols.tail_calls import TailCalls
@@ -127,6 +129,7 @@ class _Assembly:
         self.handled: list[Handled] = []
         self.kernel_budget = MAX_KERNEL_STACKS
         self.python: PythonStacks | None = None
+        self.annotator: Annotator | None = None
 
     def run(self, crash_id: str) -> report.Report:
         guard = self._guard
@@ -148,7 +151,6 @@ class _Assembly:
             maps=guard("maps", "the memory map", self._maps, []),
             open_files=guard("open files", "the open files", self._open_files, []),
             code=guard("code", "code around the pc", self._code, []),
-            stack_memory=guard("memory", "stack memory", self._stack_memory, []),
             handled_signals=[
                 report.HandledSignal(frame=one.frame, signal=to_report(one.info, self.arch.name))
                 for one in self.handled
@@ -161,6 +163,8 @@ class _Assembly:
 
     def _finish(self, built: report.Report) -> report.Report:
         """Adds what is only known at the end: conclusions, notes, exact bytes, completeness."""
+        plain = built
+        built = self._guard("memory", "where numbers point", lambda: self._annotated(plain), plain)
         first = built
         built = self._guard("threads", "what they wait for", lambda: self._waits(first), first)
         second = built
@@ -185,8 +189,24 @@ class _Assembly:
         block = _TCB.get(self.arch.name, "")
         return with_waits(
             built, self.image.threads, self.arch, self.memory.read,
-            lambda thread: thread.registers.get(block, 0),
+            lambda thread: thread.registers.get(block, 0), self._object_at,
         )  # fmt: skip
+
+    def _annotated(self, built: report.Report) -> report.Report:
+        self.annotator = annotator = Annotator(
+            self.arch, self.memory.read, self.modules, self.places,
+            DataSymbols(self.symbolizer, self.image.read), self.namer.code_name, built.threads,
+        )  # fmt: skip
+        sp = self.crashing.registers.get(self.arch.sp, 0) + self.arch.stack_bias
+        frames = self.stack.frames
+        words = stack_words(self.image.read, self.arch, sp, self.places, frames, annotator.words)
+        decoded = self._decode(self.crashing.registers) if built.code else None
+        registers = [thread.registers for thread in self.image.threads]
+        built = msgspec.structs.replace(built, stack_memory=words)
+        return with_annotations(built, annotator, registers, decoded)
+
+    def _object_at(self, address: int) -> tuple[str, int, str] | None:
+        return self.annotator.object_at(address) if self.annotator is not None else None
 
     def _guard(self, stage: str, what: str, make: Callable[[], T], default: T) -> T:
         """What `make` gives; where it fails, `default`, a note, and an incomplete report."""
@@ -413,9 +433,3 @@ class _Assembly:
             if not frame.inline:
                 return None if frame.offset is None else int(frame.pc, 16) - frame.offset
         return None
-
-    def _stack_memory(self) -> list[report.StackWord]:
-        sp = self.crashing.registers.get(self.arch.sp, 0) + self.arch.stack_bias
-        return stack_words(
-            self.image.read, self.arch, sp, self.places, self.stack.frames, self.namer.code_name
-        )

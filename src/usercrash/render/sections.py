@@ -59,11 +59,17 @@ def registers(paper: Paper, report: Report) -> None:
 
 
 def register_lines(paper: Paper, thread: Thread) -> None:
-    """Registers in columns, as many as the width holds."""
+    """The registers that there is something to say of, each in a line; then the others in
+    columns, as many as the width holds."""
     wide = max((len(name) for name in thread.registers), default=0)
-    cells = [
-        f"{clean(name):>{wide}} {digits(value):>16}" for name, value in thread.registers.items()
-    ]
+    cells = []
+    for name, value in thread.registers.items():
+        cell = f"{clean(name):>{wide}} {digits(value):>16}"
+        note = thread.register_notes.get(name)
+        if note:
+            paper.line(f"  {cell}  ", Span(clean(note), DIM), indent=wide + 21)
+        else:
+            cells.append(cell)
     many = max(1, (paper.width - 2) // (wide + 19))
     for start in range(0, len(cells), many):
         paper.line("  " + "  ".join(cells[start : start + many]))
@@ -81,6 +87,8 @@ def code(paper: Paper, report: Report) -> None:
         style = BAD if instruction.current else ""
         line = f"{mark}{digits(instruction.address):>16}  {data:<23}  {text}"
         paper.line(Span(line, style), indent=30)
+        if instruction.note:
+            paper.line(Span(f"{'':30}; {clean(instruction.note)}", style or DIM), indent=32)
 
 
 def kernel_stacks(paper: Paper, report: Report) -> None:

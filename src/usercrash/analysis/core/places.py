@@ -115,6 +115,8 @@ class Places:
                 )
             return "anonymous memory"
         base = _plain(path.rpartition(b"/")[2] or path)
+        if mapping.perms.startswith(b"?"):
+            return f"a part of {base}"
         if mapping.executable:
             return f"the code of {base}"
         if mapping.writable:

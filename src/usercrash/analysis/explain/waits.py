@@ -28,6 +28,11 @@ _SORT_WORDS = {
     "mutex": "the mutex", "rwlock": "the read-write lock", "condition": "the condition variable",
     "semaphore": "the semaphore", "barrier": "the barrier", "futex": "the futex",
 }  # fmt: skip
+# Where in an object of glibc's the words stand that are waited for: __data.__g_signals of
+# pthread_cond_t, __wrphase_futex and __writers_futex of pthread_rwlock_t.
+_WORDS_AT = {"condition": (0x28, 0x2C), "rwlock": (8, 12)}
+
+ObjectAt = Callable[[int], tuple[str, int, str] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +53,11 @@ def waits(
     arch: Arch,
     read: Callable[[int, int], bytes],
     files: Sequence[OpenFile],
+    object_at: ObjectAt = lambda address: None,
 ) -> list[Waiting | None]:
     """For each thread the system call that it is in, and what it waits for there; None for one
-    that is in none, or where the architecture's dumps do not tell."""
+    that is in none, or where the architecture's dumps do not tell. `object_at` finds the
+    global object that an address lies in: its name, the offset in it, its module's name."""
     if not arch.call:
         return [None] * len(threads)
     ids = frozenset(thread.own_tid for thread in threads)
@@ -58,6 +65,7 @@ def waits(
     look = _Look(
         arch, read, {file.fd: file for file in files},
         {thread.own_tid: thread for thread in threads}, LockReader(arch, read, ids, blocks),
+        object_at,
     )  # fmt: skip
     return [look.thread(thread) for thread in threads]
 
@@ -93,6 +101,7 @@ class _Look:
     files: Mapping[int, OpenFile]
     threads: Mapping[int, WaitingThread]
     locks: LockReader
+    object_at: ObjectAt
 
     def thread(self, thread: WaitingThread) -> Waiting | None:
         number = self._number(thread.registers)
@@ -144,7 +153,7 @@ class _Look:
         if lock.sort == "private":
             what = "a lock of malloc" if lock.heap else "a lock of the C library"
         else:
-            what = f"{_SORT_WORDS[lock.sort]} at {lock.word:#x}"
+            what = f"{_SORT_WORDS[lock.sort]} at {lock.word:#x}{self._name(lock)}"
         holder = self.threads.get(lock.owner or 0)
         if lock.sort not in ("mutex", "rwlock", "private"):
             return lock.sort, what, None
@@ -158,6 +167,16 @@ class _Look:
         elif lock.owner is not None:
             what += f", held by thread {lock.owner}, which is not there any more"
         return "lock", what, _tid(holder)
+
+    def _name(self, lock: Lock) -> str:
+        """` (name in module)` for a lock that is, or lies in, a global object."""
+        found = self.object_at(lock.word)
+        if found is None:
+            return ""
+        name, offset, module = found
+        if offset and offset not in _WORDS_AT.get(lock.sort, ()):
+            name += f"+{offset:#x}"
+        return f" ({name} in {module})"
 
     def _title(self, own_tid: int | None, unknown: str) -> str:
         if not own_tid:

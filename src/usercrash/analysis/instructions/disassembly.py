@@ -40,19 +40,22 @@ _WORDS = ("r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15")
 @dataclass(frozen=True, slots=True)
 class Access:
     """A memory operand of an instruction: [address, address + size) is read or written
-    (`kind` "read", "write", "read and write"), computed as `text` from `registers`."""
+    (`kind` "read", "write", "read and write"), computed as `text` from `registers`, whose `values`
+    stand by name ("fs_base" for what fs adds)."""
 
     kind: str
     address: int
     size: int
     text: str
     registers: tuple[str, ...]
+    values: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """One instruction. `operand` is the (unsigned) value of the first operand, None if
-    unknown, `operand_text` how it is written; `bits` its width."""
+    unknown, `operand_text` how it is written; `bits` its width. `reads` are the registers among
+    its operands that it reads, with their values."""
 
     address: int
     data: bytes
@@ -63,6 +66,7 @@ class Decoded:
     operand: int | None = None
     operand_text: str = ""
     bits: int = 0
+    reads: tuple[tuple[str, int], ...] = ()
 
 
 def preload() -> None:
@@ -105,12 +109,17 @@ def _decoded(instruction: Any, registers: dict[str, int], arch: Arch) -> Decoded
     operand, operand_text, bits = None, "", 0
     mnemonic = str(instruction.mnemonic)
     touches = not mnemonic.startswith(("lea", "nop", "prefetch", "endbr"))
+    reads = []
     for number, op in enumerate(instruction.operands):
         access = None
         if op.type == capstone.x86.X86_OP_MEM and touches:
             access = _memory_operand(instruction, op, registers, arch.mask)
             if access is not None:
                 accesses.append(access)
+        if op.type == capstone.x86.X86_OP_REG and op.access & capstone.CS_AC_READ:
+            name = str(instruction.reg_name(op.reg))
+            value = register_value(name, registers)
+            reads += [(name, value)] if value is not None else []
         if number == 0:
             bits = op.size * 8
             if op.type == capstone.x86.X86_OP_REG:
@@ -129,6 +138,7 @@ def _decoded(instruction: Any, registers: dict[str, int], arch: Arch) -> Decoded
         operand,
         operand_text,
         bits,
+        tuple(reads),
     )
 
 
@@ -137,12 +147,14 @@ def _implicit(instruction: Any, registers: dict[str, int], arch: Arch) -> list[A
     mnemonic = str(instruction.mnemonic)
     sp, word = arch.sp, arch.word
     value = registers.get(sp, 0)
+    values = ((sp, value),)
     if mnemonic.startswith(("push", "call", "lcall", "enter")):
-        return [Access("write", value - word & arch.mask, word, f"{sp} - {word}", (sp,))]
+        return [Access("write", value - word & arch.mask, word, f"{sp} - {word}", (sp,), values)]
     if mnemonic.startswith(("pop", "ret")) and not mnemonic.startswith("popcnt"):
-        return [Access("read", value, word, sp, (sp,))]
+        return [Access("read", value, word, sp, (sp,), values)]
     if mnemonic == "leave":
-        return [Access("read", registers.get(arch.fp, 0), word, arch.fp, (arch.fp,))]
+        value = registers.get(arch.fp, 0)
+        return [Access("read", value, word, arch.fp, (arch.fp,), ((arch.fp, value),))]
     return []
 
 
@@ -151,7 +163,7 @@ def _memory_operand(
 ) -> Access | None:
     import capstone
 
-    parts = []
+    parts, values = [], []
     address = int(op.mem.disp)
     for reg, scale in ((op.mem.base, 1), (op.mem.index, op.mem.scale)):
         if not reg:
@@ -165,17 +177,20 @@ def _memory_operand(
             return None  # a vector register: many addresses at once
         address += value * int(scale)
         parts.append(name)
+        values.append((name, value))
     if op.mem.segment:
         segment = str(instruction.reg_name(op.mem.segment))
         if segment in ("fs", "gs"):
-            address += registers.get(segment + "_base", 0)
+            base = registers.get(segment + "_base", 0)
+            address += base
             parts.append(segment)
+            values.append((segment + "_base", base))
     kinds = {capstone.CS_AC_READ: "read", capstone.CS_AC_WRITE: "write"}
     kind = kinds.get(op.access, "read and write")
     text = str(instruction.op_str)
     opening, closing = text.find("["), text.find("]")
     inner = text[opening + 1 : closing] if 0 <= opening < closing else text
-    return Access(kind, address & mask, int(op.size), inner, tuple(parts))
+    return Access(kind, address & mask, int(op.size), inner, tuple(parts), tuple(values))
 
 
 @cache

@@ -10,7 +10,7 @@ from ... import report
 from ...elf.arch import Arch
 from ..core.image import CoreThread
 from ..explain.fingerprint import fingerprint
-from ..explain.waits import WaitingThread, deadlocks, waits
+from ..explain.waits import ObjectAt, WaitingThread, deadlocks, waits
 from ..facts.texts import safe
 
 MAX_DEADLOCKS = 100
@@ -22,15 +22,17 @@ def with_waits(
     arch: Arch,
     read: Callable[[int, int], bytes],
     control_block: Callable[[CoreThread], int],
+    object_at: ObjectAt,
 ) -> report.Report:
-    """The report with what its threads (`threads` of the core, in the same order) wait for."""
+    """The report with what its threads (`threads` of the core, in the same order) wait for.
+    `object_at`: as `waits` has it."""
     seen = [
         WaitingThread(
             shown.tid, thread.tid, shown.name, thread.registers, shown.frames, control_block(thread)
         )
         for thread, shown in zip(threads, built.threads, strict=False)
     ]
-    found = waits(seen, arch, read, built.open_files)
+    found = waits(seen, arch, read, built.open_files, object_at)
     replace = msgspec.structs.replace
     return replace(
         built,

@@ -113,9 +113,9 @@ def stack_words(
     sp: int,
     places: Places,
     frames: Sequence[report.Frame],
-    name_of: Callable[[int], str],
+    words_of: Callable[[int], str],
 ) -> list[report.StackWord]:
-    """The words from the stack pointer up, with what each points to. `name_of` names code."""
+    """The words from the stack pointer up, with what each points to, as `words_of` tells it."""
     word = arch.word
     sp &= -word
     data = read(sp, STACK_WORDS * word)
@@ -127,10 +127,11 @@ def stack_words(
     words = []
     for at in range(0, len(data) - word + 1, word):
         value = int.from_bytes(data[at : at + word], arch.byte_order)
+        notes = [words_of(value)]
         if own is not None and own.start <= value < own.end:
-            notes = [f"sp {'+' if value >= sp else '-'} {abs(value - sp):#x}"]
-        else:
-            notes = [_pointer_words(value, places, name_of)]
+            # The stack itself need not be named: how far, in which frame, and the text.
+            about = notes[0].removeprefix(places.name(own))
+            notes = [f"sp {'+' if value >= sp else '-'} {abs(value - sp):#x}{about}"]
         if at and sp + at in begins:
             notes.append(f"<- stack pointer of #{begins[sp + at]}")
         words.append(
@@ -141,19 +142,6 @@ def stack_words(
             )
         )
     return words
-
-
-def _pointer_words(value: int, places: Places, name_of: Callable[[int], str]) -> str:
-    if value < 4096 or not places.is_canonical(value):
-        return ""
-    place = places.find(value)
-    if place is None:
-        return ""
-    if place.executable:
-        name = name_of(value)
-        if name:
-            return name
-    return places.name(place)
 
 
 def fault_marks(starts: Sequence[int], ends: Sequence[int], address: int | None) -> int:

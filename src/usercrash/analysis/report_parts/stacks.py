@@ -221,7 +221,7 @@ class StackNamer:
             if location.offset != 0:  # no function's entry: a return address, rather
                 location = self._symbolizer.symbolize(module, address - 1, address)[-1]
             if location.function:
-                offset = f"+{location.offset:#x}" if location.offset is not None else ""
+                offset = f"+{location.offset:#x}" if location.offset else ""
                 return f"{safe(location.function, 200)}{offset} ({base})"
         return f"{base}+{_offset(module, address):#x}"
 

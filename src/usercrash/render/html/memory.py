@@ -45,12 +45,13 @@ class Dump(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """A value, and the place on the page that it leads to, if any."""
+    """A value, the place on the page that it leads to, if any, and what is said of it."""
 
     name: str
     value: str
     link: str
     title: str
+    note: str = ""
 
 
 class Word(NamedTuple):
@@ -74,10 +75,10 @@ class Links:
         self._stack = {word.address for word in report.stack_memory[:MAX_STACK_WORDS]}
         self._code = {one.address for one in report.code}
 
-    def cell(self, name: str, value: str) -> Cell:
+    def cell(self, name: str, value: str, note: str = "") -> Cell:
         """The value as digits, with its link."""
         link, title = self._of(value)
-        return Cell(name, digits(value), link, title)
+        return Cell(name, digits(value), link, title, note)
 
     def _of(self, value: str) -> tuple[str, str]:
         number = number_of(value)
@@ -100,9 +101,11 @@ def registers(report: Report, links: Links) -> list[Cell]:
 
 
 def register_cells(thread: Thread, links: Links) -> list[Cell]:
-    """A thread's registers."""
+    """A thread's registers: those that there is something to say of first."""
     found = islice(thread.registers.items(), MAX_REGISTERS)
-    return [links.cell(name, value) for name, value in found]
+    notes = thread.register_notes
+    cells = [links.cell(name, value, notes.get(name, "")) for name, value in found]
+    return sorted(cells, key=lambda cell: not cell.note)
 
 
 def stack_words(report: Report, links: Links) -> list[Word]:

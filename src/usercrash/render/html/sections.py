@@ -126,7 +126,7 @@ def _registers(report: Report, links: page_memory.Links) -> Section | None:
 def _code(report: Report, links: page_memory.Links) -> Section | None:
     rows = [
         (f"c-{number_of(one.address) or 0:x}", digits(one.address), bytes_apart(one.data),
-         one.text or "(no instruction)", one.current)
+         one.text or "(no instruction)", one.current, one.note)
         for one in report.code[:MOST]
     ]  # fmt: skip
     data = Bounded(rows, len(report.code) - len(rows))

@@ -1,0 +1,108 @@
+"""What an address or a number says by itself: the text that lies there, flags, errors."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+
+from ..facts.secrets import MASK, mask_assignment, mask_cmdline
+
+_SHORTEST, _SHOWN = 4, 48  # characters
+_LOOKED_AT = 256  # bytes
+_BEFORE = 4096  # bytes before the address that are looked at: it may point into a secret's value
+_IN_TEXTS = "\t\n\r"
+# x86's flags (Intel SDM volume 1, 3.4.3): those that programs change
+_FLAGS = {
+    0: "CF", 2: "PF", 4: "AF", 6: "ZF", 7: "SF", 8: "TF", 9: "IF", 10: "DF", 11: "OF", 14: "NT",
+    16: "RF", 18: "AC", 21: "ID",
+}  # fmt: skip
+# The kernel's own (<linux/errno.h>): calls that a signal interrupted, to be begun again
+_RESTARTS = {512: "ERESTARTSYS", 513: "ERESTARTNOINTR", 514: "ERESTARTNOHAND",
+             516: "ERESTART_RESTARTBLOCK"}  # fmt: skip
+
+Read = Callable[[int, int], bytes]
+
+
+def text_at(read: Read, address: int) -> str:
+    """The text at an address in quotes, with everything escaped that is not printable; "" where
+    there is none of at least four characters that ends with a NUL (or fills what is looked at).
+    Secrets are masked as in the environment and the arguments."""
+    data = read(address, _LOOKED_AT)
+    text, whole = _decoded(data)
+    if len(text) < _SHORTEST:
+        return ""
+    masked = _masked(read, address, data.partition(b"\0")[0])
+    if masked is not None:
+        text, whole = masked.decode("utf-8", "replace"), True
+    more = "" if whole and len(text) <= _SHOWN else "…"
+    return f'"{escaped(text[:_SHOWN])}"{more}'
+
+
+def _decoded(data: bytes) -> tuple[str, bool]:
+    """The text in front of a NUL, and whether there is one; "" for what is no text."""
+    text, nul, _ = data.partition(b"\0")
+    if not nul and len(data) < _LOOKED_AT:
+        return "", False
+    if len(text) < _SHORTEST or text[0] < 9:
+        return "", False
+    try:
+        decoded = text.decode()
+    except UnicodeDecodeError as error:
+        if nul or error.start < len(text) - 3:
+            return "", False
+        decoded = text[: error.start].decode()
+    shown = decoded.translate(str.maketrans("", "", _IN_TEXTS))
+    return (decoded, bool(nul)) if shown.isprintable() else ("", False)
+
+
+def _masked(read: Read, address: int, text: bytes) -> bytes | None:
+    """What is to be shown instead of the text at an address where it is, or holds, a secret."""
+    *earlier, begun = _before(read, address).split(b"\0")
+    if begun:
+        # It points into a text: what is masked in the whole may be what it points to.
+        return MASK if mask_assignment(begun + text) != begun + text else None
+    shown = mask_assignment(text)
+    option = earlier[-1] if earlier else b""
+    if option.startswith(b"-"):
+        shown = mask_cmdline([b"", option, text])[2] if shown == text else shown
+    return shown if shown != text else None
+
+
+def _before(read: Read, address: int) -> bytes:
+    """What lies before an address, as far as it was captured."""
+    known, unknown, found = 0, _BEFORE + 1, b""
+    while unknown - known > 1:
+        distance = _BEFORE if unknown > _BEFORE else (known + unknown) // 2
+        data = read(address - distance, distance) if address >= distance else b""
+        if len(data) == distance:
+            known, found = distance, data
+        else:
+            unknown = distance
+    return found
+
+
+def escaped(text: str) -> str:
+    """Printable text on one line, without quotes that would end it."""
+    parts = []
+    for character in text:
+        if character in '"\\':
+            parts.append("\\" + character)
+        elif character.isprintable():
+            parts.append(character)
+        else:
+            parts.append(character.encode("unicode_escape", "surrogatepass").decode("ascii"))
+    return "".join(parts)
+
+
+def flag_words(value: int) -> str:
+    """The names of the flags that are set in x86's flags register."""
+    return " ".join(name for bit, name in _FLAGS.items() if value >> bit & 1)
+
+
+def error_words(value: int, bits: int) -> str:
+    """`-EINTR` for what a system call returns for an error, "" for other numbers."""
+    number = (1 << bits) - value
+    if not 0 < number < 4096:
+        return ""
+    name = errno.errorcode.get(number) or _RESTARTS.get(number)
+    return f"-{name}" if name else ""
