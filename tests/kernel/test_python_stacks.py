@@ -23,6 +23,7 @@ from tests.support.pythons import (
     versions,
 )
 from tests.support.run_verb import run
+from tests.support.spawn import compile_c
 
 from usercrash.analysis.assemble import assemble
 from usercrash.report import Report, from_json
@@ -165,3 +166,77 @@ def test_variables_where_configured(wanted: bool) -> None:
         assert values["text"] == "'größe'" and values["password"] == "<masked>"
     else:
         assert values == {} and b"hunter2" not in core
+
+
+SUBINTERPRETER = """
+import ctypes
+try:
+    import _interpreters
+    number = _interpreters.create("legacy")
+except ImportError:
+    import _xxsubinterpreters as _interpreters
+    number = _interpreters.create()
+def outer():
+    _interpreters.run_string(number, SOURCE)
+SOURCE = "import ctypes\\ndef inner():\\n    ctypes.string_at(3)\\ninner()\\n"
+outer()
+"""
+
+
+def test_a_sub_interpreter(tmp_path: Path) -> None:
+    """One thread works for two interpreters: both stacks, each at its place."""
+    place = tmp_path / "place"
+    place.mkdir()
+    settings(tmp_path)
+    run(place, OWN, "-c", SUBINTERPRETER)
+    report = from_json((place / "usercrash_00.json").read_bytes())
+    inner, outer = report.threads[0].interpreted
+    assert (inner.interpreter, outer.interpreter) == (1, 0)
+    assert [frame.function for frame in inner.frames] == ["string_at", "inner", "<module>"]
+    assert [frame.function for frame in outer.frames] == ["outer", "<module>"]
+    check_places(report.threads[0])
+    places = [frame.native or 0 for stack in (inner, outer) for frame in stack.frames]
+    assert places == sorted(places)
+    assert report.interpreters[0].interpreters == [0, 1]
+
+
+EMBEDDING = """
+#include <dlfcn.h>
+#include <stddef.h>
+static void die(void) { *(volatile int *)8 = 1; }
+int main(int count, char **words)
+{
+    void *library = dlopen(words[1], RTLD_NOW | RTLD_GLOBAL);
+    void (*begin)(void) = dlsym(library, "Py_Initialize");
+    int (*run)(const char *, void *) = dlsym(library, "PyRun_SimpleStringFlags");
+    void *(*module)(const char *) = dlsym(library, "PyImport_AddModule");
+    void *(*number)(void *) = dlsym(library, "PyLong_FromVoidPtr");
+    int (*set)(void *, const char *, void *) = dlsym(library, "PyObject_SetAttrString");
+    begin();
+    set(module("__main__"), "address", number(die));
+    return run("import ctypes\\ndef inner():\\n"
+               "    ctypes.CFUNCTYPE(None)(address)()\\ninner()\\n", NULL);
+}
+"""
+LIBRARIES = {
+    version: library
+    for version, python in interpreters().items()
+    for library in sorted(python.parents[1].glob(f"lib/libpython{version}.so"))
+}
+
+
+def test_embedded(tmp_path: Path) -> None:
+    """In a program of another name that loads the interpreter."""
+    program = compile_c(tmp_path, "program", EMBEDDING)
+    settings(tmp_path)
+    for version in {*versions()[:1], *versions()[-1:]} & LIBRARIES.keys():
+        place = tmp_path / version / "place"
+        place.mkdir(parents=True)
+        settings(place.parent)
+        home = f"PYTHONHOME={interpreters()[version].parents[1]}"
+        run(place, "env", home, program, LIBRARIES[version])
+        report = from_json((place / "usercrash_00.json").read_bytes())
+        assert report.process.comm == "program"
+        functions = [name for name, _, _ in frames_of(report.threads[0])]
+        assert functions == ["inner", "<module>"]
+        check_places(report.threads[0])

@@ -19,6 +19,7 @@ from ..model.types import TYPE_CHECKING, Tid
 from .elf_files import ElfFiles
 from .facts import Facts, system_facts
 from .filesystems import FileSystems
+from .link_map import exports
 from .memory import Memory
 from .plan import besides, plan
 from .procfs import MapTable, namespace_ids, read_record, reason
@@ -211,7 +212,9 @@ class _Capture:
         )
 
     def _interpreter(self) -> None:
-        if b"python" not in self._facts.table.get(b"maps", b""):
+        if b"python" not in self._facts.table.get(b"maps", b"") and not exports(
+            self._auxv(), self._memory.read, b"_PyRuntime", 4 * self._snapshot.elf_class
+        ):
             return
         from .interpreters import Interpreters
 

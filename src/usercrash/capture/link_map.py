@@ -81,11 +81,22 @@ def loader_ranges(auxv: dict[int, int], read: Read, long: int = 8) -> Iterator[R
 
 def find_dynamic(auxv: dict[int, int], read: Read, long: int = 8) -> int:
     """The address of the executable's .dynamic, 0 if it has none."""
+    return _executable(auxv, read, long)[1]
+
+
+def exports(auxv: dict[int, int], read: Read, name: bytes, long: int = 8) -> bool:
+    """Whether the executable has a dynamic symbol of this name."""
+    bias, dynamic = _executable(auxv, read, long)
+    return bool(dynamic) and find_symbol(read, bias, dynamic, name, long) != 0
+
+
+def _executable(auxv: dict[int, int], read: Read, long: int) -> tuple[int, int]:
+    """The executable's bias, and the address of its .dynamic, 0 if it has none."""
     layout = _layout(long)
     phdr, size = auxv.get(AT_PHDR, 0), auxv.get(AT_PHENT, 0)
     count = min(auxv.get(AT_PHNUM, 0), 128)
     if not phdr or size != layout.phdr.size:
-        return 0
+        return 0, 0
     data = read(phdr, count * size)
     bias = 0
     dynamic = None
@@ -95,7 +106,7 @@ def find_dynamic(auxv: dict[int, int], read: Read, long: int = 8) -> int:
             bias = phdr - row[layout.phdr_vaddr]
         elif row[0] == _PT_DYNAMIC:
             dynamic = row[layout.phdr_vaddr]
-    return (bias + dynamic) & layout.mask if dynamic is not None else 0
+    return bias, (bias + dynamic) & layout.mask if dynamic is not None else 0
 
 
 def read_dynamic(read: Read, address: int, long: int = 8) -> bytes:

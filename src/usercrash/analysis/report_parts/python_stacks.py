@@ -130,7 +130,7 @@ class PythonStacks:
         for state in states:
             if not state.frames and (several or state.exception is None) and state is not states[0]:
                 continue
-            places = {} if several else self._places(state, stack, named, function)
+            places = self._places(state, stack, named, function, alone=not several)
             found.append(self._stack(state, places))
         return found
 
@@ -200,8 +200,11 @@ class PythonStacks:
         stack: Stack,
         named: Named,
         function: Callable[[RawFrame], str | None],
+        *,
+        alone: bool,
     ) -> dict[int, int]:
-        """The report index of the native frame by the number of the Python frame that it runs."""
+        """The report index of the native frame by the number of the Python frame that it runs;
+        `alone`: no other interpreter's frames are on this stack."""
         loops, unknown = [], []
         behind = stack.total - len(stack.tail)
         for number, frame in [*enumerate(stack.frames), *enumerate(stack.tail, behind)]:
@@ -213,7 +216,7 @@ class PythonStacks:
         if any(run.stack for run in state.runs):
             pairs = _by_address(state, loops + unknown)
         else:
-            pairs = self._by_order(state, loops, stack)
+            pairs = self._by_order(state, loops, stack, alone=alone)
         return {
             frame: named.index_of(number)
             for run, number in pairs
@@ -221,14 +224,14 @@ class PythonStacks:
         }
 
     def _by_order(
-        self, state: Thread, loops: list[tuple[int, RawFrame]], stack: Stack
+        self, state: Thread, loops: list[tuple[int, RawFrame]], stack: Stack, *, alone: bool
     ) -> list[tuple[int, int]]:
         """(run, native frame) up to 3.10, where each loop runs one frame: a loop has that frame's
         address in its part of the stack, or in a register that what it called has saved."""
         pairs: list[tuple[int, int]] = []
         at = 0
         inner = stack.frames[0].sp if stack.frames else 0
-        complete = not state.end and stack.end == END_OF_STACK and not stack.tail
+        complete = alone and not state.end and stack.end == END_OF_STACK and not stack.tail
         if complete and len(loops) == len(state.runs):
             return [(run, number) for run, (number, _) in enumerate(loops)]
         if stack.total != len(stack.frames) + len(stack.tail):
