@@ -141,6 +141,7 @@ class _Walk:
         known = ("thread_prev", "thread_next", "thread_interp", "thread_frame", "thread_cframe",
                  "thread_id", "thread_native_id", "thread_raised_type", "thread_raised",
                  "thread_handled")  # fmt: skip
+        self._cframe_size = self._at.get("cframe_previous", 0) + 8
         self._size = max(self._at.get(name, 0) for name in known) + 8
 
     def run(self, first: tuple[int, int]) -> Walked:
@@ -251,7 +252,8 @@ class _Walk:
             seen.add(frame)
             one = frames.frame(frame)
             if one is None:
-                thread.end = f"no frame at {frame:#x}"
+                there = len(self._objects.read(frame, 8)) == 8
+                thread.end = f"no {'frame' if there else 'memory'} at {frame:#x}"
                 break
             if one.code is None:  # a loop's own frame
                 self._end_run(thread, start, frame)
@@ -259,23 +261,25 @@ class _Walk:
             else:
                 thread.frames.append(one)
                 if one.entry:
-                    cframe = self._loop(cframe, seen)
-                    self._end_run(thread, start, cframe)
+                    loop, cframe = self._loop(cframe, seen)
+                    self._end_run(thread, start, loop)
                     start = len(thread.frames)
-                    cframe = word(cframe + at["cframe_previous"]) or 0 if cframe else 0
             frame = one.previous
         if frame is None:
             thread.end = "its frames cannot be read"
         self._end_run(thread, start, 0)
 
-    def _loop(self, cframe: int, seen: set[int]) -> int:
-        """The _PyCFrame (on the native stack) of the loop that ran the frames up to here; 0 where
-        that is not sure. One that has no frame of its own yet shows that of its caller."""
+    def _loop(self, cframe: int, seen: set[int]) -> tuple[int, int]:
+        """The _PyCFrame (on the native stack) of the loop that ran the frames up to here, and the
+        next outer one; 0 where that is not sure. One that has no frame of its own yet shows that
+        of its caller."""
         at = self._at
         if "cframe_frame" not in at or not is_place(cframe):
-            return 0
-        current = self._word(cframe + at["cframe_frame"])
-        return cframe if current in seen else 0
+            return 0, 0
+        data = self._objects.read(cframe, self._cframe_size)
+        if len(data) < self._cframe_size or _of(data, at["cframe_frame"]) not in seen:
+            return 0, 0
+        return cframe, _of(data, at["cframe_previous"])
 
     @staticmethod
     def _end_run(thread: Thread, start: int, stack: int) -> None:
