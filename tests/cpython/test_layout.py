@@ -1,0 +1,125 @@
+"""Layouts that an interpreter describes itself: the forms of 3.13 and 3.14, and what is no such."""
+
+from __future__ import annotations
+
+import json
+import lzma
+import struct
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.cpython.keep_cores import KEPT
+from tests.support.analysed import analyse
+from usercrash.cpython.find import identify
+from usercrash.cpython.layout import _FORMS, COOKIE, Layout, by_debug_offsets, by_version
+from usercrash.cpython.tables import TABLES
+from usercrash.cpython.walk import walk
+
+RUNTIME = 0x10000
+HEAD = 2048  # where the list of interpreters is put
+
+Read = Callable[[int, int], bytes]
+
+
+def kept() -> tuple[Read, int, list[list[object]]]:
+    """The memory of the core of 3.13, its runtime, what was told of its stack."""
+    image = analyse(lzma.decompress((KEPT / "3.13.generator.core.xz").read_bytes())).image
+    runtime = int(image.facts[b"@cpython"].split()[0], 16)
+    told = json.loads((KEPT / "3.13.generator.json").read_text())
+    return image.read, runtime, next(iter(told.values()))
+
+
+def as_314(read: Read, runtime: int, form: tuple[str, ...]) -> Read:
+    """The same process as if it were of 3.14: described in this form, code pointers tagged."""
+    source = _FORMS[3, 13][0]
+    words = struct.unpack(f"<{len(source)}Q", read(runtime + 16, 8 * len(source)))
+    values = dict(zip(source, words, strict=True)) | {"runtime_interpreters": HEAD, "": 24}
+    head = COOKIE + struct.pack("<Q", 0x030E00F0)
+    head += struct.pack(f"<{len(form)}Q", *(values[name] for name in form))
+    interpreters = read(runtime + dict(zip(source, words, strict=True))["runtime_interpreters"], 8)
+    memory = head.ljust(HEAD, b"\0") + interpreters + bytes(64)
+    walked = walk(read, identify(read, b"", runtime))
+    assert walked is not None
+    tagged = {frame.address for thread in walked.threads for frame in thread.frames}
+
+    def patched(address: int, size: int) -> bytes:
+        if RUNTIME <= address < RUNTIME + len(memory):
+            return memory[address - RUNTIME :][:size]
+        data = bytearray(read(address, size))
+        for frame in tagged:  # f_executable is the first word
+            if address <= frame < address + len(data):
+                data[frame - address] |= 1
+        return bytes(data)
+
+    return patched
+
+
+@pytest.mark.parametrize("number", range(len(_FORMS[3, 14])))
+def test_314(number: int) -> None:
+    read, runtime, told = kept()
+    changed = as_314(read, runtime, _FORMS[3, 14][number])
+    found = identify(changed, b"python", RUNTIME)
+    assert found.layout is not None and found.layout.name == "3.14.0"
+    walked = walk(changed, found)
+    assert walked is not None and walked.notes == []
+    frames = [
+        [frame.code.name.decode(), frame.code.file.decode()]
+        for frame in walked.threads[0].frames
+        if frame.code is not None
+    ]
+    assert frames == [row[:2] for row in told]
+    assert walked.threads[0].exception is None  # where 3.14 keeps it is not known
+
+
+def test_versions_that_are_not_known() -> None:
+    read, runtime, _ = kept()
+    for version in (0x030F00F0, 0x030C00F0, 0x040D00F0):
+        head = COOKIE + struct.pack("<Q", version)
+
+        def changed(address: int, size: int, head: bytes = head) -> bytes:
+            return head[:size] if address == runtime else read(address, size)
+
+        assert by_debug_offsets(changed, runtime) is None
+        assert identify(changed, b"libpython3.13.so", runtime).layout is None
+    assert by_version(0x030D00F0) is None and by_version(0x02070000) is None
+    assert by_version(0x030B0000) is not None
+
+
+def test_names() -> None:
+    assert [Layout(version, {}).name for version in (0x03090000, 0x030B02F0, 0x030E00C2)] == [
+        "3.9", "3.11.2", "3.14.0rc2"
+    ]  # fmt: skip
+
+
+# What the table has by other names, or not at all.
+OWN_WORDS = {
+    "free_threaded": 0, "gil": 0, "gil_holder": 8, "gil_locked": 16, "tuple_size": 16,
+    "bytes_size": 16, "str_compact_end": 64,
+}  # fmt: skip
+
+
+@given(st.data())
+def test_any_offsets(data: st.DataObject) -> None:
+    """What is believed fits: nothing is read outside of its structure."""
+    form = data.draw(st.sampled_from([*_FORMS[3, 13], *_FORMS[3, 14]]))
+    version = 0x030D00F0 if form in _FORMS[3, 13] else 0x030E00F0
+    base = TABLES[3, 13] | OWN_WORDS
+    words = [base.get(name, 8) for name in form]
+    changes = data.draw(st.integers(0, 4))
+    for _ in range(changes):
+        words[data.draw(st.integers(0, len(words) - 1))] = data.draw(
+            st.one_of(st.integers(0, 512), st.integers(0, (1 << 64) - 1))
+        )
+    memory = COOKIE + struct.pack("<Q", version) + struct.pack(f"<{len(form)}Q", *words)
+    layout = by_debug_offsets(lambda at, size: memory[at : at + size], 0)
+    assert layout is not None or changes
+    if layout is not None:
+        at = layout.at
+        assert (
+            max(at[name] for name in at if name.startswith("code_") and name != "code_size")
+            == (at["code_instructions"])
+        )
+        assert all(at[name] < 1 << 20 for name in at)
