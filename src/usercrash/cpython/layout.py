@@ -31,6 +31,7 @@ _GIL = ("", "", "", "", "interp_gil", "gil", "", "gil_locked", "gil_holder")
 _THREAD = ("thread_size", "thread_prev", "thread_next", "thread_interp", "thread_frame",
            "thread_id", "thread_native_id", "", "")  # fmt: skip
 _FRAME = ("frame_size", "frame_previous", "frame_code", "frame_last", "frame_locals", "frame_owner")
+_WORDS_OF_FRAME = ("frame_previous", "frame_code", "frame_last")
 _CODE = ("code_size", "code_filename", "code_name", "code_qualname", "code_lines",
          "code_first_line", "", "code_names", "", "code_instructions")  # fmt: skip
 _TYPES = ("", "object_type", "", "type_name", "", "type_flags", "", "tuple_items", "tuple_size",
@@ -124,7 +125,8 @@ def _makes_sense(at: dict[str, int]) -> bool:
         and at["str_length"] < at["str_state"] <= at["str_ascii"] - 4
         and at["str_ascii"] < at["str_compact_end"] <= 128
         and at["bytes_size"] < at["bytes_data"] <= 64
-        and max(at["frame_previous"], at["frame_code"], at["frame_last"]) < at["frame_owner"]
+        and len({at[name] for name in _WORDS_OF_FRAME}) == len(_WORDS_OF_FRAME)
+        and max(at[name] for name in _WORDS_OF_FRAME) <= at["frame_owner"] - 8
         and at["frame_owner"] < at["frame_locals"] < 256
         and at["code_filename"] < at["code_name"] < at["code_instructions"] < 1024
         and all(at[name] <= at["code_instructions"] - 8 for name in _CODE[1:-1] if name)
