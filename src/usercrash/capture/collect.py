@@ -212,8 +212,10 @@ class _Capture:
         )
 
     def _interpreter(self) -> None:
+        if self._snapshot.elf_class != ELFCLASS64:
+            return  # only such interpreters are known
         if b"python" not in self._facts.table.get(b"maps", b"") and not exports(
-            self._auxv(), self._memory.read, b"_PyRuntime", 4 * self._snapshot.elf_class
+            self._auxv(), self._memory.read, b"_PyRuntime"
         ):
             return
         from .interpreters import Interpreters

@@ -125,6 +125,8 @@ class PythonStacks:
             return []
         pointer = thread.registers.get("fs_base", 0)
         states = self._by_tid.get(thread.tid) or self._by_pointer.get(pointer, [])
+        if not states and len(self._image.threads) == len(self._walked.threads) == 1:
+            states = self._walked.threads  # (pthread_t is not known of all machines)
         several = len([one for one in states if one.frames]) > 1
         found = []
         for state in states:
