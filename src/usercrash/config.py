@@ -143,6 +143,12 @@ class Capture(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     seconds: Seconds = 5.0
 
 
+class Variables(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whether arguments and local variables of the crashing thread's functions are shown."""
+
+    enabled: bool = True
+
+
 class Python(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Of Python programs: whether the values of local variables are kept and shown."""
 
@@ -159,6 +165,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     analysis: Analysis = msgspec.field(default_factory=Analysis)
     symbols: Symbols = msgspec.field(default_factory=Symbols)
     capture: Capture = msgspec.field(default_factory=Capture)
+    variables: Variables = msgspec.field(default_factory=Variables)
     python: Python = msgspec.field(default_factory=Python)
 
 

@@ -41,7 +41,8 @@ BARE_SECONDS = 10.0  # for the last attempt, which has little to do
 @dataclass(frozen=True, slots=True)
 class View:
     """What is wanted besides text and JSON: a coloured or plain screen, the minicore (zstd), a
-    summary (render/summary.py), a page of HTML. `variables` is set as configured."""
+    summary (render/summary.py), a page of HTML. `variables` (of an interpreter) and
+    `native_variables` are set as configured."""
 
     screen: str = ""  # "", "first" (the first screen), "full" or "stacks"
     color: bool = False
@@ -50,6 +51,7 @@ class View:
     summary: bool = False
     html: bool = False
     variables: bool = False
+    native_variables: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +164,9 @@ def _attempt(
 ) -> Analysed:
     """One analysis; `careful` says why it must be without native libraries ("": it need not),
     `bare` why without files, `seconds` how long it may take (0: as configured)."""
-    view = replace(view, variables=config.python.variables)
+    view = replace(
+        view, variables=config.python.variables, native_variables=config.variables.enabled
+    )
     cache = _open_cache(config.paths.cache)
     owner = os.geteuid()  # the child is somebody else when it asks
 
@@ -262,7 +266,9 @@ def _analyse(
         image.notes.add("analysis", "files of the process", f"the second attempt failed: {bare}")
     symbolizer = Symbolizer(cache, image.notes, owner=owner, places=places, native=not careful)
     zone = datetime.now().astimezone().tzinfo  # the times of those who read it here
-    limits = AssembleLimits(variables=view.variables)
+    limits = AssembleLimits(
+        variables=view.variables, native_variables=view.native_variables and not careful
+    )
     report = assemble(image, modules, symbolizer, material.crash_id, limits, zone or UTC)
     send(TEXT, render_text(report).encode())
     send(JSON, to_json(report))

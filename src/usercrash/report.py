@@ -191,7 +191,8 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     `trust`: context, cfi, frame-pointer, call-recovery or scan; or tail-call for a function that
     ended with a jump into the frame before it: it is no more on the stack (no sp), debug
     information shows that it was there. `by_tail_call`: such functions stood between this frame and
-    its caller, and it cannot be told which.
+    its caller, and it cannot be told which. `variables`, of the crashing thread's innermost frames:
+    parameters, then locals, those of the innermost block first.
     """
 
     index: int
@@ -208,6 +209,7 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     signal_frame: bool = False
     sp: Hex | None = None
     by_tail_call: bool = False
+    variables: list[Variable] = []
 
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):

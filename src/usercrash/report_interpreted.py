@@ -15,11 +15,15 @@ class Fold(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Variable(msgspec.Struct, frozen=True, kw_only=True):
-    """A local variable, its value as the language writes it; what is not written out is described
-    in angle brackets."""
+    """A variable, its value as the language writes it; what is not written out is described in
+    angle brackets. Of native frames also its `type` as the language writes it, its `kind`
+    ("parameter", "local" or "static") and, where there is no value, why (`gap`)."""
 
     name: str
     value: str
+    type: str = ""
+    kind: str = ""
+    gap: str | None = None
 
 
 class InterpretedFrame(msgspec.Struct, frozen=True, kw_only=True):

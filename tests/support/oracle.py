@@ -35,7 +35,8 @@ class OracleFrame:
 Stacks = dict[int, list[OracleFrame]]
 
 
-def _run(command: list[str]) -> str:
+def run_quietly(command: list[str]) -> str:
+    """What a program writes, both streams; it finds no settings of ours."""
     environment = {name: os.environ[name] for name in ("PATH", "TMPDIR") if name in os.environ}
     environment |= {"HOME": "/nonexistent", "LC_ALL": "C.UTF-8"}
     done = subprocess.run(
@@ -57,7 +58,7 @@ def gdb_frames(core: Path, exe: Path, limit: int = MANY, sysroot: Path | None = 
     it does not get as far as threads.
     """
     script = Path(__file__).with_name("in_gdb.py")
-    output = _run(
+    output = run_quietly(
         [
             need("gdb-multiarch", "gdb-multiarch") if sysroot else need("gdb", "gdb"),
             "-batch", "-nx", "-q",
@@ -96,7 +97,7 @@ def eu_stack_frames(core: Path, exe: Path, limit: int = 0) -> Stacks:
     Inlined functions are frames with the pc of the one that holds them, and not told apart.
     It ignores `exe` if the core names another path. RuntimeError if it names no thread.
     """
-    output = _run(
+    output = run_quietly(
         [need("eu-stack", "elfutils"), "-n", str(limit), "-i", f"--core={core}", "-e", str(exe)]
     )
     stacks: Stacks = {}
@@ -121,7 +122,7 @@ def lldb_frames(core: Path, exe: Path) -> Stacks:
     Its Python module is broken in Debian 12's packages, hence the text. Inlined functions are
     frames with a pc of their own, and not told apart.
     """
-    output = _run(
+    output = run_quietly(
         [
             need("lldb", "lldb"), "--batch", "--no-lldbinit",
             "-o", "settings set use-color false",

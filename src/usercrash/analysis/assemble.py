@@ -38,6 +38,8 @@ from .report_parts.identity import identity_of, signal_of
 from .report_parts.memory import code, memory_blocks, stack_words
 from .report_parts.python_stacks import PythonStacks
 from .report_parts.stacks import Named, StackNamer
+from .report_parts.variables import Scene as VariableScene
+from .report_parts.variables import Variables
 from .symbols.data_symbols import DataSymbols
 from .symbols.perf_map import read_perf_map
 from .symbols.symbolizer import Symbolizer
@@ -57,7 +59,8 @@ T = TypeVar("T")
 class AssembleLimits:
     """What one report may take: `seconds` for all stacks together, `frame_bytes` of JSON and
     text for all frames; of each stack the `first_frames` and the `last_frames` are kept.
-    `variables`: the values of an interpreter's local variables are shown, if they were captured."""
+    `variables`: the values of an interpreter's local variables are shown, if they were captured;
+    `native_variables`: those of the crashing thread's native frames."""
 
     threads: int = 4000
     first_frames: int = 200
@@ -65,6 +68,7 @@ class AssembleLimits:
     frame_bytes: int = 6 << 20
     seconds: float = 10.0
     variables: bool = False
+    native_variables: bool = True
     crashing: UnwindLimits = field(default_factory=lambda: UnwindLimits(frames=200_000))
     others: UnwindLimits = field(
         default_factory=lambda: UnwindLimits(frames=2000, total=20_000, seconds=0.5)
@@ -135,6 +139,8 @@ class _Assembly:
         guard = self._guard
         self.python = guard("python", "Python stacks", self._python, None)
         threads: list[report.Thread] = guard("threads", "the threads", self._threads, [])
+        if self.limits.native_variables and threads:
+            threads = guard("variables", "variables", lambda: self._variables(threads), threads)
         built = report.Report(
             version=report.VERSION,
             id=safe(crash_id, 64),
@@ -318,6 +324,16 @@ class _Assembly:
             namespace_tid=thread.tid if thread.tid not in (0, tid) else None,
             interpreted=interpreted,
         )
+
+    def _variables(self, threads: list[report.Thread]) -> list[report.Thread]:
+        """The threads with the variables of the first one's frames."""
+        scene = VariableScene(
+            self.arch, self.modules, self.memory.read, self.symbolizer, self.places, self.notes
+        )
+        variables = Variables(scene, self.stack)
+        variables.read()
+        frames = variables.added(threads[0].frames)
+        return [msgspec.structs.replace(threads[0], frames=frames), *threads[1:]]
 
     def _function_of(self, frame: RawFrame) -> str | None:
         """The real function at a frame, not those inlined in it."""

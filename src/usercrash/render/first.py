@@ -7,12 +7,14 @@ from typing import NamedTuple
 from ..report import Process, Report, Signal, Thread
 from .frames import stack_lines, thread_title
 from .layout import BAD, CAUSE, DIM, DOUBT, TITLE, Paper, Span, clean, duration, moment
+from .variables import call_words
 
 FRAMES = 14  # so that a typical first screen stays below 30 lines
 _DETAILS = 2
 _CIRCLE = 6  # threads of a deadlock that are named
 _WARNINGS = 3
 _LINES_OF_COMMAND = 3
+_LINES_OF_CALL = 2
 _CERTAINTY = {"likely": " (likely)", "possible": " (possibly)"}
 NOT_THE_SAME = "the file is not the one that was mapped: names, lines and frames may be wrong"
 CUT_SHORT = "the file is cut short"  # a note's words
@@ -74,6 +76,7 @@ def fields(report: Report) -> list[Field]:
     """The facts of the first screen, the most important first."""
     return [
         *_why(report),
+        *_arguments(report),
         *_signals(report),
         *_waits(report),
         *_program(report),
@@ -95,6 +98,11 @@ def _why(report: Report) -> list[Field]:
     doubt = _CERTAINTY.get(cause.certainty, "")
     found = [Field("Why", (Span(clean(cause.summary), CAUSE), Span(doubt, DOUBT)))]
     return found + [Field("", (clean(detail),)) for detail in cause.details[:_DETAILS]]
+
+
+def _arguments(report: Report) -> list[Field]:
+    words = "" if is_live(report) else call_words(report)
+    return [Field("Call", (words,), _LINES_OF_CALL)] if words else []
 
 
 def _signals(report: Report) -> list[Field]:

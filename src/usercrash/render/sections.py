@@ -19,6 +19,7 @@ from .layout import (
     digits,
 )
 from .memory import memory, stack_memory
+from .variables import variables
 from .words import fault_place, file_words, module_words, process_fields
 
 MAX_REGISTER_THREADS = 64
@@ -232,6 +233,7 @@ def notes(paper: Paper, report: Report) -> None:
 ALL: Sequence[Callable[[Paper, Report], None]] = (
     explanation,
     crashing_stack,
+    variables,
     registers,
     code,
     memory,

@@ -19,10 +19,13 @@ FORM_addr, FORM_string, FORM_sdata, FORM_strp, FORM_udata = 0x01, 0x08, 0x0D, 0x
 FORM_ref_addr, FORM_ref1, FORM_ref_udata, FORM_indirect = 0x10, 0x11, 0x15, 0x16
 FORM_sec_offset, FORM_strx, FORM_addrx, FORM_ref_sup4 = 0x17, 0x1A, 0x1B, 0x1C
 FORM_strp_sup, FORM_line_strp, FORM_implicit_const = 0x1D, 0x1F, 0x21
+FORM_data16, FORM_ref_sig8, FORM_loclistx = 0x1E, 0x20, 0x22
 FORM_rnglistx, FORM_ref_sup8 = 0x23, 0x24
 FORM_GNU_addr_index, FORM_GNU_str_index = 0x1F01, 0x1F02
 FORM_GNU_ref_alt, FORM_GNU_strp_alt = 0x1F20, 0x1F21
 
+# Blocks and expressions: `struct`'s letter and bytes of their length, "" for LEB128
+BLOCKS = {0x03: ("H", 2), 0x04: ("I", 4), 0x09: ("", 0), 0x0A: ("B", 1), 0x18: ("", 0)}
 _REFERENCES = {0x11: 1, 0x12: 2, 0x13: 4, 0x14: 8}  # within a unit, and how long
 
 # What a form takes: so many bytes, or one of these

@@ -63,7 +63,8 @@ def _listed(unit: Unit, form: int, number: int) -> Ranges:
     return _list(unit, base + fixed(offsets, at, unit.offset_letter))
 
 
-def _base(unit: Unit) -> int:
+def base_address(unit: Unit) -> int:
+    """What the addresses of a unit's lists are relative to, where they do not say it."""
     home = unit.skeleton or unit
     return home.root.address(AT_low_pc) or 0
 
@@ -73,7 +74,7 @@ def _old_list(unit: Unit, at: int) -> Ranges:
     data = unit.file.section("ranges")
     word = unit.shape.word
     letter = unit.file.order + _LETTERS[word]
-    base = _base(unit)
+    base = base_address(unit)
     found: Ranges = []
     for _ in range(MAX_RANGES):
         unit.file.work.spend()
@@ -91,7 +92,7 @@ def _old_list(unit: Unit, at: int) -> Ranges:
 def _list(unit: Unit, at: int) -> Ranges:
     """A list of `.debug_rnglists` (DWARF 5 section 7.25)."""
     data = unit.file.section("rnglists")
-    base = _base(unit)
+    base = base_address(unit)
     found: Ranges = []
     word, letter = unit.shape.word, unit.file.order + _LETTERS[unit.shape.word]
     for _ in range(MAX_RANGES):

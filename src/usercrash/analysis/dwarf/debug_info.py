@@ -39,6 +39,7 @@ class DwarfFile:
         self._tables: dict[tuple[int, Shape], dict[int, Abbreviation]] = {}
         self._starts: list[int] = []
         self._units: dict[int, Unit] = {}
+        self._signatures: dict[int | None, Unit] | None = None
 
     def section(self, name: str) -> Buffer:
         """A section's bytes (`info` stands for `.debug_info`), empty where there is none."""
@@ -123,6 +124,17 @@ class DwarfFile:
                 yield self.unit(start)
             except FormatError:
                 continue
+
+    def type_unit(self, signature: int) -> Unit:
+        """The type unit with this signature; FormatError where `.debug_info` has none."""
+        if self._signatures is None:
+            self._signatures = {
+                unit.signature: unit for unit in self.units() if unit.signature is not None
+            }
+        found = self._signatures.get(signature)
+        if found is None:
+            raise FormatError("the unit of a type is missing")
+        return found
 
     def text(self, section: str, offset: int) -> bytes:
         """A string of a string section."""

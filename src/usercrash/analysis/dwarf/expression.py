@@ -44,7 +44,7 @@ def evaluate(
     bytes where memory is not there. FormatError for a broken expression, MissingValue
     for one that needs what is not known.
     """
-    machine = _Machine(expression, registers, read, list(initial), word, order)
+    machine = Machine(expression, registers, read, list(initial), word, order)
     for _ in range(MAX_STEPS):
         if machine.position >= len(expression):
             return machine.pop()
@@ -52,7 +52,9 @@ def evaluate(
     raise FormatError("DWARF expression takes too many steps")
 
 
-class _Machine:
+class Machine:
+    """The stack machine; `step` carries out one operation at `position`."""
+
     def __init__(
         self, code: Buffer, registers: Sequence[int | None], read: ReadMemory, stack: list[int],
         word: int, order: str,
@@ -106,9 +108,9 @@ class _Machine:
             self.register(op - 0x50, 0)
         elif op in _CONSTANTS:
             self.push(self.operand(*_CONSTANTS[op]))
-        elif op in _BINARY:
+        elif op in BINARY:
             right, left = self.pop(), self.pop()
-            self.push(_BINARY[op](self, left, right))
+            self.push(BINARY[op](self, left, right))
         elif op in _OTHER:
             _OTHER[op](self)
         else:
@@ -162,11 +164,11 @@ class _Machine:
         return (self.signed(left) if kind == "sra" else left) >> right
 
 
-_BINARY: dict[int, Callable[[_Machine, int, int], int]] = {
+BINARY: dict[int, Callable[[Machine, int, int], int]] = {
     0x1A: lambda m, a, b: a & b,
-    0x1B: _Machine.divide,
+    0x1B: Machine.divide,
     0x1C: lambda m, a, b: a - b,
-    0x1D: _Machine.modulo,
+    0x1D: Machine.modulo,
     0x1E: lambda m, a, b: a * b,
     0x21: lambda m, a, b: a | b,
     0x22: lambda m, a, b: a + b,
@@ -195,13 +197,13 @@ _ELSEWHERE = frozenset((
 ))  # fmt: skip
 
 
-def _stack_value(machine: _Machine) -> None:
+def _stack_value(machine: Machine) -> None:
     """DW_OP_stack_value, which some put behind an expression whose value is meant anyway."""
     if machine.position != len(machine.code):
         raise FormatError("DWARF expression: stack_value before its end")
 
 
-def _encoded_address(machine: _Machine) -> None:
+def _encoded_address(machine: Machine) -> None:
     """DW_OP_GNU_encoded_addr: an address as `.eh_frame` encodes it; only absolute ones have a
     meaning here, where it is not known at which address the expression lies."""
     encoding = machine.operand("B", 1)
@@ -212,22 +214,22 @@ def _encoded_address(machine: _Machine) -> None:
     machine.push(value)
 
 
-def _address(machine: _Machine) -> None:
+def _address(machine: Machine) -> None:
     machine.push(machine.operand("Q" if machine.word == 8 else "I", machine.word))
 
 
-def _signed_constant(machine: _Machine) -> None:
+def _signed_constant(machine: Machine) -> None:
     value, machine.position = sleb(machine.code, machine.position)
     machine.push(value)
 
 
-def _based_register(machine: _Machine) -> None:
+def _based_register(machine: Machine) -> None:
     number = machine.unsigned()
     offset, machine.position = sleb(machine.code, machine.position)
     machine.register(number, offset)
 
 
-_OTHER: dict[int, Callable[[_Machine], object]] = {
+_OTHER: dict[int, Callable[[Machine], object]] = {
     0x03: _address,  # DW_OP_addr
     0x06: lambda m: m.deref(m.word),  # DW_OP_deref
     0x10: lambda m: m.push(m.unsigned()),  # DW_OP_constu

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ...errors import FormatError
@@ -164,20 +165,30 @@ def _child_at(parent: Entry, address: int, depth: int = MAX_DEPTH) -> Entry | No
 
 def calls_of(function: Entry) -> list[CallSite]:
     """What a function calls, as far as the compiler noted it, with calls of inlined functions."""
-    found: list[CallSite] = []
+    return [_call(entry) for entry in call_entries(function)]
+
+
+def call_entries(function: Entry) -> Iterator[Entry]:
+    """The entries of the calls in a function, also of those in functions that are inlined in it."""
     todo = [function]
-    while todo and len(found) < _MAX_CALLS:
+    count = 0
+    while todo and count < _MAX_CALLS:
         parent = todo.pop()
         for child in parent.unit.children(parent):
             if child.tag in (TAG_call_site, TAG_GNU_call_site):
-                found.append(_call(child))
+                count += 1
+                yield child
             elif child.tag in (TAG_lexical_block, TAG_inlined_subroutine) and child.children:
                 todo.append(child)
-    return found
+
+
+def is_tail_call(entry: Entry) -> bool:
+    """Whether a call site is a jump that ends its function."""
+    return bool(entry.number(_AT_call_tail_call) or entry.number(_AT_GNU_tail_call))
 
 
 def _call(entry: Entry) -> CallSite:
-    tail = bool(entry.number(_AT_call_tail_call) or entry.number(_AT_GNU_tail_call))
+    tail = is_tail_call(entry)
     after = entry.address(_AT_call_return_pc)
     if after is None and entry.tag == TAG_GNU_call_site:
         after = entry.address(AT_low_pc)

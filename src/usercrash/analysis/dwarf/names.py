@@ -56,6 +56,15 @@ def name_of(entry: Entry) -> tuple[bytes, int]:
     return plain, language
 
 
+def qualified_name(entry: Entry) -> str:
+    """The name of a type with the scopes around it, where its language has such; "" without a
+    name."""
+    name = entry.text(AT_name)
+    if name and language_of(entry.unit) in _SCOPED:
+        name = b"::".join((*_scopes(_declaration(entry), name), name))
+    return name.decode("utf-8", "backslashreplace")
+
+
 def language_of(unit: Unit) -> int:
     """DW_AT_language of a unit, 0 where it has none."""
     return unit.root.number(AT_language) or 0

@@ -13,7 +13,8 @@ from .encodings import Buffer, fixed
 from .units import Parts, Unit
 
 _MAX_COLUMNS = 32
-_INFO, _ABBREV, _STR_OFFSETS, _RNGLISTS = 1, 3, 6, 8  # DW_SECT_*
+# DW_SECT_* (5 is `.debug_loc` in version 2, `.debug_loclists` in version 5)
+_INFO, _ABBREV, _LOCATIONS, _STR_OFFSETS, _RNGLISTS = 1, 3, 5, 6, 8
 
 
 def unit_in_object(file: DwarfFile, skeleton: Unit) -> Unit | None:
@@ -46,6 +47,7 @@ def unit_in_package(file: DwarfFile, skeleton: Unit) -> Unit | None:
         abbrev=rows.get(_ABBREV, 0),
         str_offsets=rows.get(_STR_OFFSETS, 0),
         rnglists=rows.get(_RNGLISTS, 0),
+        locations=rows.get(_LOCATIONS, 0),
     )
     found = Unit(file, rows.get(_INFO, 0), parts, skeleton)
     if found.identity() != wanted:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .debug_info import DwarfFile
 
 MAX_STRING = 16_384
+MAX_BLOCK = 4_096
 _MAX_HEAD = 48  # bytes
 _DIRECT = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
@@ -44,6 +45,7 @@ class Parts:
     abbrev: int = 0
     str_offsets: int = 0
     rnglists: int = 0
+    locations: int = 0
 
 
 @dataclass(slots=True)
@@ -76,6 +78,11 @@ class Entry:
         found = self.values.get(attribute)
         return None if found is None else self.unit.address(*found)
 
+    def block(self, attribute: int) -> bytes | None:
+        """The bytes of a block or expression (at most MAX_BLOCK), None where it is neither."""
+        found = self.values.get(attribute)
+        return None if found is None else self.unit.block(*found)
+
     def reference(self, attribute: int) -> Entry | None:
         """The entry that an attribute refers to, None where there is no such attribute."""
         found = self.values.get(attribute)
@@ -105,6 +112,8 @@ class Unit:
         at += 2
         self.kind = UT_compile
         self.dwo_id: int | None = None
+        self.signature: int | None = None  # of the type that a type unit describes
+        self.type_offset = 0
         if 2 <= self.version <= 4:
             abbrev = fixed(info, at, self.offset_letter)
             word = fixed(info, at + offset_size, "B")
@@ -129,6 +138,8 @@ class Unit:
             self.dwo_id = fixed(info, at, self.file.order + "Q")
             return at + 8
         if self.kind in (UT_type, UT_split_type):
+            self.signature = fixed(info, at, self.file.order + "Q")
+            self.type_offset = fixed(info, at + 8, self.offset_letter)
             return at + 8 + offset_size
         return at
 
@@ -295,6 +306,24 @@ class Unit:
             return self.file.text("str", fixed(offsets, at, self.offset_letter))
         raise FormatError(f"form {form:#x} is no string")
 
+    def block(self, form: int, number: int) -> bytes | None:
+        """The bytes of an attribute that is a block, an expression or 16 bytes of data."""
+        if form == ab.FORM_data16:
+            start, end = number, number + 16
+        elif form in ab.BLOCKS:
+            head, size = ab.BLOCKS[form]
+            if head:
+                length, start = fixed(self.info, number, self.shape.order + head), number + size
+            else:
+                length, start = uleb(self.info, number)
+            end = start + length
+        else:
+            return None
+        if end > len(self.info) or end - start > MAX_BLOCK:
+            raise FormatError("block too long")
+        self.file.work.spend(1 + (end - start >> 6))
+        return bytes(self.info[start:end])
+
     def _str_offsets_base(self) -> int:
         if self.file.split:
             head = (8 if self.shape.offset == 4 else 16) if self.version >= 5 else 0
@@ -333,7 +362,14 @@ class Unit:
             return self.file.unit_at(number).entry(number)
         if form in (ab.FORM_GNU_ref_alt, ab.FORM_ref_sup4, ab.FORM_ref_sup8):
             return self.file.elsewhere().unit_at(number).entry(number)
+        if form == ab.FORM_ref_sig8:
+            return self.file.type_unit(number).type_entry
         raise FormatError(f"form {form:#x} is no reference")
+
+    @property
+    def type_entry(self) -> Entry | None:
+        """The type that a type unit describes."""
+        return self.entry(self.start + self.type_offset)
 
     @property
     def directory(self) -> bytes:

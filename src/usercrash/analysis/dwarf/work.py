@@ -7,6 +7,9 @@ of what one analysis may spend, so that one hostile file takes the names of no o
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from ...errors import FormatError
 
 ANALYSIS_WORK = 8_000_000
@@ -41,6 +44,22 @@ class Work:
         self._left -= units
         if self._left < 0:
             self._refill()
+
+    @contextmanager
+    def lent(self, whole: Work) -> Iterator[None]:
+        """Meanwhile, what is spent comes from another whole, and what this share had is kept."""
+        kept = self._left, self._rest, self._whole
+        self._left, self._rest, self._whole = 0, MODULE_WORK, whole
+        try:
+            yield
+        finally:
+            whole.give_back(self._left)
+            self._left, self._rest, self._whole = kept
+
+    def give_back(self, units: int) -> None:
+        """What was taken and not spent."""
+        if units > 0 and self._left >= 0:
+            self._left += units
 
     def _refill(self) -> None:
         if self._whole is not None and self._rest > 0:

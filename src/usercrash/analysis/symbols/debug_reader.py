@@ -18,6 +18,7 @@ from ..dwarf.functions import CallSite, FunctionIndex, Level, calls_of, levels
 from ..dwarf.line_program import LineProgram, program_of, program_size
 from ..dwarf.names import name_of
 from ..dwarf.units import Unit
+from ..dwarf.work import Work
 from .line_tables import LANGUAGES, NO_ADDRESS, Line
 from .related_files import RelatedFiles, alternate_link
 
@@ -99,6 +100,23 @@ class DebugReader:
             return calls_of(function) if function is not None else []
         except _BROKEN:
             return []
+
+    def scopes(self, address: int) -> list[Level]:
+        """The functions at an address with their entries, innermost first; empty where none is
+        known."""
+        if self.exhausted:
+            return []
+        try:
+            home = self._unit_of(address)
+            function = self._functions(home)[1].at(address) if home is not None else None
+            return levels(function, address) if function is not None else []
+        except _BROKEN:
+            return []
+
+    @property
+    def work(self) -> Work:
+        """What reading is spent from."""
+        return self._file.work
 
     def row_at(self, address: int, budget: int) -> tuple[int, int, int]:
         """(line, column, bytes of the program that was run for it) at an address; zeros where

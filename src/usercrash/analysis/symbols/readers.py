@@ -78,6 +78,10 @@ class Readers:
         self._note_end(module)
         return found
 
+    def reading(self, module: Module) -> DebugReader | None:
+        """The reader of a module's debug information, None where there is none."""
+        return self._any_reading(module)
+
     def lines(self, module: Module, vaddr: int) -> list[Line]:
         """The functions at a link-time address as the reader sees them, innermost first; one
         without a name where only a line is known."""

@@ -14,6 +14,7 @@ from ..core.modules import Module
 from ..dwarf.functions import CallSite
 from . import symcache
 from .debug_files import open_debug_file
+from .debug_reader import DebugReader
 from .demangle import demangle
 from .file_symbols import DEFAULT_MAX_DEBUG_BYTES, FileSymbols, convert, debug_owner
 from .line_tables import NO_ADDRESS, Line, LineTable
@@ -116,6 +117,11 @@ class Symbolizer:
             )
             for site in self._readers.call_sites(module, address - module.bias)
         ]
+
+    def reading(self, module: Module) -> DebugReader | None:
+        """The reader of a module's debug information (its addresses are those of the file); None
+        where there is none."""
+        return self._readers.reading(module) if self.native else None
 
     def source_of(self, module: Module) -> str:
         """Where a module's names come from, for people; "" if none were asked for."""

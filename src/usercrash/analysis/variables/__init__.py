@@ -1,0 +1,1 @@
+"""Arguments and local variables: where they are, and their values as the language writes them."""
