@@ -74,7 +74,9 @@ class Tracer:
             try:
                 self._answer(stop)
             except ptrace.ThreadGone:
-                ptrace.take(stop.tid)  # SIGKILL has woken it; its end comes next
+                # SIGKILL has woken it, or is about to. Nothing is taken: it may stand at its exit
+                # by now, and that stop must be answered.
+                os.sched_yield()
 
     # -- stops ------------------------------------------------------------------------
 
