@@ -125,6 +125,24 @@ def test_of_few_functions_the_kind_of_fault_counts() -> None:
     assert len({of([frame(0, "serve"), *frames], SEGV, cause).key for cause in kinds}) == 1
 
 
+def test_an_interpreters_functions_stand_where_its_loop_does() -> None:
+    python = "/usr/bin/python3.11"
+    frames = [
+        frame(0, "strlen", module=LIBC),
+        frame(1, None, None, module="/usr/lib/libffi.so.8"),
+        frame(2, "_PyEval_EvalFrameDefault", module=python),
+        frame(3, "main", module=python),
+    ]
+    rows = [("parse", "/opt/a/shop/feed.py"), ("load", "/opt/a/shop/feed.py"), ("<module>", "x.py")]
+    stack = r.InterpretedStack(
+        language="python", version="3.11.2",
+        frames=[r.InterpretedFrame(index=at, function=name, file=file, line=at, native=2)
+                for at, (name, file) in enumerate(rows)],
+    )  # fmt: skip
+    found = fingerprint(SEGV, None, "python3.11", thread(1, "t", frames, interpreted=[stack]))
+    assert found.frames == ["feed:parse", "feed:load", "x:<module>"]
+
+
 def test_one_that_did_not_crash_and_one_without_stack() -> None:
     assert of([frame(0, "poll"), frame(1, "main")], None).sort == "alive"
     assert fingerprint(SEGV, None, "shelfd", None).frames == []

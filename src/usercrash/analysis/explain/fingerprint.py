@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Sequence
 
-from ...report import Cause, Fingerprint, Frame, Signal, Thread
+from ...report import Cause, Fingerprint, Frame, InterpretedStack, Signal, Thread
 from .function_identity import function_identity
 
 VERSION = 1
@@ -19,7 +19,7 @@ _FEW = 2  # fewer functions say little: the kind of fault counts, too
 # Files that crash only because somebody gave them something bad.
 _RUNTIME = re.compile(
     r"(ld-linux|ld-musl|ld64|libc\.|libc-2|libm\.|libm-2|libpthread|libgcc_s|libstdc\+\+|libc\+\+"
-    r"|libasan|libtsan|libubsan|liblsan|libpython\d|python\d|\[vdso\])"
+    r"|libasan|libtsan|libubsan|liblsan|libpython\d|python\d|libffi|_ctypes\.|\[vdso\])"
 )
 # The same in a program that has them in its own file: what raises, aborts, panics, begins.
 _RAISING = re.compile(
@@ -33,6 +33,7 @@ _RAISING = re.compile(
 _BEGINNING = re.compile(
     r"_start|__libc_start\w*|start_thread|(__)?clone3?|thread_start|runtime\.(main|goexit|mstart)"
     r"|std::rt::\S+|std::sys_common::\S+|core::ops::function::FnOnce::call_once|invoke_main"
+    r"|threading:Thread\.(run|_bootstrap|_bootstrap_inner)"
 )
 _LIBRARY_VERSION = re.compile(r"(?<=\.so)[.\d]+$|-\d[\d.]*(?=\.so)|(?<=\d)\.\d+$")
 
@@ -43,7 +44,7 @@ def fingerprint(
     """The fingerprint of a crash by its signal, cause, program's name (no path) and crashing
     thread. One of a process that did not crash has the sort `alive`."""
     frames = _distinct(thread) if thread is not None else []
-    names = _names(frames)
+    names = _names(frames, thread.interpreted if thread is not None else [])
     if cause is not None and cause.kind == "stack-overflow" and thread is not None:
         names = _cycle(thread) or names
     sort = signal.name if signal is not None else "alive"
@@ -71,12 +72,16 @@ def _distinct(thread: Thread) -> list[Frame]:
     ]
 
 
-def _names(frames: Sequence[Frame]) -> list[str]:
-    """The functions that count, innermost first."""
+def _names(frames: Sequence[Frame], interpreted: Sequence[InterpretedStack]) -> list[str]:
+    """The functions that count, innermost first; an interpreter's own where its loop stands."""
     begun = False  # whether a frame of the program's own has been seen
     own: list[str] = []
+    inner = _interpreted(interpreted)
     for frame in frames[:_FOUND]:
         name = _identity(frame)
+        if frame.index in inner:
+            begun = True
+            own += [name for name in inner[frame.index] if not _BEGINNING.fullmatch(name)]
         if _RUNTIME.match(_base(frame)) or (not begun and _RAISING.fullmatch(name)):
             continue
         if _BEGINNING.fullmatch(name):
@@ -88,6 +93,19 @@ def _names(frames: Sequence[Frame]) -> list[str]:
     if not own:  # the runtime is all that there is
         own = [_identity(frame) for frame in frames[:_FOUND]]
     return _without_repeats(own)[:FRAMES]
+
+
+def _interpreted(stacks: Sequence[InterpretedStack]) -> dict[int, list[str]]:
+    """The functions of interpreters by the index of the native frame that runs them: by the names
+    of their files without directories, which differ from machine to machine."""
+    found: dict[int, list[str]] = {}
+    for stack in stacks:
+        for frame in stack.frames[:_FOUND]:
+            if frame.native is not None:
+                file = frame.file.rpartition("/")[2].rpartition(".")[0]
+                name = f"{file}:{frame.function}" if file else frame.function
+                found.setdefault(frame.native, []).append(name)
+    return found
 
 
 def _cycle(thread: Thread) -> list[str]:
