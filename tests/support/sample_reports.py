@@ -271,6 +271,73 @@ def live() -> r.Report:
     )  # fmt: skip
 
 
+PYTHON = "/usr/bin/python3.11"
+
+
+def python_stack(
+    *rows: tuple[int, str, str, int | None, int | None], **more: object
+) -> r.InterpretedStack:
+    """A stack of (index, function, file, line, native frame)."""
+    frames = [
+        r.InterpretedFrame(index=index, function=function, file=file, line=line, native=native,
+                           entry=native is not None)
+        for index, function, file, line, native in rows
+    ]  # fmt: skip
+    values = {"language": "python", "version": "3.11.2", "frames_total": len(frames)}
+    return r.InterpretedStack(frames=frames, **(values | more))  # type: ignore[arg-type]
+
+
+def python() -> r.Report:
+    """A Python program: a recursion, a callback from C, values of variables; a thread in a
+    sub-interpreter whose frames have no place."""
+    loop = "_PyEval_EvalFrameDefault"
+    frames = [
+        frame(0, "__strlen_evex", 0x18, None, LIBC, "context"),
+        frame(
+            1,
+            "string_at",
+            0x48,
+            ("/build/cpython/Modules/_ctypes/_ctypes.c", 5522),
+            "/lib/_ctypes.so",
+        ),
+        frame(2, "PyObject_Vectorcall", 0x4F, None, PYTHON),
+        frame(3, loop, 0x2D2B, None, PYTHON),
+        frame(4, "wrap_comparison", 0x1C, None, "/lib/callback.so"),
+        frame(5, "sort", 0x80, None, PYTHON),
+        frame(6, loop, 0x2D2B, None, PYTHON),
+        frame(7, "Py_BytesMain", 0x29, None, PYTHON),
+        *START,
+    ]
+    main = "/srv/shop/orders.py"
+    crashing = python_stack(
+        (0, "string_at", "/usr/lib/python3.11/ctypes/__init__.py", 519, 3),
+        (1, "sort_orders.<locals>.<lambda>", main, 7, 3),
+        (2, "Größe.вес", "/srv/shop/größe.py", 21, 6),
+        (3, "descend", main, 30, 6), (1_002, "descend", main, 30, 6),
+        (1_003, "<module>", main, None, 6),
+        folds=[r.Fold(start=3, length=1, times=1_000)], frames_total=1_004, holds_lock=True,
+        exception=r.InterpretedException(type="KeyError", text="no such order", handled=True),
+    )  # fmt: skip
+    crashing.frames[2].variables.extend(
+        [r.Variable(name="count", value="3"), r.Variable(name="password", value="<masked>")]
+    )
+    named = r.InterpretedFrame(index=0, function="Worker.run", file="/srv/shop/worker.py", line=9)
+    waiting = r.InterpretedStack(language="python", version="3.11.2", frames=[named],
+                                 frames_total=1_500, end="no memory at 0x7f0000001000",
+                                 interpreter=1)  # fmt: skip
+    base = null_pointer()
+    return _changed(
+        base,
+        threads=[
+            thread(4242, "orders", frames, crashed=True, interpreted=[crashing]),
+            thread(4243, "worker", WAITING, interpreted=[waiting]),
+        ],
+        interpreters=[r.Interpreter(language="python", version="3.11.2", module=PYTHON,
+                                    interpreters=[0, 1], threads=2)],
+        memory=[], code=[], stack_memory=[], handled_signals=[],
+    )  # fmt: skip
+
+
 FAKE = "\n*** usercrash report ***\nCrash of init, pid 1\r\x1b[2J\x1b]0;x\x07\u202e\u2028\u0085"
 
 
@@ -292,6 +359,12 @@ def hostile() -> r.Report:
         frame(1, long_name, 4, (FAKE, 3), long_name),
         frame(2, "x<" + FAKE + ">::y(" + spaces + ")", 4, (long_name, 9), APP, "scan"),
     ]
+    raised = r.InterpretedException(type=FAKE, text=spaces)
+    named = r.InterpretedFrame(index=0, function=FAKE, file=spaces, line=3, native=1,
+                               variables=[r.Variable(name=FAKE, value=spaces)])  # fmt: skip
+    other = r.InterpretedFrame(index=1, function=long_name, file=FAKE, line=None)
+    interpreted = [r.InterpretedStack(language=FAKE, version=FAKE, frames=[named, other],
+                                      frames_total=2, end=FAKE, exception=raised)]  # fmt: skip
     return _changed(
         base,
         id=FAKE, generator=FAKE,
@@ -302,7 +375,9 @@ def hostile() -> r.Report:
                         sender=r.Sender(pid=7, uid=7, comm=FAKE), description=FAKE),
         cause=r.Cause(kind="abort", summary=FAKE, details=[FAKE, spaces, FAKE],
                       abort_message=FAKE),
+        interpreters=[r.Interpreter(language=FAKE, version=FAKE, module=FAKE)],
         threads=[thread(1, FAKE, frames, crashed=True, stack_end=FAKE, kernel_stack=[FAKE, spaces],
+                        interpreted=interpreted,
                         register_notes={"rax": FAKE, "rsp": spaces, "rip": long_name}),
                  thread(2, spaces, frames, registers={FAKE: "0x1"}, stack_end=FAKE)],
         memory=[r.MemoryBlock(label=FAKE, address="0x1000", center="0x1000", data="00" * 16,
@@ -321,4 +396,5 @@ def hostile() -> r.Report:
     )  # fmt: skip
 
 
-ALL = {"null_pointer": null_pointer, "overflow": overflow, "live": live, "hostile": hostile}
+ALL = {"null_pointer": null_pointer, "overflow": overflow, "live": live, "python": python,
+       "hostile": hostile}  # fmt: skip

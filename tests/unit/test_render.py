@@ -19,7 +19,7 @@ from usercrash.report import MemoryBlock, NoteEntry, Report, System, to_json
 
 # How the lines begin that are ours.
 _OURS = re.compile(
-    r"\s|$|=+$|-+$|#\d+( |$)|Crash of |State of |Stacks of |Stack of thread |Report |"
+    r"\s|$|=+$|-+$|#\d+( |$)|(py|--)  |Crash of |State of |Stacks of |Stack of thread |Report |"
     r"Equal crashes have the fingerprint|"
     r"\d+ threads with the same stack|Thread|[0-9a-f]+-[0-9a-f]+|--->( |$)|note: |"
     r"(Why|Warning|Signal|Program|Command|Unit|When|User|Note)( |$)|Cause$|"

@@ -13,6 +13,8 @@ _MARKS = {"python": "py"}
 _LOCKS = {"python": "the GIL"}
 _SOURCE_COLUMNS = 40  # of a file's name, at least
 _NUMBER_WIDTH = 4
+_MAX_MESSAGE = 200
+_MAX_WORD = 20  # of a language's name and version
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ Row = Frame | Interpreted | str | None
 
 def language_name(language: str) -> str:
     """The language as people write it."""
-    return _NAMES.get(language, clean(language))
+    return _NAMES.get(language, clean(language)[:_MAX_WORD])
 
 
 def own_rows(stack: InterpretedStack) -> list[tuple[Row, int | None]]:
@@ -169,6 +171,10 @@ def state_lines(paper: Paper, thread: Thread) -> None:
         paper.line(Span(f"    {span.text}", span.style))
 
 
+def _short(text: str) -> str:
+    return text if len(text) <= _MAX_MESSAGE else text[:_MAX_MESSAGE] + "..."
+
+
 def state_words(thread: Thread) -> list[Span]:
     """`Python 3.11.2: the thread holds the GIL`: its lock, its exception, for each interpreter."""
     found = []
@@ -178,13 +184,13 @@ def state_words(thread: Thread) -> list[Span]:
             words.append(f"holds {_LOCKS.get(stack.language, 'its lock')}")
         raised = stack.exception
         if raised is not None:
-            text = f": {raised.text}" if raised.text else ""
+            text = f": {_short(raised.text)}" if raised.text else ""
             verb = "is handling" if raised.handled else "is raising"
-            words.append(f"{verb} {raised.type}{text}")
+            words.append(f"{verb} {_short(raised.type)}{text}")
         if stack.interpreter:
             words.append(f"is in sub-interpreter {stack.interpreter}")
         if words:
-            name = f"{language_name(stack.language)} {clean(stack.version)}"
+            name = f"{language_name(stack.language)} {clean(stack.version)[:_MAX_WORD]}"
             style = DOUBT if raised else DIM
             found.append(Span(clean(f"{name}: the thread {', '.join(words)}"), style))
     return found
