@@ -68,11 +68,17 @@ def _cannot_run(reason: str) -> None:
     pytest.skip(reason)
 
 
+# Rooms and files whose tests set core_pattern for long, or whose programs die while others' do:
+# whoever stands in core_pattern gets every crash of the machine.
+MACHINE = {
+    "kernel", "server", "causes", "test_documents.py", "test_html_option.py", "test_qemu_cores.py",
+    "test_stderr_tail.py",
+}  # fmt: skip
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Several at once (pytest -n): a file's tests stay together, as what they build serves all of
-    them; those of the kernel and of servers come one after the other, as each looks at the whole
-    machine."""
+    """Several at once (pytest -n): those of MACHINE come one after the other, and a file's tests
+    stay together, as what they build serves all of them."""
     for item in items:
-        room = item.path.parent.name
-        group = "machine" if room in ("kernel", "server") else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+        alone = MACHINE & {item.path.parent.name, item.path.name}
+        item.add_marker(pytest.mark.xdist_group("machine" if alone else str(item.path)))
