@@ -228,7 +228,7 @@ def test_embedded(tmp_path: Path) -> None:
     """In a program of another name that loads the interpreter."""
     program = compile_c(tmp_path, "program", EMBEDDING)
     settings(tmp_path)
-    for version in {*versions()[:1], *versions()[-1:]} & LIBRARIES.keys():
+    for version in [*LIBRARIES][-1:]:
         place = tmp_path / version / "place"
         place.mkdir(parents=True)
         settings(place.parent)
