@@ -59,6 +59,10 @@ Servers = Annotated[
     list[Url],
     Meta(max_length=8, description="a list of at most 8 URLs, http://… or https://…"),
 ]
+Directories = Annotated[
+    list[AbsolutePath],
+    Meta(max_length=64, description="a list of at most 64 absolute paths of directories"),
+]
 User = Annotated[
     str, Meta(pattern=r"\A[A-Za-z0-9_.][A-Za-z0-9_.-]*\$?\Z", description="the name of an account")
 ]
@@ -133,6 +137,12 @@ class Symbols(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     symcache_mb: Megabytes = 1024
 
 
+class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where source files are, for the lines around frames: nothing outside of them is shown."""
+
+    directories: Directories = []
+
+
 class Capture(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How much of a process is taken, and for how long it is held at most."""
 
@@ -164,6 +174,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     queue: Queue = msgspec.field(default_factory=Queue)
     analysis: Analysis = msgspec.field(default_factory=Analysis)
     symbols: Symbols = msgspec.field(default_factory=Symbols)
+    source: Source = msgspec.field(default_factory=Source)
     capture: Capture = msgspec.field(default_factory=Capture)
     variables: Variables = msgspec.field(default_factory=Variables)
     python: Python = msgspec.field(default_factory=Python)

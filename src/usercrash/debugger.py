@@ -21,6 +21,7 @@ from . import __version__
 from .cli import run_program
 from .cli.common import colored, printable
 from .cli.html_option import STANDARD_OUTPUT, HtmlCommand, html_option, html_output
+from .cli.source_option import source_directories, source_option
 from .errors import UsageError, UsercrashError
 
 if TYPE_CHECKING:
@@ -35,11 +36,13 @@ _PID_MAX = 1 << 22  # PID_MAX_LIMIT of a 64-bit kernel
 @dataclass(frozen=True, slots=True)
 class Wishes:
     """What the user wants to see: `form` is "text", "json", "html" or "stacks"; `write` what takes
-    it, None for standard output, where a terminal has colours; `core` may be None."""
+    it, None for standard output, where a terminal has colours; `core` may be None; `sources` are
+    directories of source files."""
 
     form: str
     write: Callable[[bytes], None] | None
     core: NewFile | None
+    sources: tuple[str, ...] = ()
 
 
 @click.command(
@@ -54,11 +57,12 @@ class Wishes:
 @click.option("--backtrace", is_flag=True, help="The stacks of all threads only.")
 @click.option("-o", "output", metavar="FILE", help="Write the report to FILE.")
 @click.option("--core", metavar="FILE", help="Also write a small core file, for gdb and others.")
+@source_option
 @click.option("--config", metavar="FILE", help="Another configuration file.")
 @click.version_option(__version__, prog_name="debugger")
 def command(
     pid: str, as_json: bool, html: str | None, backtrace: bool, output: str | None,
-    core: str | None, config: str | None,
+    core: str | None, sources: tuple[str, ...], config: str | None,
 ) -> int:  # fmt: skip
     """Report on the live process PID: stacks, registers, memory, open files.
 
@@ -75,6 +79,7 @@ def command(
     if output is not None and html not in (None, STANDARD_OUTPUT):
         raise UsageError("--html FILE and -o FILE exclude each other")
     number = parse_pid(pid)
+    directories = source_directories(sources)
     settings = load_config(config)
     with ExitStack() as stack:
         # Before the process is touched: what cannot be written is told at once.
@@ -86,7 +91,7 @@ def command(
             file = stack.enter_context(NewFile(output))
             write = _committed(file)
         form = wished[0].lstrip("-").replace("backtrace", "stacks") if wished else "text"
-        return _debug(number, settings, Wishes(form, write, small))
+        return _debug(number, settings, Wishes(form, write, small, directories))
 
 
 def _committed(file: NewFile) -> Callable[[bytes], None]:
@@ -137,7 +142,7 @@ def _report(snapshot: Snapshot, config: Config, wishes: Wishes) -> int:
     part = {"text": "full" if terminal else "", "stacks": "stacks"}.get(wishes.form, "")
     width = shutil.get_terminal_size().columns if terminal else 80
     view = View(part, terminal and colored(), width, html=wishes.form == "html")
-    analysed = analyse(snapshot, config, os.urandom(16).hex(), view)
+    analysed = analyse(snapshot, config, os.urandom(16).hex(), view, wishes.sources)
     forms = {"json": analysed.json, "html": analysed.html}
     text = forms.get(wishes.form, analysed.screen if part else analysed.text)
     if not text and wishes.form == "text":

@@ -168,6 +168,10 @@ def _attempt(
         view, variables=config.python.variables, native_variables=config.variables.enabled
     )
     cache = _open_cache(config.paths.cache)
+    # (by their names: what the child may not reach is not for reports)
+    configured = [Place(os.fsencode(name)) for name in config.source.directories]
+    sources = (*material.places.sources, *configured)
+    material = replace(material, places=replace(material.places, sources=sources))
     owner = os.geteuid()  # the child is somebody else when it asks
 
     kept: list[object] = []

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from .analysis.core.file_search import SearchPlaces
+from .analysis.core.file_search import Place, SearchPlaces
 from .config import Config
 from .debuginfod.fetching import (
     cache_places,
@@ -188,14 +188,29 @@ def snapshot_core(snapshot: Snapshot) -> int:
     return fd
 
 
-def report_snapshot(snapshot: Snapshot, config: Config, crash_id: str, view: View) -> Analysed:
-    """The analysis of a snapshot that is in memory (debugger, run)."""
+def report_snapshot(
+    snapshot: Snapshot, config: Config, crash_id: str, view: View, sources: Sequence[str] = ()
+) -> Analysed:
+    """The analysis of a snapshot that is in memory (debugger, run); `sources` are directories of
+    source files that somebody named."""
     core = snapshot_core(snapshot)
+    places = SearchPlaces(sources=tuple(map(_opened, sources)))
     try:
         files = [file.fd for file in files_in_order(snapshot) if file.fd >= 0]
-        analysed = analyse_isolated(Material(crash_id, core, files), config, view)
+        material = Material(crash_id, core, files, places=places)
+        analysed = analyse_isolated(material, config, view)
         if analysed.wanted:
             share_symcaches(analysed.wanted, files, config)
         return analysed
     finally:
-        os.close(core)
+        for fd in (core, *places.descriptors()):
+            os.close(fd)
+
+
+def _opened(directory: str) -> Place:
+    """A directory with the rights of who named it: an analysis may have less."""
+    name = os.fsencode(directory)
+    try:
+        return Place(name, os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+    except OSError:
+        return Place(name)  # the report will say why

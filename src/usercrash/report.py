@@ -284,6 +284,21 @@ class StackWord(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""
 
 
+class Excerpt(msgspec.Struct, frozen=True, kw_only=True):
+    """Lines of the source around a frame of the crashing thread (`frame` is its index): `lines`
+    from number `first` on; `line` is that of the frame. `file` is where the source was found.
+    `newer`: it was changed after the program's file was made; `by_name`: nothing but the file's
+    last name is what debug information says."""
+
+    frame: int
+    file: str
+    line: int
+    first: int
+    lines: list[str]
+    newer: bool = False
+    by_name: bool = False
+
+
 class Package(msgspec.Struct, frozen=True, kw_only=True):
     """The package that a file is from. `type`: deb, rpm, apk or what the file says of itself;
     `source` is who says so: "note" (`.note.package` in the file), "dpkg", "rpm" or "apk"."""
@@ -372,6 +387,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: Fingerprint | None = None
     deadlocks: list[list[int]] = []  # circles of threads: each waits for what the next one holds
     interpreters: list[Interpreter] = []
+    excerpts: list[Excerpt] = []
     raw_bytes: dict[str, str] = {}
 
 

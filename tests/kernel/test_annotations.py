@@ -3,11 +3,13 @@ kernel and again from its minicore."""
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 from tests.support.kernel import Installation, allow_cores, analyze
+from tests.support.reachable import reachable
 from tests.support.spawn import compile_c
 
 from usercrash.render.html import render_html
@@ -85,13 +87,22 @@ def check(report: Report) -> None:
 @pytest.mark.usefixtures("needs_kernel")
 def test_of_a_crash_and_of_its_minicore(tmp_path: Path) -> None:
     program = compile_c(tmp_path, "pointers", PROGRAM, compiler="g++")
-    with Installation() as place:
+    sources = reachable(tmp_path) / "src"
+    sources.mkdir()
+    shutil.copy(tmp_path / "pointers.c", sources)
+    with Installation(f'[source]\ndirectories = ["{sources}"]\n') as place:
         place.start_server()
         with place.receiving():
             process = subprocess.Popen([program], env=ENVIRONMENT, preexec_fn=allow_cores)
             assert process.wait(60) == -11
             published = place.wait_pid(process.pid)
         check(published.report)
+        shown = published.report.excerpts
+        assert [(one.frame, one.file) for one in shown] == [
+            (number, f"{sources}/pointers.c") for number in range(2)
+        ]
+        assert "fault_here(points);" in shown[1].lines[shown[1].line - shown[1].first]
+        assert shown[0].newer and shown[0].by_name  # (copied since, from another directory)
         again = analyze(published.core, "--exe", program, config=place.config)
     first, second = published.report.threads[0], again.threads[0]
     assert second.register_notes == first.register_notes

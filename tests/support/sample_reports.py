@@ -212,6 +212,16 @@ def null_pointer() -> r.Report:
             r.StackWord(address="0x7ffc00001008", value="0x55d0c0a01334",
                         note="list_sum+0x2c (shelfd)  <- stack pointer of #2"),
         ],
+        excerpts=[
+            r.Excerpt(
+                frame=1, file="/srv/shelfd/src/list.c", line=44, first=41,
+                lines=["", "    for (at = list; ; at = list_next(at)) {",
+                       "        // the end is a null pointer: there is none in a ring",
+                       "        sum += at->value;", "    }", "    return sum;", "}"],
+            ),
+            r.Excerpt(frame=7, file="/srv/shelfd/src/main.c", line=120, first=118, newer=True,
+                      by_name=True, lines=["{", "", "    run(); // " + "and on " * 12, "}"]),
+        ],
         handled_signals=[
             r.HandledSignal(
                 frame=6,
@@ -251,7 +261,7 @@ def overflow() -> r.Report:
                         fault_address="0x55d0c0a80000",
                         description="segmentation fault: nothing is mapped at the address"),
         threads=[thread(4242, "shelfd", frames, crashed=True, frames_total=34_923, folds=[fold])],
-        memory=[], code=[], stack_memory=[], handled_signals=[],
+        memory=[], code=[], stack_memory=[], handled_signals=[], excerpts=[],
     )  # fmt: skip
 
 
@@ -268,6 +278,7 @@ def live() -> r.Report:
         signal=None,
         cause=r.Cause(kind="none", reason="on-request", summary="not crashed: dumped on request"),
         threads=threads, memory=[], code=[], stack_memory=[], handled_signals=[], notes=[],
+        excerpts=[],
     )  # fmt: skip
 
 
@@ -334,7 +345,7 @@ def python() -> r.Report:
         ],
         interpreters=[r.Interpreter(language="python", version="3.11.2", module=PYTHON,
                                     interpreters=[0, 1], threads=2)],
-        memory=[], code=[], stack_memory=[], handled_signals=[],
+        memory=[], code=[], stack_memory=[], handled_signals=[], excerpts=[],
     )  # fmt: skip
 
 
@@ -393,6 +404,7 @@ def hostile() -> r.Report:
         code=[r.Instruction(address="0x1000", data="90", text=FAKE, current=True,
                             note=FAKE + spaces)],
         stack_memory=[r.StackWord(address="0x1000", value="0x1", note=FAKE)],
+        excerpts=[r.Excerpt(frame=0, file=FAKE, line=2, first=1, lines=[FAKE, spaces, long_name])],
     )  # fmt: skip
 
 

@@ -10,16 +10,18 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from tests.support import sample_reports
+from tests.support.sample_reports import APP
 
 from usercrash.render.frames import short_functions
 from usercrash.render.layout import Paper, clean, columns, duration, moment, size, wrap
 from usercrash.render.screen import render_screen
 from usercrash.render.text import render_stacks, render_text
-from usercrash.report import MemoryBlock, NoteEntry, Report, System, to_json
+from usercrash.report import MemoryBlock, NoteEntry, Report, System, Waiting, to_json
 
 # How the lines begin that are ours.
 _OURS = re.compile(
-    r"\s|$|=+$|-+$|#\d+( |$)|(py|--)  |Crash of |State of |Stacks of |Stack of thread |Report |"
+    r"\s|$|=+$|-+$|#\d+( |$)|(py|--)  |Crash of |State of |Stacks of |Stack of thread |"
+    r"Report |Source of #|"
     r"Equal crashes have the fingerprint|"
     r"\d+ threads with the same stack|Thread|[0-9a-f]+-[0-9a-f]+|--->( |$)|note: |"
     r"(Why|Warning|Signal|Program|Command|Unit|When|User|Note)( |$)|Cause$|"
@@ -56,10 +58,88 @@ def test_samples(name: str, width: int) -> None:
         check(text, width)
 
 
+def first_lines(report: Report, width: int) -> list[str]:
+    """The lines of the first screen: never more than 40, and what it is for is on it."""
+    lines = render_text(report, first_screen_only=True, width=width)[:-1].split("\n")
+    assert len(lines) <= 40, "\n".join(lines)
+    assert lines[0].startswith(("Crash of", "State of"))
+    assert any(line.strip("=") == "" for line in lines[1:9])
+    assert any(line.startswith("Report") for line in lines[-8:])
+    return lines
+
+
+@pytest.mark.parametrize("width", [40, 48, 80, 200])
 @pytest.mark.parametrize("name", sample_reports.ALL)
-def test_first_screen_is_one(name: str) -> None:
-    lines = render_text(sample_reports.ALL[name](), first_screen_only=True).split("\n")
-    assert len(lines) <= (32 if name != "hostile" else 60)
+def test_first_screen_is_one(name: str, width: int) -> None:
+    lines = first_lines(sample_reports.ALL[name](), width)
+    assert any(line.startswith("Stack of thread ") for line in lines)
+    if width == 80 and name in ("null_pointer", "overflow", "live"):
+        assert "..." not in "".join(line[-4:] for line in lines), "nothing need be cut here"
+
+
+def test_source_on_the_first_screen_if_there_is_room() -> None:
+    """Five lines; three, or none, where facts and frames need the room."""
+    report = sample_reports.null_pointer()
+    marked = " --> 44          sum += at->value;"
+    lines = first_lines(report, 80)
+    at = lines.index(marked)
+    assert lines[at - 3] == "Source of #1 list_sum+0x2c at /srv/shelfd/src/list.c:44"
+    assert [line[:7] for line in lines[at - 2 : at + 3]] == [
+        "     42", "     43", " --> 44", "     45", "     46",
+    ]  # fmt: skip
+    frames = report.threads[0].frames
+    threads = [msgspec.structs.replace(report.threads[0], frames=frames * 3), *report.threads[1:]]
+    assert marked in first_lines(msgspec.structs.replace(report, threads=threads), 80)
+    crowded = msgspec.structs.replace(report, handled_signals=report.handled_signals * 9)
+    process = msgspec.structs.replace(report.process, cmdline=["/bin/long", "word " * 900])
+    notes = [NoteEntry(stage="modules", what=f"--exe {n} {APP}", why=APP * 3) for n in range(3)]
+    circles = [[4242, 4243, 4245]] * 3
+    crowded = msgspec.structs.replace(
+        crowded, process=process, threads=threads, notes=notes, deadlocks=circles, complete=False
+    )
+    lines = first_lines(crowded, 80)
+    assert marked not in lines and any(line.startswith("#0  list_next") for line in lines)
+    assert "         in 6 more handlers" in lines
+
+
+@settings(max_examples=60, deadline=None, phases=[Phase.explicit, Phase.generate])
+@given(
+    st.sampled_from([*sample_reports.ALL]),
+    st.lists(st.integers(0, 60), min_size=7, max_size=7),
+    st.sampled_from(["word ", "x", sample_reports.FAKE, "漢字 ", "a/b/"]),
+    st.sampled_from([40, 80, 120]),
+)
+def test_a_first_screen_of_anything(name: str, counts: list[int], text: str, width: int) -> None:
+    report = sample_reports.ALL[name]()
+    rich = sample_reports.null_pointer()
+    handled, circles, words, frames, details, notes, doubts = counts
+    first = rich.threads[0]
+    waiting = Waiting(number=202, call="futex", arguments=[], kind="lock", summary=text * words)
+    first = msgspec.structs.replace(
+        first, frames=first.frames * (frames // 4), name=text * words, stack_end=text * words,
+        waiting=waiting,
+    )  # fmt: skip
+    assert rich.cause is not None
+    module = msgspec.structs.replace(rich.modules[0], forced=True, path="/" + text * words)
+    report = msgspec.structs.replace(
+        report,
+        threads=[first, *report.threads],
+        handled_signals=rich.handled_signals * handled,
+        deadlocks=[[4244, 4242, 4243]] * circles,
+        process=msgspec.structs.replace(
+            rich.process, cmdline=[text] * words * 9, unit=text * words
+        ),
+        cause=msgspec.structs.replace(
+            rich.cause, summary=text * words, details=[text * words] * details
+        ),
+        notes=[NoteEntry(stage="modules", what=f"--exe {n}", why=text) for n in range(notes)],
+        modules=[module] * (doubts % 3),
+        excerpts=[
+            msgspec.structs.replace(one, file="/" + text * words) for one in rich.excerpts
+        ] * (doubts % 2),
+        complete=doubts > 30,
+    )  # fmt: skip
+    first_lines(report, width)
 
 
 def _replace(value: object, texts: list[str], at: list[int]) -> object:
@@ -92,6 +172,7 @@ def test_any_texts(texts: list[str], width: int) -> None:
         report = msgspec.convert(_replace(plain, texts, [0]), Report)
         for text in views(report, width):
             check(text, width)
+        first_lines(report, width)
         assert to_json(report)
 
 

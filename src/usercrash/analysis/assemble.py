@@ -34,6 +34,7 @@ from .packages.package import Package
 from .report_parts import lists
 from .report_parts.annotations import Annotator, with_annotations
 from .report_parts.conclusions import with_fingerprint, with_waits
+from .report_parts.excerpts import excerpts
 from .report_parts.identity import identity_of, signal_of
 from .report_parts.memory import code, memory_blocks, stack_words
 from .report_parts.python_stacks import PythonStacks
@@ -157,6 +158,7 @@ class _Assembly:
             maps=guard("maps", "the memory map", self._maps, []),
             open_files=guard("open files", "the open files", self._open_files, []),
             code=guard("code", "code around the pc", self._code, []),
+            excerpts=guard("source", "lines of the source", self._excerpts, []),
             handled_signals=[
                 report.HandledSignal(frame=one.frame, signal=to_report(one.info, self.arch.name))
                 for one in self.handled
@@ -442,6 +444,10 @@ class _Assembly:
         pc = self.crashing.registers.get(self.arch.pc, 0)
         executable = self.modules.executable
         return code(self.memory.read, self.arch, pc, self._function(), executable)
+
+    def _excerpts(self) -> list[report.Excerpt]:
+        places = self.symbolizer.places
+        return excerpts(self.stack.frames, self.modules, places, self.notes)
 
     def _function(self) -> int | None:
         """Where the function at the pc begins."""

@@ -15,6 +15,7 @@ from ..errors import UsageError, UsercrashError
 from .common import Settings, colored, printable
 from .core_files import Request, analyse_core, open_place, open_program, servers_of, share
 from .html_option import STANDARD_OUTPUT, HtmlCommand, html_option, html_output, one_form
+from .source_option import source_directories, source_option
 
 if TYPE_CHECKING:
     from ..isolated_analysis import Analysed, View
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     "--debuginfod", "servers", metavar="URL", multiple=True,
     help="Ask this server for missing debug files and programs; may be repeated.",
 )  # fmt: skip
+@source_option
 @click.option("--output", metavar="DIR", help="Write each report to DIR/NAME.txt and .json.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON; of several cores a line for each.")
 @html_option
@@ -49,6 +51,7 @@ def command(
     sysroot: str | None,
     debug_dirs: tuple[str, ...],
     servers: tuple[str, ...],
+    sources: tuple[str, ...],
     output: str | None,
     as_json: bool,
     html: str | None,
@@ -71,6 +74,7 @@ def command(
         sysroot=None if sysroot is None else open_place(sysroot),
         debug_dirs=tuple(map(open_place, debug_dirs)),
         servers=servers_of(config, servers),
+        sources=tuple(map(open_place, source_directories(sources))),
     )
     if many:
         from .analyze_many import analyze_many

@@ -29,6 +29,7 @@ class Request:
     sysroot: Place | None = None
     debug_dirs: tuple[Place, ...] = ()
     servers: tuple[str, ...] = ()
+    sources: tuple[Place, ...] = ()
 
 
 def analyse_core(name: str, request: Request, view: View) -> tuple[Analysed, list[str]]:
@@ -49,7 +50,7 @@ def analyse_core(name: str, request: Request, view: View) -> tuple[Analysed, lis
     def places() -> SearchPlaces:
         caches = cache_places(config, [client_cache()])
         opened.extend(caches)
-        return SearchPlaces(request.sysroot, request.debug_dirs, caches)
+        return SearchPlaces(request.sysroot, request.debug_dirs, caches, sources=request.sources)
 
     began = time.time_ns()
     try:

@@ -21,6 +21,7 @@ import click
 from ..descriptors import close_all_but
 from ..errors import UsageError
 from .common import Settings, printable
+from .source_option import source_directories, source_option
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -56,6 +57,7 @@ _PASSED_ON = {
     help="Have the last lines of standard error in reports, through a pipe (a file's are there "
     "without it).",
 )
+@source_option
 @click.argument("words", metavar="-- CMD [ARG]…", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_obj
 def command(
@@ -63,6 +65,7 @@ def command(
     directory: str | None,
     as_json: bool,
     keep_stderr: bool,
+    sources: tuple[str, ...],
     words: tuple[str, ...],
 ) -> int:
     """Run a program and report if it, or any process that it starts, crashes.
@@ -76,8 +79,9 @@ def command(
         if not os.path.isdir(directory) or not os.access(directory, os.W_OK | os.X_OK):
             raise UsageError(f"--dir {printable(directory)}: not a directory that can be written")
     return run_watched(
-        settings.config, directory or "", words, as_json=as_json, keep_stderr=keep_stderr
-    )
+        settings.config, directory or "", words, as_json=as_json, keep_stderr=keep_stderr,
+        sources=source_directories(sources),
+    )  # fmt: skip
 
 
 def run_watched(
@@ -87,12 +91,13 @@ def run_watched(
     *,
     as_json: bool = False,
     keep_stderr: bool = False,
+    sources: tuple[str, ...] = (),
 ) -> int:
     """Run the program in the place of this process, which is of no other use afterwards: it keeps
     no descriptor but standard error. Gives the exit status; `directory` as Wishes has it."""
     from ..live.watcher import Wishes
 
-    wishes = Wishes(directory, as_json, os.getcwd(), keep_stderr)
+    wishes = Wishes(directory, as_json, os.getcwd(), keep_stderr, sources)
     return _Front(config, wishes).run([os.fsencode(word) for word in words])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -49,15 +49,17 @@ def snapshot_of(target: LiveTarget, limits: Limits, *, lives: bool) -> Snapshot:
     return snapshot
 
 
-def analyse(snapshot: Snapshot, config: Config, crash_id: str, view: View) -> Analysed:
-    """The report of a snapshot; where nothing could be rendered, its text is what capture knows,
-    without names, and `failure` says why."""
+def analyse(
+    snapshot: Snapshot, config: Config, crash_id: str, view: View, sources: Sequence[str] = ()
+) -> Analysed:
+    """The report of a snapshot (`sources`: directories of source files); where nothing could be
+    rendered, its text is what capture knows, without names, and `failure` says why."""
     from ..capture.plain_report import plain_report
     from ..isolated_analysis import Analysed
     from ..pipeline import report_snapshot
 
     try:
-        analysed = report_snapshot(snapshot, config, crash_id, view)
+        analysed = report_snapshot(snapshot, config, crash_id, view, sources)
     except (ImportError, MemoryError, OSError) as error:
         analysed = Analysed(failure=f"{type(error).__name__}: {error}")
     if view.core and not analysed.core:

@@ -31,12 +31,14 @@ _MAX_REPORTERS = 2  # more wait: each takes a processor, and memory for its snap
 class Wishes:
     """`directory` for the reports, absolute; "" for the reports directory, where that can be
     written, else the present one. `json`: JSON on standard error, not the first screen.
-    `keep_stderr`: what the program writes there goes through us, and its end into reports."""
+    `keep_stderr`: what the program writes there goes through us, and its end into reports.
+    `sources`: directories of source files, absolute."""
 
     directory: str
     json: bool
     cwd: str
     keep_stderr: bool = False
+    sources: tuple[str, ...] = ()
 
 
 def say(text: str) -> None:
@@ -152,7 +154,8 @@ def _report(snapshot: Snapshot, config: Config, wishes: Wishes) -> None:
     color = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
     width = shutil.get_terminal_size().columns if terminal else 80
     crash_id = os.urandom(16).hex()
-    analysed = analyse(snapshot, config, crash_id, View("first", color, width, core=True))
+    view = View("first", color, width, core=True)
+    analysed = analyse(snapshot, config, crash_id, view, wishes.sources)
     if analysed.failure:
         say(f"the analysis is not complete: {analysed.failure}")
     try:

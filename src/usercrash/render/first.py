@@ -1,17 +1,19 @@
-"""The first screen: what died, why, and the crashing thread's stack, at 3 a.m."""
+"""What stands on the first screen: what died, why, and where, at 3 a.m. How much of it fits:
+`screenful`."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 from ..report import Process, Report, Signal, Thread
-from .frames import stack_lines, thread_title
-from .layout import BAD, CAUSE, DIM, DOUBT, TITLE, Paper, Span, clean, duration, moment
+from .frames import thread_title
+from .layout import BAD, CAUSE, DOUBT, Span, clean, duration, moment
 from .variables import call_words
 
 FRAMES = 14  # so that a typical first screen stays below 30 lines
 _DETAILS = 2
 _CIRCLE = 6  # threads of a deadlock that are named
+_HANDLED = 3  # signals whose handlers are told of
 _WARNINGS = 3
 _LINES_OF_COMMAND = 3
 _LINES_OF_CALL = 2
@@ -29,19 +31,6 @@ class Field(NamedTuple):
     label: str
     parts: tuple[Span | str, ...]
     lines: int = 0
-
-
-def first_screen(paper: Paper, report: Report) -> None:
-    """Everything that the first look needs, in at most about thirty lines."""
-    words = title_words(report)
-    paper.line(Span(words, TITLE), indent=2)
-    paper.lines.append((Span("=" * min(paper.width, len(words)), DIM),))
-    for field in fields(report):
-        paper.field(field.label, *shortened(field, paper.width))
-    _stack(paper, report)
-    paper.blank()
-    for words in end_words(report):
-        paper.line(Span(words, DIM))
 
 
 def shortened(field: Field, width: int) -> tuple[Span | str, ...]:
@@ -108,10 +97,12 @@ def _arguments(report: Report) -> list[Field]:
 def _signals(report: Report) -> list[Field]:
     if report.signal is None:
         return []
-    return [Field("Signal", (signal_words(report.signal),))] + [
+    found = [Field("Signal", (signal_words(report.signal),))] + [
         Field("", (f"in the handler of: {signal_words(one.signal)}",))
-        for one in report.handled_signals
+        for one in report.handled_signals[:_HANDLED]
     ]
+    left = len(report.handled_signals) - _HANDLED
+    return [*found, Field("", (f"in {left:,} more handlers",))] if left > 0 else found
 
 
 def _waits(report: Report) -> list[Field]:
@@ -246,11 +237,3 @@ def _wanted(thread: Thread) -> dict[str, str]:
         found[thread.frames[-1].module] = "call frames"
     found |= {frame.module: "names" for frame in thread.frames if frame.function is None}
     return {module: lacking for module, lacking in found.items() if module and module[0] == "/"}
-
-
-def _stack(paper: Paper, report: Report) -> None:
-    if not report.threads:
-        return
-    paper.blank()
-    paper.line(Span(stack_title(report), TITLE), indent=2)
-    stack_lines(paper, report.threads[0], report.handled_signals, FRAMES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ..report import Report, Thread
+from . import excerpts
 from .first import NOT_THE_SAME
 from .frames import base_name, full_stack_lines, other_threads, thread_title, titles
 from .layout import (
@@ -232,6 +233,7 @@ def notes(paper: Paper, report: Report) -> None:
 # In the order of the report.
 ALL: Sequence[Callable[[Paper, Report], None]] = (
     explanation,
+    excerpts.source,
     crashing_stack,
     variables,
     registers,

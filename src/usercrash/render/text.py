@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from ..report import Report
-from .first import deadlock_words, first_screen
+from .first import deadlock_words
 from .frames import group_title, groups, stack_lines, waiting_words
 from .layout import BAD, DIM, FUNCTION, TITLE, Paper, Span, clean
+from .screenful import first_screen
 from .sections import ALL
 
 WIDTH = 80

@@ -110,7 +110,7 @@ class SearchPlaces:
     and nowhere else on this machine. `debug_dirs` are further directories in gdb's layout, `caches`
     such in debuginfod's (BUILDID/debuginfo, BUILDID/executable). With `local`, network disks
     are passed over: their servers may be what an earlier attempt waited for. `sums` are of the
-    debug files that have no build-id.
+    debug files that have no build-id. `sources` are directories of source files.
     """
 
     sysroot: Place | None = None
@@ -119,10 +119,12 @@ class SearchPlaces:
     standard: bytes = DEBUG_ROOT
     local: bool = False
     sums: Checksums = field(default_factory=Checksums, compare=False)
+    sources: tuple[Place, ...] = ()
 
     def descriptors(self) -> list[int]:
         """Those of the places that were opened beforehand."""
         every = [*self.debug_dirs, *self.caches, *([self.sysroot] if self.sysroot else [])]
+        every += self.sources
         return [place.fd for place in every if place.fd >= 0]
 
     def host_spot(self, path: bytes) -> Spot:

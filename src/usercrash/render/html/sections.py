@@ -11,6 +11,7 @@ from itertools import islice
 from typing import NamedTuple, TypeVar
 
 from ...report import Report
+from .. import excerpts as text_excerpts
 from .. import memory as text_memory
 from .. import sections as text
 from ..first import NOT_THE_SAME
@@ -22,6 +23,7 @@ from .memory_map import draw
 from .stacks import first_rows, other_stacks
 
 MOST = 1_000  # of a list
+_MOST_EXCERPTS = 20
 _NEAR = 25  # mappings, on both sides of one that is worth a look
 _WIDTH = 100  # columns, for what is set in columns by the text
 
@@ -106,6 +108,15 @@ def _explanation(report: Report, links: page_memory.Links) -> Section | None:
         return None
     data = {"cause": cause, "details": bounded(cause.details)}
     return Section("cause", "Cause", "explanation.html", data)
+
+
+def _source(report: Report, links: page_memory.Links) -> Section | None:
+    rows = [
+        (text_excerpts.excerpt_title(report, one), text_excerpts.excerpt_doubts(one),
+         text_excerpts.excerpt_rows(one)[:MOST])
+        for one in report.excerpts[:_MOST_EXCERPTS]
+    ]  # fmt: skip
+    return Section("source", "Source", "source.html", rows) if rows else None
 
 
 def _crashing_stack(report: Report, links: page_memory.Links) -> Section | None:
@@ -305,6 +316,7 @@ _Make = Callable[[Report, page_memory.Links], Section | None]
 
 OWN: Mapping[Callable[[Paper, Report], None], _Make] = {
     text.explanation: _explanation,
+    text_excerpts.source: _source,
     text.crashing_stack: _crashing_stack,
     text.registers: _registers,
     text.code: _code,

@@ -1,0 +1,57 @@
+"""Lines of the source around frames."""
+
+from __future__ import annotations
+
+from ..report import Excerpt, Report
+from .frames import function_words
+from .layout import BAD, DIM, Paper, Span, clean, columns
+
+_TITLE_COLUMNS = 76
+
+
+def excerpt_title(report: Report, one: Excerpt) -> str:
+    """`#1 list_sum+0x2c at /home/me/src/list.c:44`; of a long file name its end."""
+    frames = report.threads[0].frames if report.threads else []
+    frame = next((frame for frame in frames if frame.index == one.frame), None)
+    name = function_words(frame) if frame is not None else ""
+    place = f"{clean(one.file)}:{one.line}"
+    room = max(_TITLE_COLUMNS - columns(place), 20)
+    if columns(name) > room:
+        name = name[: room - 3] + "..."
+    return f"#{one.frame} {name} at {place}".replace("  ", " ")
+
+
+def excerpt_doubts(one: Excerpt) -> list[str]:
+    """What makes it less than certain that these are the lines that were compiled."""
+    doubts = ["changed after the program was built"] if one.newer else []
+    return doubts + (["found by its last name alone"] if one.by_name else [])
+
+
+def excerpt_rows(one: Excerpt, around: int | None = None) -> list[tuple[int, str, bool]]:
+    """(number, text, whether it is the frame's), with `around` only so many lines on each side."""
+    rows = [
+        (number, clean(text), number == one.line)
+        for number, text in enumerate(one.lines, one.first)
+    ]
+    return [row for row in rows if around is None or abs(row[0] - one.line) <= around]
+
+
+def excerpt_lines(paper: Paper, one: Excerpt, around: int | None = None) -> None:
+    """The lines with their numbers, the frame's marked; each in one line, cut where it is long."""
+    rows = excerpt_rows(one, around)
+    wide = max((len(str(number)) for number, _, _ in rows), default=0)
+    for number, text, marked in rows:
+        head = f"{' -->' if marked else '    '} {number:>{wide}}  "
+        room = paper.width - len(head)
+        while columns(text) > room:
+            text = text[: min(len(text) - 1, room)]
+        paper.line(Span(head, BAD if marked else DIM), Span(text, BAD if marked else ""))
+    for doubt in excerpt_doubts(one):
+        paper.line(Span(f"     ({doubt})", DIM))
+
+
+def source(paper: Paper, report: Report) -> None:
+    """The source where the crashing thread stood."""
+    for one in report.excerpts:
+        paper.heading(f"Source of {excerpt_title(report, one)}")
+        excerpt_lines(paper, one)
