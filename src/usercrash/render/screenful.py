@@ -51,7 +51,9 @@ def _body(report: Report, width: int, form: _Form) -> Paper:
     for field in fields(report):
         one = Paper(width)
         one.field(field.label, *shortened(field, width))
-        paper.lines += _short(one.lines, form.lines, width)
+        # (why it died is what all the rest is for)
+        most = form.lines + 2 * (field.label == "Why") if form.lines else 0
+        paper.lines += _short(one.lines, most, width)
     if form.around >= 0:
         _excerpt(paper, report, form.around)
     if report.threads:
