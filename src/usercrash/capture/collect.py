@@ -220,7 +220,8 @@ class _Capture:
             return
         from .interpreters import Interpreters
 
-        self._python = Interpreters(self._memory, self._target.notes)
+        room = self._limits.max_memory - sum(len(data) for _, data in self.pieces)
+        self._python = Interpreters(self._memory, self._target.notes, room)
         self._python.look(self.maps, self._threads, variables=self._limits.variables)
 
     def keep_interpreter(self) -> None:

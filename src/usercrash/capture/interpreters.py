@@ -32,11 +32,12 @@ class Interpreters:
     """The interpreter of a held process. `look` reads while it is held, `pieces` puts in order
     what was read when it has been let go."""
 
-    def __init__(self, memory: Memory, notes: NoteLog) -> None:
+    def __init__(self, memory: Memory, notes: NoteLog, room: int = MAX_BYTES) -> None:
+        """`room`: bytes that may be kept, at most MAX_BYTES."""
         self._memory = memory
         self._notes = notes
         self._touched: dict[int, bytes] = {}  # by address
-        self._left = MAX_BYTES
+        self._left = self._room = min(room, MAX_BYTES)
         self.fact = b""
 
     def look(self, maps: MapTable, threads: list[ThreadState], *, variables: bool = False) -> None:
@@ -57,7 +58,7 @@ class Interpreters:
         if walked is not None and walked.cut:
             self._notes.add("python", "some frames of its threads", "no time left")
         if self._left <= 0:
-            self._notes.add("python", "some memory", f"more than {MAX_BYTES} bytes")
+            self._notes.add("python", "some memory", f"more than {max(self._room, 0)} bytes")
 
     def read(self, address: int, size: int) -> bytes:
         """The bytes at an address, which are kept."""
