@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import math
 import re
+import subprocess
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from usercrash.analysis.assemble import assemble
 from usercrash.report import Frame, Report, Variable
@@ -22,7 +24,21 @@ _ESCAPES = {7: "\\a", 8: "\\b", 9: "\\t", 10: "\\n", 11: "\\v", 12: "\\f", 13: "
 _GONE = "<optimized out>"
 _TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])\'|<[^<>]*>|[^\s,{}()=|]+|[{}()|]')
 _REPEATED = re.compile(r"([^{},]+) <repeats ([\d,]+) times>")
+# A function with its arguments, behind a pointer to it
+_FUNCTION = re.compile(
+    r"(0x[0-9a-f]+) <(?!optimized|not )[\w:~]+\([^<>]*(?:<[^<>]*>[^<>]*)*\)[ a-z]*>"
+)
 _NUMBER = re.compile(r"0x[0-9a-f]+")
+
+
+class Line(NamedTuple):
+    """A variable that is not equal."""
+
+    verdict: str
+    name: str
+    where: str
+    ours: str
+    theirs: str
 
 
 @dataclass(slots=True)
@@ -30,12 +46,19 @@ class Comparison:
     """How many variables were equal, better …; a line for each that is not equal."""
 
     counts: Counter[str] = field(default_factory=Counter)
-    lines: list[str] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
 
-    def add(self, verdict: str, words: str) -> None:
-        self.counts[verdict] += 1
-        if verdict != EQUAL:
-            self.lines.append(f"{verdict}: {words}")
+    def add(self, line: Line) -> None:
+        self.counts[line.verdict] += 1
+        if line.verdict != EQUAL:
+            self.lines.append(line)
+
+
+def build(command: str, source: Path, exe: Path) -> None:
+    """Compile; the compiler must be there."""
+    compiler, *flags = command.split()
+    line = [need(compiler, compiler), *flags, "-w", "-o", str(exe), str(source)]
+    subprocess.run(line, check=True, cwd=exe.parent)
 
 
 def report_of(core: Path, exe: Path | None = None) -> Report:
@@ -75,15 +98,15 @@ def _compare_frame(result: Comparison, frame: Frame, theirs: list[list[object]])
         if str(name).startswith("__vla_expr"):  # clang's own, and marked as such
             continue
         words = _words(value)  # type: ignore[arg-type]
-        place = f"#{frame.index} {frame.function}: {kind} {name}"
+        place = f"#{frame.index} {frame.function}: {kind}"
         ours = next(
             (v for v in left if v.name == name and (v.kind == "parameter") == argument), None
         )
         if ours is None:
-            result.add(MISSING, f"{place}: gdb has {words}")
+            result.add(Line(MISSING, str(name), place, "", words))
             continue
         left.remove(ours)
-        result.add(_verdict(ours, words), f"{place}: {ours.value} | {words}")
+        result.add(Line(_verdict(ours, words), ours.name, place, ours.value, words))
 
 
 def _verdict(ours: Variable, words: str) -> str:
@@ -122,7 +145,7 @@ def _scalar(kind: str, rest: list[object]) -> str:
     if kind == "bool":
         return {0: "false", 1: "true"}.get(int(str(rest[0])), str(rest[0]))
     if kind == "enum":
-        text = str(rest[1]).strip("()")
+        text = str(rest[1]).strip("()").rpartition("::")[2]
         return text if "unknown" not in text else str(rest[0])
     return f"~{rest[0]}" if kind == "float" else str(rest[0])
 
@@ -160,6 +183,7 @@ def same(ours: str, theirs: str) -> bool:
 
 
 def _tokens(text: str) -> list[str]:
+    text = _FUNCTION.sub(r"\1", text)
     text = _REPEATED.sub(
         lambda found: ", ".join([found[1].strip()] * int(found[2].replace(",", ""))), text
     )

@@ -9,6 +9,8 @@ A value is a list: ["number", n], ["float", text], ["char", n], ["bool", n], ["e
 from __future__ import annotations
 
 import json
+import re
+import sys
 
 import gdb  # type: ignore[import-untyped]
 
@@ -34,11 +36,29 @@ def _read(value: gdb.Value, depth: int) -> Value:
         return ["gone"]
     if depth > DEPTH:
         return ["other", "deep"]
+    printer = gdb.default_visualizer(value)
+    if printer is not None:
+        return _container(printer, depth)
     if kind.code in (gdb.TYPE_CODE_STRUCT, gdb.TYPE_CODE_UNION):
         return ["record", list(_members(value, kind, depth))]
     if kind.code == gdb.TYPE_CODE_ARRAY:
         return _array(value, kind, depth)
     return _scalar(value, kind)
+
+
+def _container(printer: object, depth: int) -> Value:
+    """What libstdc++'s own printers make of its types."""
+    kind, shown = type(printer).__name__, printer.to_string()  # type: ignore[attr-defined]
+    if "String" in kind:
+        text = shown.value() if hasattr(shown, "value") else shown
+        if isinstance(text, str):
+            return ["chars", list(text.strip('"').encode())]
+        length = shown.length
+        return ["chars", list(text.string("utf-8", length=length).encode())]
+    children = [read(gdb.Value(value), depth + 1) for _, value in printer.children()]  # type: ignore[attr-defined]
+    if "Vector" in kind or "Map" in kind:
+        return ["array", children]
+    return children[0] if children else ["other", "none"]
 
 
 def _members(value: gdb.Value, kind: gdb.Type, depth: int) -> list[Value]:
@@ -79,6 +99,9 @@ def _scalar(value: gdb.Value, kind: gdb.Type) -> Value:
     if kind.code == gdb.TYPE_CODE_INT:
         return ["number", int(value)]
     shown = value.format_string(raw=True)
+    if kind.code == gdb.TYPE_CODE_METHODPTR:
+        found = re.search(r"\) (0x[0-9a-f]+)", shown)
+        return ["pointer", int(found[1], 16)] if found else ["other", shown]
     return ["float" if kind.code == gdb.TYPE_CODE_FLT else "other", shown]
 
 
@@ -116,6 +139,10 @@ def frames(most: int) -> list[dict[str, object]]:
     return found
 
 
+sys.path.insert(0, "/usr/share/gcc/python")
+from libstdcxx.v6 import printers  # type: ignore[import-not-found] # noqa: E402
+
+printers.register_libstdcxx_printers(None)
 gdb.execute("set print repeats unlimited")
 gdb.execute("set print symbol off")
 print("USERCRASH " + json.dumps(frames(int(gdb.convenience_variable("limit")))))

@@ -22,6 +22,7 @@ from .core.places import Places, StackOwner
 from .explain.cause import explain
 from .explain.handled import handled_signals
 from .explain.last_words import abort_message
+from .explain.null_member import with_null_member
 from .explain.scene import Handled, Scene
 from .facts.open_files import open_files
 from .facts.process import build_event, build_process, build_system, thread_name
@@ -47,6 +48,7 @@ from .symbols.symbolizer import Symbolizer
 from .symbols.tail_calls import TailCalls
 from .unwinding.frames import RawFrame
 from .unwinding.unwind import UnwindLimits, unwind
+from .variables.nulls import NullPointer
 
 SIGABRT = 6
 MAX_PYTHON_STACKS = 2 << 20  # bytes of JSON and text
@@ -332,7 +334,7 @@ class _Assembly:
         scene = VariableScene(
             self.arch, self.modules, self.memory.read, self.symbolizer, self.places, self.notes
         )
-        variables = Variables(scene, self.stack)
+        variables = self.variables = Variables(scene, self.stack)
         variables.read()
         frames = variables.added(threads[0].frames)
         return [msgspec.structs.replace(threads[0], frames=frames), *threads[1:]]
@@ -390,6 +392,11 @@ class _Assembly:
             handled=self.handled,
         )
         found = explain(scene)
+        if (variables := self.variables) is not None and found.kind == "null-pointer":
+            nulls: list[NullPointer] = self._guard(
+                "variables", "null pointers", variables.nulls, []
+            )
+            found = with_null_member(found, scene, nulls)
         return report.Cause(
             kind=found.kind,
             summary=safe(found.summary, 1000),

@@ -19,6 +19,7 @@ from .attributes import (
     AT_GNU_vector,
     AT_lower_bound,
     AT_name,
+    AT_signature,
     AT_type,
     AT_upper_bound,
 )
@@ -115,6 +116,8 @@ class TypeReader:
         entry = holder.reference(attribute)
         if entry is None:
             return Type(Kind.VOID, "()" if language_of(holder.unit) == RUST else "void")
+        if AT_signature in entry.values:  # a declaration; the type has a unit of its own
+            entry = entry.reference(AT_signature) or entry
         key = key_of(entry)
         found = self._known.get(key)
         if found is None:

@@ -233,6 +233,11 @@ def register_value(name: str, registers: dict[str, int]) -> int | None:
     return None if value is None else value >> shift & (1 << bits) - 1
 
 
+def whole_register(name: str) -> str:
+    """The register of x86 that one is a part of, by its 64-bit name; others as they are."""
+    return _sub_registers().get(name, (name, 0, 0))[0]
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """One line of a listing; `text` is empty for bytes that are no instruction."""

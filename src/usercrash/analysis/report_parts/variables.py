@@ -24,6 +24,7 @@ from ..facts.texts import json_cost, safe
 from ..symbols.symbolizer import Symbolizer
 from ..unwinding.frames import RawFrame, Trust
 from ..variables.frame import Frame, Place
+from ..variables.nulls import NullPointer, null_pointers
 from ..variables.printer import Process
 from ..variables.reading import FrameReader, Shown
 from ..variables.storage import ReadMemory
@@ -89,6 +90,19 @@ class Variables:
                 self._read(one)
             if self._ended:
                 self._scene.notes.add(_STAGE, "arguments and local variables", _TOO_MUCH)
+
+    def nulls(self) -> list[NullPointer]:
+        """The null pointers that the innermost place's variables are, or lead to."""
+        one = self._frames[0] if self._frames else None
+        if one is None or not one.raw.exact or self._ended:
+            return []
+        with self._stack:
+            self._lent.clear()
+            reader = self._reader(one)
+            if reader is None:
+                return []
+            self._levels(one)  # (its work is spent from ours)
+            return null_pointers(reader, list(reader.frame.levels))
 
     def added(self, frames: Sequence[report.Frame]) -> list[report.Frame]:
         """The frames of the report with what was found."""

@@ -146,6 +146,10 @@ class _Reading:
         """A value in this one."""
         return self.printer.inner(kind, source, at, self.depth + 1, self.secret)
 
+    def pointer(self, field: Field) -> str:
+        """A pointer that stands for this record."""
+        return self.printer.inner(field.type, self.source, field.at, self.depth, self.secret)
+
     def parameter(self, name: str) -> Type:
         """A parameter of the template."""
         entry = self.kind.entry
@@ -209,25 +213,29 @@ def _vector(r: _Reading) -> str:
 
 
 def _unique(r: _Reading) -> str:
-    pointer = (
-        r.field("_M_head_impl")
-        if _has(r, "_M_head_impl")
-        else r.field("_M_t", "_M_t", "_M_head_impl")
-    )
-    return r.value(pointer.type, r.source, pointer.at)
+    pointer = _head(r, Field(r.kind, r.at), 0)
+    if pointer is None:
+        raise _Unlike
+    return r.pointer(pointer)
 
 
-def _has(r: _Reading, name: str) -> bool:
-    try:
-        r.field(name)
-    except _Unlike:
-        return False
-    return True
+def _head(r: _Reading, start: Field, depth: int) -> Field | None:
+    """The pointer in a std::tuple of a pointer and a deleter, which is one of its bases."""
+    if start.type.kind is not Kind.RECORD or depth > _MAX_DEPTH:
+        return None
+    for member in r.printer.types.record(start.type).members:
+        field = Field(member.type, start.at + member.offset)
+        if member.name == "_M_head_impl" and field.type.kind is Kind.POINTER:
+            return field
+        if member.base or member.name == "_M_t":
+            found = _head(r, field, depth + 1)
+            if found is not None:
+                return found
+    return None
 
 
 def _shared(r: _Reading) -> str:
-    pointer = r.field("_M_ptr")
-    return r.value(pointer.type, r.source, pointer.at)
+    return r.pointer(r.field("_M_ptr"))
 
 
 def _optional(r: _Reading) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ...errors import FormatError
-from ..dwarf.attributes import AT_count, AT_lower_bound, AT_upper_bound
+from ..dwarf.attributes import AT_containing_type, AT_count, AT_lower_bound, AT_upper_bound
 from ..dwarf.locations import Gap, number_of
 from ..dwarf.records import Member, Record, Types
 from ..dwarf.scopes import Declared
@@ -239,7 +239,14 @@ class Printer:
             name = self.process.function(address)
             return f"{address:#x}" + (f" <{name}>" if name else "")
         offset = self.number(source, at, kind.size or word, signed=True)
-        return "null" if offset == -1 else f"offset {offset:#x}"
+        if offset == -1:
+            return "null"
+        holder = self.types.of(kind.entry, AT_containing_type) if kind.entry is not None else None
+        members = self.types.record(holder).members if holder is not None else []
+        for member in members:
+            if member.offset == offset and member.name and holder is not None:
+                return f"&{holder.name}::{member.name}"
+        return f"offset {offset:#x}"
 
     # --- arrays ---
 

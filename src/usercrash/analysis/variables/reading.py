@@ -19,7 +19,7 @@ from .printer import Printer, Process, named
 from .storage import Known, Source
 
 BROKEN = "its debug information is broken"
-_ERRORS = (struct.error, RecursionError, OverflowError, ValueError)
+ERRORS = (struct.error, RecursionError, OverflowError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class FrameReader:
             return Shown(one.name, type_.name, value, kind)
         except Gap as gap:
             why = gap.why
-        except (FormatError, *_ERRORS) as error:
+        except (FormatError, *ERRORS) as error:
             if isinstance(error, FormatError) and self.frame.function.unit.file.work.exhausted:
                 raise
             why = BROKEN
@@ -119,5 +119,5 @@ class FrameReader:
             one = Declared((entry, origin) if origin is not None else (entry,), "", False, 0)
             kind = self.type_of(one)
             return kind, self.source(one, kind, self.parts(one))
-        except (Gap, FormatError, *_ERRORS):
+        except (Gap, FormatError, *ERRORS):
             return None

@@ -1,0 +1,78 @@
+"""Values as Rust and Go write them, which gdb shows as the records that they are."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from tests.support.build import need
+from tests.support.gcore import gcore_at_fault
+from tests.support.variables_compare import report_of
+from usercrash.report import Report
+
+HERE = Path(__file__).parent
+
+
+def values(report: Report, function: str) -> dict[str, str]:
+    """The variables of the innermost frame of a function."""
+    frame = next(one for one in report.threads[0].frames if one.function == function)
+    return {one.name: one.value for one in frame.variables}
+
+
+def test_rust(tmp_path: Path) -> None:
+    exe = tmp_path / "values"
+    rustc = shutil.which("rustc") or need("rustc", "rustc")
+    command = [rustc, "-g", "-o", str(exe), str(HERE / "values.rs")]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    report = report_of(gcore_at_fault([bytes(exe)], tmp_path / "core"))
+    assert values(report, "values::last") == {
+        "pointer": "0x10 <not mapped>",
+        "text": '"text"',
+        "depth": "3",
+        "pair": "(1, 2.5)",
+        "flag": "true",
+        "letter": "'ä'",
+    }
+    found = values(report, "values::visit")
+    assert found.pop("shape").endswith(" → Circle(1.5)")
+    assert found.pop("boxed").endswith(" → {x = -5, y = 6}")
+    assert found == {
+        "maybe": "Some(9)",
+        "none": "None",
+        "numbers": "{1, 2, 3}",
+        "words": '{"one", "two"}',
+        "array": "{7 <repeats 20 times>}",
+        "slice": "{2, 3}",
+        "owned": '"owned"',
+        "result": 'Err("failed")',
+        "empty": "Empty",
+        "square": 'Square {side = 4, name = "sq"}',
+        "unit": "()",
+        "big": "-170141183460469231731687303715884105728",
+    }
+
+
+def test_go(tmp_path: Path) -> None:
+    exe = tmp_path / "values"
+    command = [need("go", "golang-go"), "build", "-gcflags=all=-N -l", "-o", str(exe)]
+    # (with Go's own cache, or its library would be compiled for a minute)
+    environment = {"HOME": os.environ.get("HOME", "/tmp"), "PATH": os.defpath, "GO111MODULE": "off"}
+    subprocess.run([*command, str(HERE / "values.go")], check=True, cwd=tmp_path, env=environment)
+    report = report_of(gcore_at_fault([bytes(exe)], tmp_path / "core"))
+    found = values(report, "main.last")
+    assert found == {
+        "where": "null",
+        "text": '"here"',
+        "numbers": "{4, 5, 6}",
+        "flag": "true",
+        "~r0": "0",
+        "sum": "8",
+    }
+    visit = values(report, "main.visit")
+    assert visit["p"] == '{x = 1, y = -2, name = "here"}'
+    assert visit["pointer"].endswith(' → {x = 1, y = -2, name = "here"}')
+    assert visit["words"] == '{"one", "two"}'
+    assert visit["array"] == "{1, 2, 3, 4}"
+    assert (visit["ratio"], visit["letter"], visit["empty"]) == ("2.5", "120", "{}")
