@@ -41,13 +41,14 @@ _FIELDS = {8: 16, 4: 12}  # where the rest of it begins, by the size of an addre
 
 class Limits:
     """Bounds of one capture: bytes, counts, and seconds while the process is held. `variables`: the
-    values of an interpreter's local variables are taken, too. With
+    values of an interpreter's local variables are taken, too; where that was not known in time,
+    `ask_variables` is asked, once an interpreter has been seen. With
     `facts_only` nothing is taken but registers and who it is. `step_aside` is called once it
     is let go, with the number of its threads, before anything else is done."""
 
     __slots__ = (
-        "crashing_stack", "facts_only", "max_fds_listed", "max_files", "max_maps", "max_memory",
-        "max_threads_named", "other_stack", "seconds", "step_aside", "variables",
+        "ask_variables", "crashing_stack", "facts_only", "max_fds_listed", "max_files", "max_maps",
+        "max_memory", "max_threads_named", "other_stack", "seconds", "step_aside", "variables",
     )  # fmt: skip
 
     def __init__(
@@ -75,6 +76,7 @@ class Limits:
         self.seconds = seconds
         self.facts_only = facts_only
         self.variables = variables
+        self.ask_variables: Callable[[], bool] | None = None
         self.step_aside = step_aside
 
 
@@ -222,7 +224,11 @@ class _Capture:
 
         room = self._limits.max_memory - sum(len(data) for _, data in self.pieces)
         self._python = Interpreters(self._memory, self._target.notes, room)
-        self._python.look(self.maps, self._threads, variables=self._limits.variables)
+        limits = self._limits
+        variables = limits.variables or (
+            limits.ask_variables is not None and limits.ask_variables()
+        )
+        self._python.look(self.maps, self._threads, variables=variables)
 
     def keep_interpreter(self) -> None:
         """The memory of an interpreter, put in order when the process has been let go."""

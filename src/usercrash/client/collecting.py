@@ -70,7 +70,11 @@ def capture(
     try:
         target = KernelDump.open(stream_fd, event, pidfd, notes, let_go=let_go)
         try:
-            snapshot = collect(target, limits or link.limits() or Limits())
+            chosen = limits or link.limits()
+            if chosen is None:
+                chosen = Limits()
+                chosen.ask_variables = link.wants_variables
+            snapshot = collect(target, chosen)
         finally:
             watch(0)
             target.release()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import _socket
 import os
+import select
 import time
 
 from .. import protocol
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 RUN_DIRECTORY = "/run/usercrash"
 REQUEST_SECONDS = 1.0
+LATE_SECONDS = 0.02
 
 
 class ServerLink:
@@ -96,6 +98,16 @@ class ServerLink:
         limits.facts_only = bool(grant.flags & protocol.FACTS_ONLY)
         limits.variables = bool(grant.flags & protocol.VARIABLES)
         return limits
+
+    def wants_variables(self) -> bool:
+        """Whether values of an interpreter's local variables are wanted: the one limit that is
+        worth to wait for, LATE_SECONDS at most, as nothing of them may be kept unasked."""
+        if self._sock is not None and self._grant is None:
+            answer = select.poll()
+            answer.register(self._sock.fileno(), select.POLLIN)
+            answer.poll(LATE_SECONDS * 1000)
+        limits = self.limits()
+        return limits is not None and limits.variables
 
     def deliver(self, found: Collected) -> bool:
         """Fill the server's files, hand over the ELF descriptors, notify.

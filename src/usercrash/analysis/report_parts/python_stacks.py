@@ -67,6 +67,8 @@ class PythonStacks:
                 return self._by_fact(int(words[0], 16), int(words[1], 16), words[2])
             except ValueError:
                 self._notes.add(_STAGE, "where its interpreter is", "the fact makes no sense")
+        if self._image.facts:
+            return None  # capture has looked, and kept nothing
         modules = {module.start: module for module in self._modules if module.elf is not None}
         main = [module for module in modules.values() if module.main]
         named = [one for one in modules.values() if b"python" in one.path.rpartition(b"/")[2]]
