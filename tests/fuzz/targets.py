@@ -34,6 +34,7 @@ from usercrash.analysis.dwarf.go_rows import GoRows
 from usercrash.analysis.report_parts.python_stacks import PythonStacks
 from usercrash.analysis.report_parts.stacks import Named
 from usercrash.analysis.symbols.debug_reader import DebugReader
+from usercrash.analysis.symbols.linkage_stubs import LinkageStubs
 from usercrash.analysis.unwinding.frames import Stack
 from usercrash.analysis.unwinding.unwind import UnwindLimits, unwind
 from usercrash.elf.arch.x86_64 import ARCH
@@ -117,6 +118,10 @@ def _elf(data: bytes, random: Random) -> None:
         frames.row(pc)
     memory = CallFrames(None, elf, 0, elf.read_at)
     memory.row(random.randrange(1 << 14))
+    stubs = LinkageStubs(elf)
+    for pc in (0x1020, 0x1030, 0x1040, random.randrange(1 << 14)):
+        stubs.at(pc)
+    stubs.imports.functions(random.choice((b"main", b"free", b"qsort")))
 
 
 def _symbol_cache(data: bytes, random: Random) -> None:

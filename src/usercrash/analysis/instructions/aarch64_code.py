@@ -5,7 +5,7 @@ Instructions are little-endian whatever the data are."""
 
 from __future__ import annotations
 
-from .machine_code import CodeFacts, EntryFrame, Linkage, Read, SignalFrame, signed
+from .machine_code import CodeFacts, EntryFrame, Linkage, Read, SignalFrame, Stub, signed
 
 _BLR, _BLR_SIGNED = 0xD63F0000, 0xD63F0800  # the latter: braa and its relatives
 
@@ -23,6 +23,10 @@ class _AArch64(CodeFacts):
             return 0
         return None
 
+    def jump_target(self, before: bytes, address: int) -> int | None:
+        word = self.instruction(before, len(before) - 4)
+        return address - 4 + 4 * signed(word, 26) & (1 << 64) - 1 if word >> 26 == 5 else None  # b
+
     def linkage(self, read: Read, pc: int) -> Linkage | None:
         """Stubs are adrp, ldr, add, br (a nop or a check of a signature among them). The head of
         the table, by which they go to the dynamic linker at first, is the same but that it pushes
@@ -34,6 +38,24 @@ class _AArch64(CodeFacts):
             return None
         words = [self.instruction(behind, at) for at in range(len(behind) - 4, -1, -4)]
         return (8, 16) if not pushes and _next_other(words) == _PUSHES_LINK else (None, 0)
+
+    def stub(self, read: Read, pc: int, table: int) -> Stub | None:
+        """adrp and ldr say where the word is; a mark for branches may come before."""
+        for start in range(pc, pc - _STUB, -4):
+            code = read(start, _STUB)
+            words = [self.instruction(code, at) for at in range(0, len(code), 4)]
+            at = 4 if words[:1] == [_BRANCH_TARGET] else 0
+            page, load = [*words[at // 4 :], 0, 0][:2]
+            if page & 0x9F00001F != 0x90000010 or load & 0xFFC003FF != 0xF9400211:
+                continue
+            if not at and self.instruction(read(start - 4, 4), 0) == _BRANCH_TARGET:
+                continue  # it begins there
+            jump = next((at for at, word in enumerate(words) if word == _JUMPS), 0)
+            if pc > start + 4 * jump or _next_other(words[at // 4 :]) != _JUMPS:
+                return None
+            pages = signed(page >> 5 << 2 | page >> 29 & 3, 21) << 12
+            return Stub(start, (start + at & -4096) + pages + 8 * (load >> 10 & 0xFFF))
+        return None
 
     def entry_frame(self, code: bytes) -> EntryFrame | None:
         size, fp = 0, None
@@ -75,6 +97,7 @@ class _AArch64(CodeFacts):
 
 _SP = 31
 _STUB = 6 * 4  # bytes of a stub of the procedure linkage table
+_BRANCH_TARGET = 0xD503245F  # bti c
 _PUSHES_LINK, _JUMPS = 0xA9BF7BF0, 0xD61F0220  # stp x16, x30, [sp, -16]!; br x17
 _IN_STUB = (  # instruction, mask
     (0x90000010, 0x9F00001F), (0xF9400211, 0xFFC003FF), (0x91000210, 0xFFC003FF),

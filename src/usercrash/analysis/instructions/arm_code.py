@@ -8,11 +8,12 @@ both are tried. Instructions are little-endian from ARMv6 on, whatever the data 
 from __future__ import annotations
 
 from .arm_frames import begins_frame, entry_frame
-from .machine_code import CodeFacts, EntryFrame, Linkage, Read, SignalFrame, signed
+from .machine_code import CodeFacts, EntryFrame, Linkage, Read, SignalFrame, Stub, signed
 
 _MASK = (1 << 32) - 1
 _STUB = 4 * 4  # bytes of a stub of the procedure linkage table
 _PUSHES_LINK = 0xE52DE004  # str lr, [sp, -4]!
+_FROM_THUMB = (b"\x78\x47\xfd\xe7", b"\x78\x47\xc0\x46")  # bx pc; and b.n there, or nop
 _ANY_DISTANCE = 0xFFFFF000
 _BY_IP, _BY_LR = 0xE5BCF000, 0xE5BEF000  # ldr pc, [ip, n]!; ldr pc, [lr, n]!
 _ADDS_TO_IP = (0xE28FC000, 0xE28CC000)  # add ip, pc, n; add ip, ip, n
@@ -35,6 +36,15 @@ class _Arm(CodeFacts):
                 return found
         return _thumb_call(before, address)
 
+    def jump_target(self, before: bytes, address: int) -> int | None:
+        word = self.instruction(before, len(before) - 4)
+        if address & 3 == 0 and word >> 24 == 0xEA:  # b
+            return address + 4 + 4 * signed(word, 24) & _MASK
+        high, low = word & 0xFFFF, word >> 16
+        if high >> 11 == 0x1E and low & 0xD000 == 0x9000:  # b.w
+            return address + _far(high, low) & _MASK
+        return None
+
     def linkage(self, read: Read, pc: int) -> Linkage | None:
         """Stubs are ARM code: additions to ip, and a jump through where it points. The head of the
         table, by which they go to the dynamic linker at first, pushes the return address and
@@ -50,6 +60,27 @@ class _Arm(CodeFacts):
             if pushed and _next_other(behind, inside) != _PUSHES_LINK:
                 return None
             return (0, 4) if pushed else (None, 0)
+        return None
+
+    def stub(self, read: Read, pc: int, table: int) -> Stub | None:
+        """The word is at the sum; Thumb code comes in by two instructions before."""
+        for start in range((pc & -4) + 4, (pc & -4) - _STUB, -4):
+            code = read(start, _STUB)
+            words = [self.instruction(code, at) for at in range(0, len(code), 4)]
+            if words[:1] == [] or words[0] & _ANY_DISTANCE != _ADDS_TO_IP[0]:
+                continue
+            slot = start + 8
+            for number, word in enumerate(words):
+                if word & _ANY_DISTANCE == _BY_IP:
+                    thumb = read(start - 4, 4) in _FROM_THUMB
+                    begins = {start + 4 * one for one in range(number + 1)}
+                    begins |= {start - 4, start - 2} if thumb else set()
+                    if pc in begins:
+                        return Stub(start - 4 * thumb, slot + (word & 0xFFF) & _MASK)
+                if word & _ANY_DISTANCE != _ADDS_TO_IP[number > 0]:
+                    break
+                turned = 2 * (word >> 8 & 15)
+                slot += (word & 0xFF) << (32 - turned) % 32
         return None
 
     def entry_frame(self, code: bytes) -> EntryFrame | None:
@@ -73,19 +104,21 @@ def _arm_call(word: int, address: int) -> int | None:
     return None
 
 
+def _far(high: int, low: int) -> int:
+    """The distance that b.w, bl and blx go."""
+    sign = high >> 10 & 1
+    first, second = (low >> bit & 1 ^ sign ^ 1 for bit in (13, 11))
+    offset = sign << 24 | first << 23 | second << 22 | (high & 0x3FF) << 12 | (low & 0x7FF) << 1
+    return signed(offset, 25)
+
+
 def _thumb_call(before: bytes, address: int) -> int | None:
     low = int.from_bytes(before[-2:], "little")
     high = int.from_bytes(before[-4:-2], "little") if len(before) >= 4 else 0
-    if high >> 11 == 0x1E and low & 0xC000 == 0xC000:
-        sign = high >> 10 & 1
-        first, second = (low >> bit & 1 ^ sign ^ 1 for bit in (13, 11))
-        offset = sign << 24 | first << 23 | second << 22 | (high & 0x3FF) << 12
-        if low >> 12 & 1:  # bl
-            offset |= (low & 0x7FF) << 1
-            return address + signed(offset, 25) & _MASK
-        if low & 1 == 0:  # blx to ARM code
-            offset |= (low >> 1 & 0x3FF) << 2
-            return (address & ~3) + signed(offset, 25) & _MASK
+    if high >> 11 == 0x1E and low & 0xD000 == 0xD000:  # bl
+        return address + _far(high, low) & _MASK
+    if high >> 11 == 0x1E and low & 0xD001 == 0xC000:  # blx to ARM code
+        return (address & ~3) + _far(high, low) & _MASK
     if low & 0xFF87 == 0x4780:  # blx register
         return 0
     return None

@@ -14,6 +14,7 @@ class _I386(X86):
     endbr = b"\xf3\x0f\x1e\xfb"
     moves = (b"\x89\xe5", b"\x8b\xec")  # mov ebp, esp
     places = (0x05, 0x83)  # at an address; at a distance from ebx
+    entry = 8  # bytes of an Elf32_Rel
 
 
 # Distances in struct sigcontext_32; four segment registers stand before these.

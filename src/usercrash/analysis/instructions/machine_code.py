@@ -57,6 +57,17 @@ class EntryFrame:
 
 
 @dataclass(frozen=True, slots=True)
+class Stub:
+    """A stub of the procedure linkage table: where it begins, the word of the global offset table
+    that its jump reads (None: not by this part), and the number of its relocation among those of
+    the table (None where its code does not have it)."""
+
+    start: int
+    slot: int | None
+    number: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class CodeFacts:
     """`signal_frames`: by the code of their trampolines; `frame_makers`: how functions begin
     that use the frame pointer. `sigcontext_first`: the trampoline's own call frame information
@@ -109,6 +120,21 @@ class CodeFacts:
     def linkage(self, read: Read, pc: int) -> Linkage | None:
         """Where the caller is to be found of a thread that stands in a linker's stub, which has no
         frame; None in all other code, and where nothing but the link register counts."""
+        return None
+
+    def stub(self, read: Read, pc: int, table: int) -> Stub | None:
+        """The linker's stub one of whose instructions begins at `pc`, None in all other code.
+        `table` is what stubs count from that find their words by a register, 0 where that is not
+        known."""
+        return None
+
+    def called_slot(self, before: bytes, address: int, table: int) -> int | None:
+        """If the bytes before `address` end with a call through a word at a fixed place: where
+        that is. None otherwise."""
+        return None
+
+    def jumped_slot(self, before: bytes, address: int, table: int) -> int | None:
+        """The same of a jump."""
         return None
 
     def entry_frame(self, code: bytes) -> EntryFrame | None:

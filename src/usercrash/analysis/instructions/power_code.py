@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from .machine_code import CodeFacts, EntryFrame, SignalFrame, signed
+from .machine_code import CodeFacts, EntryFrame, Read, SignalFrame, Stub, signed
 
 _ADDI, _CONDITIONAL, _BRANCH = 14, 16, 18  # primary opcodes of addi, bc and b
+_SAVES_TABLE, _MTCTR_R12, _BCTR = 0xF8410018, 0x7D8903A6, 0x4E800420
 _MFLR_R0, _BLR = 0x7C0802A6, 0x4E800020
 
 
@@ -26,6 +27,24 @@ class _Power(CodeFacts):
             return target if target != address else None  # bcl 20,31,$+4 asks where it is
         # bclr, bcctr
         return 0 if word & 0xFC0007FF in (0x4C000021, 0x4C000421) else None
+
+    def stub(self, read: Read, pc: int, table: int) -> Stub | None:
+        """std r2,24(r1); addis r12,r2,high, where it is far; ld r12,low; mtctr r12; bctr (the ELF
+        v2 ABI, whose r2 is `table`)."""
+        for start in range(pc, pc - 20, -4) if table and self.order == "little" else ():
+            code = read(start, 20)
+            words = [self.instruction(code, at) for at in range(0, len(code), 4)]
+            if words[:1] != [_SAVES_TABLE]:
+                continue
+            slot, rest = table, words[1:]
+            if rest[:1] and rest[0] >> 16 == 0x3D82:
+                slot += signed(rest.pop(0), 16) << 16
+            base = 0xE982 if len(rest) == len(words) - 1 else 0xE98C
+            if rest[1:3] != [_MTCTR_R12, _BCTR] or rest[0] >> 16 != base or rest[0] & 3:
+                return None
+            last = start + 4 * (len(words) - len(rest) + 2)
+            return Stub(start, slot + signed(rest[0], 16)) if pc <= last else None
+        return None
 
     def entry_frame(self, code: bytes) -> EntryFrame | None:
         size, gone, moved = 0, False, False

@@ -3,7 +3,7 @@ arch/riscv/kernel/signal.c, <asm/sigcontext.h>, <asm/ucontext.h> (signal frames)
 
 from __future__ import annotations
 
-from .machine_code import CodeFacts, EntryFrame, SignalFrame, signed
+from .machine_code import CodeFacts, EntryFrame, Read, SignalFrame, Stub, signed
 
 
 class _RiscV(CodeFacts):
@@ -24,6 +24,35 @@ class _RiscV(CodeFacts):
         half = int.from_bytes(before[-2:], "little")
         if half & 0xF07F == 0x9002 and half >> 7 & 31:  # c.jalr
             return 0
+        return None
+
+    def stub(self, read: Read, pc: int, table: int) -> Stub | None:
+        """auipc t3; ld t3 (lw with 32 bits); jalr t1, t3."""
+        for start in range(pc, pc - 12, -4):
+            code = read(start, 12)
+            page, load, jump = (self.instruction(code, at) for at in (0, 4, 8))
+            kind = 0xE3E03 if self.word == 8 else 0xE2E03
+            if page & 0xFFF == 0xE17 and load & 0xFFFFF == kind and jump == 0xE0367:
+                far = signed(page & ~0xFFF, 32) + signed(load >> 20, 12)
+                return Stub(start, start + far & (1 << 8 * self.word) - 1)
+        return None
+
+    def jump_target(self, before: bytes, address: int) -> int | None:
+        word = self.instruction(before, len(before) - 4)
+        half = word >> 16
+        mask = (1 << 8 * self.word) - 1
+        long, short = word & 0xFFF == 0x06F, half & 0xE003 == 0xA001  # jal zero, c.j
+        if long and short:  # the bytes of one may be in the other
+            return None
+        if long:
+            return address - 4 + _jal_offset(word) & mask
+        if short:
+            return address - 2 + _short_offset(half) & mask
+        first = self.instruction(before, len(before) - 8)
+        register = word >> 15 & 31
+        if word & 0x7FFF == 0x0067 and first & 0xFFF == (register << 7 | 0x17) and register:
+            far = signed(first & ~0xFFF, 32) + signed(word >> 20, 12)
+            return address - 8 + far & mask  # auipc; jalr zero
         return None
 
     def entry_frame(self, code: bytes) -> EntryFrame | None:
@@ -122,6 +151,12 @@ def _jal_offset(word: int) -> int:
     offset = (word >> 31) << 20 | (word >> 12 & 0xFF) << 12
     offset |= (word >> 20 & 1) << 11 | (word >> 21 & 0x3FF) << 1
     return signed(offset, 21)
+
+
+def _short_offset(half: int) -> int:
+    """The distance that a c.j goes: its 11 bits, from bit 12 on, are these of it."""
+    bits = (11, 4, 9, 8, 10, 6, 7, 3, 2, 1, 5)
+    return signed(sum((half >> 12 - at & 1) << bit for at, bit in enumerate(bits)), 12)
 
 
 _REGISTERS = (

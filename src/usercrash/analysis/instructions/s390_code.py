@@ -3,7 +3,7 @@ arch/s390/kernel/signal.c and <asm/sigcontext.h> (signal frames)."""
 
 from __future__ import annotations
 
-from .machine_code import CodeFacts, Linkage, Read, SignalFrame, signed
+from .machine_code import CodeFacts, Linkage, Read, SignalFrame, Stub, signed
 
 _LINK = 0xE0  # r14 as a call's first register
 
@@ -21,6 +21,13 @@ class _S390(CodeFacts):
             return 0 if before[-1] & 0x0F else None
         return None
 
+    def jump_target(self, before: bytes, address: int) -> int | None:
+        far, near = before[-6:-4] == b"\xc0\xf4", before[-4:-2] == b"\xa7\xf4"  # jg, j
+        if far == near:  # the bytes of one may be in the other
+            return None
+        size = 4 if far else 2
+        return address - size - 2 + 2 * signed(int.from_bytes(before[-size:], "big"), 8 * size)
+
     def linkage(self, read: Read, pc: int) -> Linkage | None:
         """A stub leaves stack and return address alone: larl, lg, br; basr, lgf, jg to the head
         of the table, which keeps two words in the caller's frame: stg, larl, mvc, lg, br."""
@@ -31,6 +38,14 @@ class _S390(CodeFacts):
                     code.startswith(kind, at) for at, kind in zip(starts, kinds, strict=True)
                 ):
                     return None, 0
+        return None
+
+    def stub(self, read: Read, pc: int, table: int) -> Stub | None:
+        """larl says where the word is; behind the stub is the place of its relocation."""
+        for at in _ENTRY:
+            code = read(pc - at, 26)
+            if len(code) == 26 and all(map(code.startswith, _ENTRY_CODE, _ENTRY)):
+                return Stub(pc - at, pc - at + 2 * signed(int.from_bytes(code[2:6], "big"), 32))
         return None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from .machine_code import CodeFacts, Linkage, Prologue, Read
+from .machine_code import CodeFacts, Linkage, Prologue, Read, Stub
 
 _PUSH, _POP, _RETURN = b"\x55", b"\x5d", b"\xc3"  # of the frame pointer
 SYSCALL_INSTRUCTIONS = (b"\x0f\x05", b"\xcd\x80", b"\x0f\x34")  # syscall, int 0x80, sysenter
@@ -14,13 +14,14 @@ _RETURNS = (_RETURN, b"\xf2\xc3", b"\xf3\xc3")
 class X86(CodeFacts):
     """`word`: bytes of a register; `endbr`: what an entry may begin with; `moves`: the forms of
     `mov` from the stack pointer to the frame pointer; `places`: the ModRM bits of a word of the
-    global offset table."""
+    global offset table; `entry`: what a stub pushes for each relocation before its own."""
 
     __slots__ = ()
     word: ClassVar[int]
     endbr: ClassVar[bytes]
     moves: ClassVar[tuple[bytes, ...]]
     places: ClassVar[tuple[int, ...]] = (0x05,)
+    entry: ClassVar[int] = 1
 
     @classmethod
     def makers(cls) -> tuple[bytes, ...]:
@@ -104,6 +105,50 @@ class X86(CodeFacts):
             return None
         head = self._relative(code[at + 1 : at + 5], pc + at + 5, 4)
         return (0 if pushed else self.word) if self._is_head(read(head, 16)) else None
+
+    def stub(self, read: Read, pc: int, table: int) -> Stub | None:
+        """A jump through the table, `push number; jmp` to the head of the stubs, or both; stubs
+        begin at multiples of 16, those that are never bound late at multiples of 8."""
+        for start in {pc & -16, pc & -8}:
+            code = read(start, 24)
+            at = 4 if code.startswith(self.endbr) else 0
+            begins = {0, at}
+            slot = number = None
+            if self._through_table(code[at:], 0x20):
+                at += 6 + (code[at] == 0xF2)
+                slot = self._slot(code[:at], start + at, table)
+            if code[at : at + 1] == b"\x68":
+                jump = at + 5 + (code[at + 5 : at + 6] == b"\xf2")
+                head = self._relative(code[jump + 1 : jump + 5], start + jump + 5, 4)
+                if code[jump : jump + 1] == b"\xe9" and self._is_head(read(head, 16)):
+                    begins |= {at, at + 5}
+                    number = int.from_bytes(code[at + 1 : at + 5], "little") // self.entry
+            if (slot, number) != (None, None) and pc - start in begins:
+                return Stub(start, slot, number)
+        return None
+
+    def called_slot(self, before: bytes, address: int, table: int) -> int | None:
+        return self._through_word(before[-6:], 0x10, address, table)
+
+    def jumped_slot(self, before: bytes, address: int, table: int) -> int | None:
+        return self._through_word(before[-6:], 0x20, address, table)
+
+    def _through_word(self, code: bytes, operation: int, address: int, table: int) -> int | None:
+        """The word at a fixed place, or, with 32 bits, at a distance from any register: in 4 bytes
+        though it would fit in one, or a negative one, as the linker's are; not that of a member."""
+        if len(code) < 6 or code[0] != 0xFF or code[1] & 0x38 != operation:
+            return None
+        place = code[1] & 0xC7
+        by_register = self.word == 4 and place & 0xC0 == 0x80 and place != 0x84
+        if by_register and int.from_bytes(code[2:], "little", signed=True) >= 0x80:
+            return None
+        return self._slot(code, address, table) if by_register or place == 0x05 else None
+
+    def _slot(self, before: bytes, address: int, table: int) -> int | None:
+        """The word that the instruction before an address reads."""
+        if before[-5] & 0x80:  # at a distance from a register
+            return self._relative(before, table, 4) if table else None
+        return self._relative(before, address if self.word == 8 else 0, 4)
 
     def _is_head(self, code: bytes) -> bool:
         return self._through_table(code, 0x30) and self._through_table(code[6:], 0x20)

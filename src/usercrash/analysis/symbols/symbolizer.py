@@ -18,6 +18,7 @@ from .debug_reader import DebugReader
 from .demangle import demangle
 from .file_symbols import DEFAULT_MAX_DEBUG_BYTES, FileSymbols, convert, debug_owner
 from .line_tables import NO_ADDRESS, Line, LineTable
+from .linkage_stubs import LinkageStubs
 from .readers import Readers
 
 _STAGE = "symbols"
@@ -79,6 +80,7 @@ class Symbolizer:
         self.places = places
         self.native = native
         self._files: dict[int, FileSymbols | None] = {}
+        self._stubs: dict[int, LinkageStubs] = {}
         self._readers = Readers(notes, places)
         self._known: dict[tuple[int, int], tuple[list[Location], int | None]] = {}
         self.wanted: list[Module] = []
@@ -123,6 +125,15 @@ class Symbolizer:
         where there is none."""
         return self._readers.reading(module) if self.native else None
 
+    def stubs(self, module: Module) -> LinkageStubs | None:
+        """The stubs of a module's procedure linkage table; None where its file is not there."""
+        if module.elf is None:
+            return None
+        key = id(module)
+        if key not in self._stubs:
+            self._stubs[key] = LinkageStubs(module.elf)
+        return self._stubs[key]
+
     def source_of(self, module: Module) -> str:
         """Where a module's names come from, for people; "" if none were asked for."""
         found = self._files.get(id(module))
@@ -145,7 +156,11 @@ class Symbolizer:
         ):
             lines = self._readers.lines(module, vaddr)
         if not lines:
-            return _by_go(module, vaddr) or self._from_table(named)
+            return (
+                _by_go(module, vaddr)
+                or self._by_stub(module, vaddr, named)
+                or self._from_table(named)
+            )
         start: int | None = None
         if lines[-1].start != NO_ADDRESS:
             start = lines[-1].start + symbols.load_address
@@ -188,6 +203,22 @@ class Symbolizer:
                     del whole[: at + 1]
             found.append(line)
         return [*found, lines[-1]]
+
+    def _by_stub(
+        self, module: Module, vaddr: int, named: tuple[bytes, int] | None
+    ) -> tuple[list[Location], int | None] | None:
+        """What a stub of the procedure linkage table is called, `strtol@plt`; None for other code.
+
+        A symbol may reach into stubs where no section says that it ends."""
+        stubs = self.stubs(module)
+        if stubs is None or (named is not None and module.elf is not None and module.elf.sections):
+            return None
+        stub = stubs.at(vaddr)
+        if stub is None or not stub.name or (named is not None and named[1] == stub.start):
+            return None
+        linkage = stub.name.decode("utf-8", "backslashreplace")
+        location = Location(f"{self._demangle(linkage)}@plt", f"{linkage}@plt", None, None, None)
+        return [location], stub.start
 
     def _from_table(self, named: tuple[bytes, int] | None) -> tuple[list[Location], int | None]:
         if named is None:
