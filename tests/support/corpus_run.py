@@ -80,8 +80,11 @@ def _beside_gdb(recipe: Recipe, thread: Thread, frames: list[OracleFrame]) -> Ve
 
 def _beside_eu_stack(recipe: Recipe, thread: Thread, frames: list[OracleFrame]) -> Verdict:
     """By addresses: it tells inlined functions by their pc alone, and one frame may stand there
-    twice."""
-    ours = [int(frame.pc, 16) for frame in thread.frames if not frame.inline]
+    twice. Tail-call frames, which have no place on the stack, are passed over."""
+    ours = [
+        int(frame.pc, 16) for frame in thread.frames
+        if not frame.inline and frame.trust != "tail-call"
+    ]  # fmt: skip
     theirs = [pc for pc, _ in groupby(frame.pc for frame in frames)]
     kinds = []
     if set(theirs) - set(ours):

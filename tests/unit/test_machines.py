@@ -100,6 +100,33 @@ def test_calls(name: str, code: str, address: int, target: int | None) -> None:
     assert facts.call_target(b"", address) is None
 
 
+JUMPS = [
+    ("aarch64", "04 00 00 14", 0x1000, 0xFFC + 16),  # b
+    ("aarch64", "04 00 00 94", 0x1000, None),  # bl
+    ("arm", "02 00 00 ea", 0x1000, 0xFFC + 16),  # b
+    ("arm", "ff f7 5d bf", 0x566, 0x420),  # b.w of Thumb code
+    ("arm", "02 00 00 eb", 0x1000, None),  # bl
+    ("riscv64", "6f 00 00 01", 0x1000, 0xFFC + 16),  # jal zero
+    ("riscv64", "39 b7", 0x6D4, 0x5E0),  # c.j
+    ("riscv64", "6f 00 01 a0", 0x1000, None),  # jal zero, or c.j behind the end of something
+    ("riscv64", "17 13 00 00 67 00 03 01", 0x1000, 0xFF8 + 0x1010),  # auipc t1; jalr zero, t1
+    ("riscv64", "17 13 00 00 67 80 03 01", 0x1000, None),  # of another register
+    ("s390x", "c0 f4 00 00 00 08", 0x1000, 0xFFA + 16),  # jg
+    ("s390x", "a7 f4 00 08", 0x1000, 0xFFC + 16),  # j
+    ("s390x", "c0 f4 a7 f4 00 08", 0x1000, None),  # either
+    ("s390x", "c0 e5 00 00 00 08", 0x1000, None),  # brasl
+]
+
+
+@pytest.mark.parametrize(("name", "code", "address", "target"), JUMPS)
+def test_jumps(name: str, code: str, address: int, target: int | None) -> None:
+    facts = code_facts(TARGETS[name].arch)
+    assert facts is not None
+    before = bytes.fromhex(code)
+    assert facts.jump_target(before.rjust(8, b"\0"), address) == target
+    assert facts.jump_target(b"", address) is None
+
+
 def core_of(arch: Arch, registers: dict[str, int], loads: list[tuple[int, int, bytes]]) -> bytes:
     """A core of one thread; `loads` are (address, flags, contents)."""
     order, wide = arch.order, arch.elf_class == 2

@@ -11,9 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...elf.arch import Arch
+from ...elf.headers import EM_386, EM_X86_64
 from ..core.modules import ModuleTable
 from ..dwarf.functions import CallSite
 from ..instructions.machine_code import code_facts
+from .bindings import Bindings
 from .symbolizer import Symbolizer
 
 _MAX_DEPTH = 16  # tail calls behind each other
@@ -118,6 +120,8 @@ class TailCalls:
         self._symbols = symbols
         self._read = read
         self._facts = code_facts(arch)
+        self._bindings = Bindings(modules, symbols, read, arch)
+        self._direct = arch.machine in (EM_386, EM_X86_64)  # calls lead to functions or known stubs
         self._known: dict[tuple[int, int], Skipped] = {}
 
     def between(self, callee: int, caller: int) -> Skipped:
@@ -130,7 +134,9 @@ class TailCalls:
 
     def _between(self, callee: int, caller: int) -> Skipped:
         called = self._called(caller)
-        if called is None or self._holds(called, callee):
+        if called is not None:
+            called = self._behind_stubs(called, callee)
+        if called is None or called == _WANTED:
             return NOTHING
         ways = self._ways(called, callee)
         if not ways.lead_there:
@@ -142,7 +148,17 @@ class TailCalls:
         if self._facts is None:
             return None
         target = self._facts.call_target(self._read(caller - _CALL, _CALL), caller)
-        return target or None
+        return self._bindings.called(caller) if target == 0 else target
+
+    def _behind_stubs(self, target: int, wanted: int) -> int | None:
+        """The function that a call of `target` enters: _WANTED for the one around an address, None
+        where a stub leads is not known."""
+        if self._holds(target, wanted):
+            return _WANTED
+        function = self._bindings.function(target)
+        if function not in (None, target) and self._holds(function or 0, wanted):
+            return _WANTED
+        return function
 
     def _ways(self, called: int, wanted: int) -> _Ways:
         """All jumps that may lead from a function to the one around `wanted`."""
@@ -159,9 +175,9 @@ class TailCalls:
                 if not site.tail:
                     continue
                 target = self._target(site)
-                if target is not None and self._holds(target, wanted):
-                    target = _WANTED
-                elif target is not None and target not in ways.jumps:
+                if target is not None:
+                    target = self._behind_stubs(target, wanted)
+                if target not in (None, _WANTED) and target not in ways.jumps:
                     ways.jumps[target] = []  # (until its turn comes)
                     todo.append((target, depth + 1))
                 jumps.append((site.return_pc, target))
@@ -172,6 +188,9 @@ class TailCalls:
             return site.target
         if site.return_pc is None or self._facts is None:
             return None
+        bound = self._bindings.jumped(site.return_pc)
+        if bound is not None:
+            return bound
         return self._facts.jump_target(self._read(site.return_pc - _CALL, _CALL), site.return_pc)
 
     # --- functions ---
@@ -199,10 +218,13 @@ class TailCalls:
         return bool(dot) and outer is not None and outer[1].partition(".")[0] == whole
 
     def _is_function(self, called: int, callee: int) -> bool:
-        """Whether symbols show that what was called is another function of the same module (and
-        not a stub that leads to it)."""
+        """Whether symbols show that what was called is another function."""
         module = self._modules.find(called)
-        if module is None or module is not self._modules.find(callee):
+        if module is None or (start := self._start(called)) is None or start[0] != called:
             return False
-        start = self._start(called)
-        return start is not None and start[0] == called
+        if module is self._modules.find(callee):
+            return True
+        # (Elsewhere linkers have veneers with symbols of their own. The dynamic linker's entrance
+        # stands where it looks for the function, or watches it for somebody else.)
+        inner = self._start(callee)
+        return self._direct and inner is not None and not inner[1].startswith("_dl_")
