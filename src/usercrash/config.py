@@ -59,6 +59,7 @@ Servers = Annotated[
     list[Url],
     Meta(max_length=8, description="a list of at most 8 URLs, http://… or https://…"),
 ]
+YesOrNo = Annotated[bool, Meta(description="true or false")]
 Directories = Annotated[
     list[AbsolutePath],
     Meta(max_length=64, description="a list of at most 64 absolute paths of directories"),
@@ -156,13 +157,19 @@ class Capture(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class Variables(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Whether arguments and local variables of the crashing thread's functions are shown."""
 
-    enabled: bool = True
+    enabled: YesOrNo = True
 
 
 class Python(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Of Python programs: whether the values of local variables are kept and shown."""
 
-    variables: bool = False
+    variables: YesOrNo = False
+
+
+class Terminal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What reports look like on a terminal; `links`: files are links (OSC 8)."""
+
+    links: YesOrNo = True
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -175,6 +182,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     analysis: Analysis = msgspec.field(default_factory=Analysis)
     symbols: Symbols = msgspec.field(default_factory=Symbols)
     source: Source = msgspec.field(default_factory=Source)
+    terminal: Terminal = msgspec.field(default_factory=Terminal)
     capture: Capture = msgspec.field(default_factory=Capture)
     variables: Variables = msgspec.field(default_factory=Variables)
     python: Python = msgspec.field(default_factory=Python)

@@ -135,13 +135,16 @@ def _report(snapshot: Snapshot, config: Config, wishes: Wishes) -> int:
         from .elf.corewriter import write_core
 
         wishes.core.commit(write_core(snapshot))
+    from .file_links import links_wished
     from .isolated_analysis import View
     from .live.holding import analyse
 
     terminal = wishes.write is None and sys.stdout.isatty()
     part = {"text": "full" if terminal else "", "stacks": "stacks"}.get(wishes.form, "")
     width = shutil.get_terminal_size().columns if terminal else 80
-    view = View(part, terminal and colored(), width, html=wishes.form == "html")
+    color = terminal and colored()
+    links = links_wished(config, color=color)
+    view = View(part, color, width, html=wishes.form == "html", links=links)
     analysed = analyse(snapshot, config, os.urandom(16).hex(), view, wishes.sources)
     forms = {"json": analysed.json, "html": analysed.html}
     text = forms.get(wishes.form, analysed.screen if part else analysed.text)

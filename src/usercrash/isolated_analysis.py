@@ -40,9 +40,9 @@ BARE_SECONDS = 10.0  # for the last attempt, which has little to do
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What is wanted besides text and JSON: a coloured or plain screen, the minicore (zstd), a
-    summary (render/summary.py), a page of HTML. `variables` (of an interpreter) and
-    `native_variables` are set as configured."""
+    """What is wanted besides text and JSON: a coloured or plain screen (with links to files; a
+    first one with `hint` as its last line), the minicore (zstd), a summary (render/summary.py), a
+    page of HTML. `variables` (of an interpreter) and `native_variables` are set as configured."""
 
     screen: str = ""  # "", "first" (the first screen), "full" or "stacks"
     color: bool = False
@@ -52,6 +52,8 @@ class View:
     html: bool = False
     variables: bool = False
     native_variables: bool = True
+    links: bool = False
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,6 +311,10 @@ def _note_left_out(notes: NoteLog, modules: Iterable[Module], left_out: Sequence
 
 def _screen(report: Report, view: View) -> bytes:
     """The report as for a terminal of this width, coloured or plain."""
+    from .file_links import FileLinks
     from .render.screen import render_screen
 
-    return render_screen(report, part=view.screen, color=view.color, width=view.width).encode()
+    return render_screen(
+        report, part=view.screen, color=view.color, width=view.width, hint=view.hint,
+        link=FileLinks().link if view.links else None,
+    ).encode()  # fmt: skip

@@ -11,7 +11,9 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
+from tests.support import sample_reports
 
 from usercrash.cli import VERBS, run_program
 from usercrash.report import Cause, Event, Process, Report, Signal, System, to_json
@@ -320,3 +322,33 @@ def test_list_imports_no_more_than_it_needs(reports: Reports) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_show_on_a_terminal(reports: Reports, tmp_path: Path) -> None:
+    """The first screen, which fits; with --full all of it, as always in a file."""
+    number = reports.add(sample_reports.null_pointer())
+    command = [sys.executable, "-c", "from usercrash.cli import main; main()", *reports.arguments()]
+    terminal = {"TERM": "xterm-256color", "NO_COLOR": ""}
+    first = on_a_terminal([*command, "show", str(number)], terminal)
+    whole = on_a_terminal([*command, "show", "--full", str(number)], terminal)
+    assert len(first.splitlines()) <= 40 and "Registers of" not in first
+    assert "With --full: " in first.splitlines()[-1]
+    assert "Registers of" in whole and "With --full" not in whole
+    assert first.splitlines()[:20] == whole.splitlines()[:20]
+    piped = subprocess.run([*command, "show", str(number)], capture_output=True, check=True)
+    assert piped.stdout == b"the text\n"  # as it is stored
+
+
+def test_links_on_a_terminal(reports: Reports, tmp_path: Path) -> None:
+    file = tmp_path / "list.c"
+    file.write_text("")
+    base = sample_reports.null_pointer()
+    excerpt = msgspec.structs.replace(base.excerpts[0], file=str(file))
+    number = reports.add(msgspec.structs.replace(base, excerpts=[excerpt]))
+    command = [sys.executable, "-c", "from usercrash.cli import main; main()", *reports.arguments()]
+    link = f"\x1b]8;id=[0-9]+;file://[^/]+{file}\x1b\\\\"
+    terminal = {"TERM": "xterm-256color", "NO_COLOR": "", "INSIDE_EMACS": "", "FORCE_HYPERLINK": ""}
+    assert re.search(link, on_a_terminal([*command, "show", str(number)], terminal))
+    for change in ({"NO_COLOR": "1"}, {"TERM": "dumb"}, {"FORCE_HYPERLINK": "0"}):
+        shown = on_a_terminal([*command, "show", str(number)], terminal | change)
+        assert "\x1b]8" not in shown and "list.c:44" in shown

@@ -84,6 +84,9 @@ def test_values_are_taken() -> None:
             "capture.seconds: expected a number of seconds above 0, at most 3600, got -1"
             " at /etc/u.toml:6",
         ),
+        ("[terminal]\nlinks = 1", "terminal.links: expected true or false, got 1 at /etc/u.toml:2"),
+        ("[python]\nvariables = 'no'", "python.variables: expected true or false, got 'no'"),
+        ("[source]\ndirectories = ['src']", "a list of at most 64 absolute paths of directories"),
         ("[capture]\nseconds = nan", "got nan at /etc/u.toml:2"),
         ("[capture]\nseconds = inf", "got inf at /etc/u.toml:2"),
         (

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import UsageError, UsercrashError
-from .common import Settings, colored, printable
+from .common import HINT, Settings, colored, full_option, printable
 from .core_files import Request, analyse_core, open_place, open_program, servers_of, share
 from .html_option import STANDARD_OUTPUT, HtmlCommand, html_option, html_output, one_form
 from .source_option import source_directories, source_option
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 @click.option("--output", metavar="DIR", help="Write each report to DIR/NAME.txt and .json.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON; of several cores a line for each.")
 @html_option
+@full_option
 @click.pass_obj
 def command(
     settings: Settings,
@@ -55,6 +56,7 @@ def command(
     output: str | None,
     as_json: bool,
     html: str | None,
+    full: bool,
 ) -> None:
     """Report on a CORE file: the kernel's, gdb's gcore, or our minicore; also one that is
     compressed (zstd, gzip, xz, bzip2).
@@ -81,11 +83,12 @@ def command(
 
         analyze_many(list(cores), request, output, as_json, pages=html is not None)
     else:
-        _single(cores[0], request, as_json, html)
+        _single(cores[0], request, as_json, html, full)
 
 
-def _single(core: str, request: Request, as_json: bool, html: str | None) -> None:
-    """One core: its whole report on standard output, or as a page."""
+def _single(core: str, request: Request, as_json: bool, html: str | None, full: bool) -> None:
+    """One core: its report on standard output, or as a page."""
+    from ..file_links import links_wished
     from ..isolated_analysis import View
 
     if html is not None:
@@ -94,7 +97,11 @@ def _single(core: str, request: Request, as_json: bool, html: str | None) -> Non
         return
     terminal = sys.stdout.isatty() and not as_json
     width = shutil.get_terminal_size().columns
-    view = View(screen="full", color=colored(), width=width) if terminal else View()
+    view = View()
+    if terminal:
+        color, hint = colored(), "" if full else HINT
+        links = links_wished(request.config, color=color)
+        view = View("full" if full else "first", color, width, links=links, hint=hint)
     _one(core, request, view, lambda found: _print(found, terminal, as_json))
 
 
@@ -112,7 +119,7 @@ def _one(core: str, request: Request, view: View, show: Callable[[Analysed], Non
 
 
 def _print(analysed: Analysed, terminal: bool, as_json: bool) -> None:
-    """The whole report on standard output."""
+    """The report on standard output."""
     output = analysed.json if as_json else analysed.screen if terminal else analysed.text
     if output:
         sys.stdout.buffer.write(output.rstrip(b"\n") + b"\n")

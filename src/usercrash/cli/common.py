@@ -9,6 +9,8 @@ from contextlib import closing, contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import click
+
 if TYPE_CHECKING:
     from ..config import Config
     from ..storage.store import Store
@@ -42,6 +44,13 @@ def colored() -> bool:
     """Whether standard output is a terminal that wants colours (no-color.org)."""
     able = os.environ.get("TERM", "dumb") != "dumb"
     return able and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+HINT = "With --full: registers, memory, all threads, files and what was logged."
+
+full_option = click.option(
+    "--full", is_flag=True, help="On a terminal all of it, not only the first screen."
+)
 
 
 def printable(text: str, keep: str = "") -> str:

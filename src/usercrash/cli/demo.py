@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import UsercrashError
-from .common import Settings, printable
+from .common import Settings, full_option, printable
 from .html_option import STANDARD_OUTPUT, HtmlCommand, html_option, html_output, one_form
 
 if TYPE_CHECKING:
@@ -28,8 +28,9 @@ _PAGE = "usercrash_demo.html"  # on a terminal, where no file is named
 )
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON.")
 @html_option
+@full_option
 @click.pass_obj
-def command(settings: Settings, as_json: bool, html: str | None) -> None:
+def command(settings: Settings, as_json: bool, html: str | None, full: bool) -> None:
     """Crash a small process of our own, as under `usercrash run`, and show its report.
 
     Needs no privileges and no server; nothing is kept but the page that --html names.
@@ -46,7 +47,7 @@ def command(settings: Settings, as_json: bool, html: str | None) -> None:
 
         report = os.path.join(place, _REPORT)
         if write is None:
-            show_file(report, as_json)
+            show_file(report, settings.config, as_json, full=full)
         else:
             write(page_of(report))
             if html != STANDARD_OUTPUT:

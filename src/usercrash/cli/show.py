@@ -13,11 +13,12 @@ import msgspec
 
 from ..errors import UsageError, UsercrashError
 from ..storage.reports import DATA, MAX_READ
-from .common import Settings, colored, printable
+from .common import HINT, Settings, colored, full_option, printable
 from .core_files import open_file
 from .html_option import HtmlCommand, html_option, html_output, one_form
 
 if TYPE_CHECKING:
+    from ..config import Config
     from ..report import Report
     from ..storage.store import Store
 
@@ -28,16 +29,20 @@ _NUMBER = re.compile(r"(?:usercrash_)?([0-9]{1,4})\Z")
 @click.argument("which", metavar="[N|FILE]", required=False)
 @click.option("--json", "as_json", is_flag=True, help="The report's JSON, as it is stored.")
 @html_option
+@full_option
 @click.pass_obj
-def command(settings: Settings, which: str | None, as_json: bool, html: str | None) -> None:
+def command(
+    settings: Settings, which: str | None, as_json: bool, html: str | None, full: bool
+) -> None:
     """Show the report usercrash_N, without N the newest.
 
-    With FILE, a path like ./usercrash_00, that report, wherever it lies.
+    On a terminal its first screen, with --full all of it. With FILE, a path like ./usercrash_00,
+    that report, wherever it lies.
     """
     one_form(as_json, html)
     directory, _, name = (which or "").rpartition("/")
     if directory and not os.path.isdir(os.path.join(directory, DATA)):
-        show_file(which or "", as_json, html)
+        show_file(which or "", settings.config, as_json, html, full=full)
         return
     wanted = None if which is None else _slot(name)
     with settings.store(directory) as store:
@@ -49,10 +54,12 @@ def command(settings: Settings, which: str | None, as_json: bool, html: str | No
         if report is None:
             _print_text(store.read_text(slot))
         else:
-            _print_screen(report)
+            _print_screen(report, settings.config, full=full)
 
 
-def show_file(path: str, as_json: bool, html: str | None = None) -> None:
+def show_file(
+    path: str, config: Config, as_json: bool, html: str | None = None, *, full: bool = False
+) -> None:
     """Show a report that lies by itself, its text and beside it its JSON, as the options say."""
     base, data, report = _lying_by_itself(path)
     if html is not None:
@@ -60,7 +67,7 @@ def show_file(path: str, as_json: bool, html: str | None = None) -> None:
     elif as_json:
         _print_json(data)
     elif sys.stdout.isatty():
-        _print_screen(report)
+        _print_screen(report, config, full=full)
     else:
         _print_text(_content(base if os.path.exists(base) else f"{base}.txt"))
 
@@ -146,11 +153,17 @@ def _print_json(data: bytes) -> None:
     sys.stdout.buffer.write(data.rstrip(b"\n") + b"\n")
 
 
-def _print_screen(report: Report) -> None:
+def _print_screen(report: Report, config: Config, *, full: bool) -> None:
+    from ..file_links import FileLinks, links_wished
     from ..render.screen import render_screen
 
-    width = shutil.get_terminal_size().columns
-    click.echo(render_screen(report, part="full", color=colored(), width=width), nl=False)
+    color = colored()
+    links = FileLinks().link if links_wished(config, color=color) else None
+    screen = render_screen(
+        report, part="full" if full else "first", color=color, link=links, hint=HINT,
+        width=shutil.get_terminal_size().columns,
+    )  # fmt: skip
+    click.echo(screen, nl=False)
 
 
 def _print_text(text: bytes) -> None:

@@ -146,6 +146,7 @@ def _run_and_end(work: Callable[[], None]) -> None:
 
 def _report(snapshot: Snapshot, config: Config, wishes: Wishes) -> None:
     """Analyse, publish, show."""
+    from ..file_links import links_wished
     from ..isolated_analysis import View
     from .holding import analyse
     from .publishing import publish
@@ -154,7 +155,7 @@ def _report(snapshot: Snapshot, config: Config, wishes: Wishes) -> None:
     color = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
     width = shutil.get_terminal_size().columns if terminal else 80
     crash_id = os.urandom(16).hex()
-    view = View("first", color, width, core=True)
+    view = View("first", color, width, core=True, links=links_wished(config, color=color))
     analysed = analyse(snapshot, config, crash_id, view, wishes.sources)
     if analysed.failure:
         say(f"the analysis is not complete: {analysed.failure}")

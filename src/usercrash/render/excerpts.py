@@ -6,16 +6,22 @@ from ..report import Excerpt, Report
 from .frames import function_words
 from .layout import BAD, DIM, Paper, Span, clean, columns
 
-_TITLE_COLUMNS = 76
+_TITLE_COLUMNS, _NAME_COLUMNS = 62, 24  # behind `Source of #12 `, and ` at `
 
 
 def excerpt_title(report: Report, one: Excerpt) -> str:
-    """`#1 list_sum+0x2c at /home/me/src/list.c:44`; of a long file name its end."""
+    """`#1 list_sum+0x2c at /home/me/src/list.c:44`; of a long path the end."""
     frames = report.threads[0].frames if report.threads else []
     frame = next((frame for frame in frames if frame.index == one.frame), None)
     name = function_words(frame) if frame is not None else ""
-    place = f"{clean(one.file)}:{one.line}"
-    room = max(_TITLE_COLUMNS - columns(place), 20)
+    path = clean(one.file)
+    parts = path.rsplit("/", 2)
+    forms = [
+        f"{form}:{one.line}" for form in dict.fromkeys((path, "/".join(parts[-2:]), parts[-1]))
+    ]
+    most = _TITLE_COLUMNS - min(columns(name), _NAME_COLUMNS)
+    place = next((form for form in forms if columns(form) <= most), forms[-1])
+    room = max(_TITLE_COLUMNS - columns(place), _NAME_COLUMNS)
     if columns(name) > room:
         name = name[: room - 3] + "..."
     return f"#{one.frame} {name} at {place}".replace("  ", " ")
@@ -53,5 +59,5 @@ def excerpt_lines(paper: Paper, one: Excerpt, around: int | None = None) -> None
 def source(paper: Paper, report: Report) -> None:
     """The source where the crashing thread stood."""
     for one in report.excerpts:
-        paper.heading(f"Source of {excerpt_title(report, one)}")
+        paper.heading(f"Source of {excerpt_title(report, one)}", one.file)
         excerpt_lines(paper, one)

@@ -77,6 +77,11 @@ def source_forms(frame: Frame) -> list[str]:
     return [f"{form}:{place}" for form in dict.fromkeys(forms)]
 
 
+def file_of(frame: Frame) -> str:
+    """The path of its source file, "" where that is not known."""
+    return frame.source.file if frame.source is not None else ""
+
+
 def short_functions(name: str) -> list[str]:
     """A demangled name from the longest form to the shortest: whole, without argument types,
     without template arguments."""
@@ -133,7 +138,7 @@ def frame_line(paper: Paper, frame: Frame, handled: Sequence[HandledSignal] = ()
     function, source = fit_names(names, sources, room)
     spans = [Span(number, DIM), Span(function, FUNCTION)]
     if source:
-        spans += [Span(" at "), Span(source, PLACE)]
+        spans += [Span(" at "), Span(source, PLACE, file_of(frame))]
     paper.line(*spans, Span(tail, DIM), Span(doubt, DOUBT), indent=_NUMBER_WIDTH + 2)
 
 
@@ -268,7 +273,7 @@ def full_stack_lines(paper: Paper, thread: Thread, handled: Sequence[HandledSign
             source = source_forms(row)[0]
             spans = [Span(number, DIM), Span(function_words(row), FUNCTION)]
             if source:
-                spans += [Span(" at "), Span(source, PLACE)]
+                spans += [Span(" at "), Span(source, PLACE, file_of(row))]
             paper.line(*spans, indent=_NUMBER_WIDTH + 2)
         if row.inline:
             paper.line(Span(f"      {INLINED}", DIM))

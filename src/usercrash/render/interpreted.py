@@ -154,8 +154,8 @@ def interpreted_line(paper: Paper, row: Interpreted) -> None:
     if columns(function) > keep:
         function = function[: keep - 3] + "..."
     paper.line(
-        Span(mark, DIM), Span(function, FUNCTION), Span(" at "), Span(source, PLACE),
-        Span(tail, DIM), indent=_NUMBER_WIDTH + 2,
+        Span(mark, DIM), Span(function, FUNCTION), Span(" at "),
+        Span(source, PLACE, row.frame.file), Span(tail, DIM), indent=_NUMBER_WIDTH + 2,
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 # Styles: what a span is; render.screen gives them colours.
@@ -21,10 +22,12 @@ MIN_WIDTH = 40
 
 
 class Span(NamedTuple):
-    """A piece of a line. `text` must be clean."""
+    """A piece of a line. `text` must be clean; `file` is the path of a file that it stands for, as
+    the report has it."""
 
     text: str
     style: str = PLAIN
+    file: str = ""
 
 
 Line = tuple[Span, ...]
@@ -63,7 +66,7 @@ def wrap(line: Line, width: int, indent: int) -> list[Line]:
     indented. Breaks at spaces where it can, else behind a slash, else anywhere."""
     if sum(columns(span.text) for span in line) <= width:
         return [line]
-    cells = [(c, span.style) for span in line for c in span.text]
+    cells = [(c, span) for span in line for c in span.text]
     indent = min(indent, width // 2)
     lines: list[Line] = []
     start = 0
@@ -78,7 +81,7 @@ def wrap(line: Line, width: int, indent: int) -> list[Line]:
     return lines
 
 
-def _break_at(cells: Sequence[tuple[str, str]], start: int, room: int) -> int:
+def _break_at(cells: Sequence[tuple[str, Span]], start: int, room: int) -> int:
     used = 0
     space = slash = -1
     for at in range(start, len(cells)):
@@ -96,19 +99,12 @@ def _break_at(cells: Sequence[tuple[str, str]], start: int, room: int) -> int:
     return len(cells)
 
 
-def _join(cells: Sequence[tuple[str, str]]) -> Line:
-    spans: list[Span] = []
-    text = ""
-    style = PLAIN
-    for character, own in cells:
-        if own != style and text:
-            spans.append(Span(text, style))
-            text = ""
-        style = own
-        text += character
-    if text:
-        spans.append(Span(text, style))
-    return tuple(spans)
+def _join(cells: Sequence[tuple[str, Span]]) -> Line:
+    """The characters as pieces of the spans that they come from."""
+    runs = groupby(cells, key=lambda cell: cell[1][1:])
+    return tuple(
+        Span("".join(character for character, _ in run), style, file) for (style, file), run in runs
+    )
 
 
 class Paper:
@@ -122,7 +118,7 @@ class Paper:
         """One line (its parts in a row), wrapped with what follows indented. Whatever the caller
         forgot to clean is cleaned here."""
         spans = tuple(
-            Span(clean(part)) if isinstance(part, str) else Span(clean(part.text), part.style)
+            Span(clean(part)) if isinstance(part, str) else part._replace(text=clean(part.text))
             for part in parts
         )
         self.lines += wrap(spans, self.width, indent)
@@ -143,13 +139,13 @@ class Paper:
         if self.lines and self.lines[-1] != ():
             self.lines.append(())
 
-    def heading(self, text: str) -> None:
-        """A section's heading, underlined."""
+    def heading(self, text: str, file: str = "") -> None:
+        """A section's heading, underlined; `file` as a span has it."""
         self.blank()
         text = clean(text)
         while columns(text) > self.width:
             text = text[: min(len(text) - 1, self.width)]
-        self.lines.append((Span(text, HEADING),))
+        self.lines.append((Span(text, HEADING, file),))
         self.lines.append((Span("-" * columns(text), DIM),))
 
     def field(self, label: str, *parts: Span | str, label_width: int = 9) -> None:

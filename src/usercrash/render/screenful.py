@@ -30,10 +30,10 @@ _FORMS = (
 )  # fmt: skip
 
 
-def first_screen(paper: Paper, report: Report) -> None:
-    """Everything that the first look needs, in at most 40 lines."""
+def first_screen(paper: Paper, report: Report, hint: str = "") -> None:
+    """Everything that the first look needs, in at most 40 lines; `hint` is the last one."""
     for form in _FORMS:
-        body, end = _body(report, paper.width, form), _end(report, paper.width)
+        body, end = _body(report, paper.width, form), _end(report, paper.width, hint)
         if len(body.lines) + len(end.lines) <= LINES:
             break
     room = LINES - len(end.lines)
@@ -70,16 +70,18 @@ def _excerpt(paper: Paper, report: Report, around: int) -> None:
         return
     one = report.excerpts[0]
     paper.blank()
-    title = _lines(paper.width, Span(f"Source of {excerpt_title(report, one)}", TITLE))
+    title = _lines(paper.width, Span(f"Source of {excerpt_title(report, one)}", TITLE, one.file))
     paper.lines += _short(title, 1, paper.width)
     excerpt_lines(paper, one, around)
 
 
-def _end(report: Report, width: int) -> Paper:
+def _end(report: Report, width: int, hint: str) -> Paper:
     paper = Paper(width)
     paper.lines.append(())
     for words in end_words(report):
         paper.lines += _short(_lines(width, Span(words, DIM), 8), 3, width)
+    if hint:
+        paper.line(Span(hint, DIM))
     return paper
 
 

@@ -69,7 +69,7 @@ def register_lines(paper: Paper, thread: Thread) -> None:
         cell = f"{clean(name):>{wide}} {digits(value):>16}"
         note = thread.register_notes.get(name)
         if note:
-            paper.line(f"  {cell}  ", Span(clean(note), DIM), indent=wide + 21)
+            paper.line(f"  {cell}  ", clean(note), indent=wide + 21)
         else:
             cells.append(cell)
     many = max(1, (paper.width - 2) // (wide + 19))

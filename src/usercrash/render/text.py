@@ -26,10 +26,12 @@ def render_stacks(report: Report, *, width: int = WIDTH) -> str:
     return stacks_paper(report, width=width).text()
 
 
-def report_paper(report: Report, *, first_screen_only: bool = False, width: int = WIDTH) -> Paper:
-    """The lines of `render_text`, with their styles."""
+def report_paper(
+    report: Report, *, first_screen_only: bool = False, width: int = WIDTH, hint: str = ""
+) -> Paper:
+    """The lines of `render_text`, with their styles; a first screen by itself ends with `hint`."""
     paper = Paper(width)
-    first_screen(paper, report)
+    first_screen(paper, report, hint if first_screen_only else "")
     if first_screen_only:
         return paper
     for section in ALL:
