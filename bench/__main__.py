@@ -27,6 +27,7 @@ from . import document
 from .bursts import measure_bursts
 from .collectors import Collector, Floor, UnavailableError, Usercrash
 from .crashes import LOADS, SMALLEST, build_harness, measure
+from .explanation import measure_explanation
 from .idle import measure_idle
 from .live import measure_live
 from .machine import machine, versions
@@ -68,6 +69,9 @@ def _arguments() -> argparse.Namespace:
         help=f"crashes of a burst, 0 for none (default: {BURST})",
     )  # fmt: skip
     parser.add_argument("--stacks", action="store_true", help="only how fast stacks are walked")
+    parser.add_argument(
+        "--explanation", action="store_true", help="only what the explanation of a crash costs"
+    )
     parser.add_argument("--quick", action="store_true", help="as --runs 2 --max-mb 500 --burst 100")
     arguments = parser.parse_args()
     if arguments.quick:
@@ -128,6 +132,17 @@ def _run(arguments: argparse.Namespace, say: Say) -> Results:
             results.live = measure_live(exe, SMALLEST, arguments.runs, tools, say)
             drgn = fetch_drgn(place) if arguments.fetch_peers else None
             results.stacks = measure_stacks(say, drgn)
+            results.explanation = measure_explanation(exe, say)
+    results.minutes = (time.monotonic() - begin) / 60
+    return results
+
+
+def _run_explanation(arguments: argparse.Namespace, say: Say) -> Results:
+    begin = time.monotonic()
+    results = Results(date=datetime.now(UTC).strftime("%Y-%m-%d"), load=os.getloadavg()[0])
+    results.machine = machine(Path(tempfile.gettempdir()))
+    with tempfile.TemporaryDirectory(prefix="ucb-") as place:
+        results.explanation = measure_explanation(build_harness(Path(place)), say)
     results.minutes = (time.monotonic() - begin) / 60
     return results
 
@@ -144,8 +159,10 @@ def _run_stacks(arguments: argparse.Namespace, say: Say) -> Results:
 
 
 def _measure(arguments: argparse.Namespace) -> Results:
-    run = _run_stacks if arguments.stacks else _run
-    if not arguments.stacks and not sysctl.writable():
+    run = _run
+    if arguments.stacks or arguments.explanation:
+        run = _run_stacks if arguments.stacks else _run_explanation
+    elif not sysctl.writable():
         raise UnavailableError("needs root and a writable /proc/sys/kernel/core_pattern")
     progress = Console(stderr=True)
     if not progress.is_terminal:

@@ -105,6 +105,16 @@ class Stacks(msgspec.Struct):
     whole: dict[str, list[float]] = {}
 
 
+class Explanation(msgspec.Struct):
+    """Milliseconds, run by run, of warm analyses of one minicore: the whole without variables
+    (`total`), and of it what explains (`plain`); what explains, with variables."""
+
+    what: str
+    total: list[float] = []
+    plain: list[float] = []
+    with_variables: list[float] = []
+
+
 class Results(msgspec.Struct):
     """All of it. `load` is the machine's load average before, `minutes` what the run took."""
 
@@ -119,6 +129,7 @@ class Results(msgspec.Struct):
     idle: list[Idle] = []
     live: list[Live] = []
     stacks: list[Stacks] = []
+    explanation: list[Explanation] = []
     absent: list[str] = []
 
     def loads(self) -> list[Load]:

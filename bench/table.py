@@ -46,6 +46,8 @@ def grids(results: Results) -> list[Grid]:
         found.append(_live(results))
     if results.stacks:
         found += [_walks(results), _whole(results)]
+    if results.explanation:
+        found.append(_explanation(results))
     return found
 
 
@@ -125,6 +127,15 @@ def _whole(results: Results) -> Grid:
     grid = Grid("the same, from start to end of each program, ms", ("", *tools))
     for one in results.stacks:
         cells = [_at_most(middle(one.whole.get(tool, []))) for tool in tools]
+        grid.rows.append([one.what, *cells])
+    return grid
+
+
+def _explanation(results: Results) -> Grid:
+    head = ("", "whole analysis", "explanation", "with variables")
+    grid = Grid("a warm report without and with explanation, ms", head)
+    for one in results.explanation:
+        cells = [number(middle(each)) for each in (one.total, one.plain, one.with_variables)]
         grid.rows.append([one.what, *cells])
     return grid
 

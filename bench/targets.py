@@ -49,6 +49,14 @@ def targets(results: Results) -> list[Target]:
             if one.tool == "debugger"
         ),
         *(target for one in results.stacks for target in _stacks(one)),
+        *(
+            _most(f"explanation{words}, {one.what}", limit, middle(times))
+            for one in results.explanation
+            for words, limit, times in (
+                ("", 30.0, one.plain),
+                (" and variables", 150.0, one.with_variables),
+            )
+        ),
     ]
 
 

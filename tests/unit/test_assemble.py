@@ -63,6 +63,16 @@ def test_core_without_facts(name: str, tmp_path: Path) -> None:
     assert "Crash of" in render_text(report)
 
 
+def test_without_variables_the_rest_is_the_same(tmp_path: Path) -> None:
+    """As configured, and in an analysis that must be careful."""
+    core = core_of(build(programs()["null_chain/debug"]), tmp_path)
+    bare = report_of(core, AssembleLimits(native_variables=False))
+    assert bare.complete, bare.notes
+    assert bare.cause is not None and bare.cause.kind == "null-pointer"
+    assert not any(frame.variables for frame in bare.threads[0].frames)
+    assert any(frame.variables for frame in report_of(core).threads[0].frames)
+
+
 def test_recursion_is_folded_and_counted(tmp_path: Path) -> None:
     report = report_of(core_of(build(programs()["overflow/main"]), tmp_path))
     thread = report.threads[0]

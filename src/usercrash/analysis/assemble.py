@@ -91,13 +91,15 @@ def assemble(
     crash_id: str,
     limits: AssembleLimits | None = None,
     zone: tzinfo = UTC,
+    took: Callable[[str, float], None] | None = None,
 ) -> report.Report:
     """The report of a core image, its modules and their symbols.
 
     `crash_id` becomes `Report.id`; times are given in `zone`. Never raises for what the
-    process or the core holds; `complete` is false where a part failed.
+    process or the core holds; `complete` is false where a part failed. `took` is told how long each
+    part took: what it is, and seconds (of parts within a part, too).
     """
-    work = _Assembly(image, modules, symbolizer, limits or AssembleLimits(), zone)
+    work = _Assembly(image, modules, symbolizer, limits or AssembleLimits(), zone, took)
     return work.run(crash_id)
 
 
@@ -111,7 +113,9 @@ class _Assembly:
         symbolizer: Symbolizer,
         limits: AssembleLimits,
         zone: tzinfo,
+        took: Callable[[str, float], None] | None,
     ) -> None:
+        self.took = took
         self.image = image
         self.modules = modules
         self.symbolizer = symbolizer
@@ -137,6 +141,7 @@ class _Assembly:
         self.kernel_budget = MAX_KERNEL_STACKS
         self.python: PythonStacks | None = None
         self.annotator: Annotator | None = None
+        self.variables: Variables | None = None
 
     def run(self, crash_id: str) -> report.Report:
         guard = self._guard
@@ -220,12 +225,16 @@ class _Assembly:
 
     def _guard(self, stage: str, what: str, make: Callable[[], T], default: T) -> T:
         """What `make` gives; where it fails, `default`, a note, and an incomplete report."""
+        begin = time.perf_counter()
         try:
             return make()
         except Exception as error:  # hostile input found a fault of ours: keep the rest
             self.complete = False
             self.notes.add(stage, what, f"{type(error).__name__}: {error}"[:300])
             return default
+        finally:
+            if self.took is not None:
+                self.took(what, time.perf_counter() - begin)
 
     # --- who ---
 
