@@ -41,6 +41,7 @@ from usercrash.elf.arch.x86_64 import ARCH
 from usercrash.errors import FormatError
 from usercrash.model.maps import Mapping
 
+from . import variables
 from .mutate import mutated
 
 _SOURCE = """
@@ -373,6 +374,7 @@ TARGETS: dict[str, Target] = {
         _symbol_cache,
     ),
     "DWARF": Target(8, _damaged_dwarf, _dwarf),
+    "variables": Target(8, variables.damaged, variables.run),
     "eh_frame": Target(20, lambda random: mutated(frame_sections()[0], random), _frames),
     "debug_frame": Target(10, lambda random: mutated(frame_sections()[1], random), _debug_frames),
     "eh_frame_hdr": Target(8, lambda random: mutated(frame_sections()[2], random), _headers),

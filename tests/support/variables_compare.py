@@ -126,7 +126,10 @@ def _words(value: list[object]) -> str:
         return f"{rest[0]:#x} → {_words(rest[1])}"  # type: ignore[arg-type]
     if kind == "record":
         members: list[tuple[str, list[object]]] = rest[0]  # type: ignore[assignment]
-        return "{" + ", ".join(f"{n} = {_words(v)}" if n else _words(v) for n, v in members) + "}"
+        shown = [(name, _words(value)) for name, value in members]
+        # (bases without anything in them are left out here)
+        kept = [(name, words) for name, words in shown if name[:1] != "<" or words != "{}"]
+        return "{" + ", ".join(f"{name} = {words}" if name else words for name, words in kept) + "}"
     if kind == "array":
         return "{" + ", ".join(_words(one) for one in rest[0]) + "}"  # type: ignore[attr-defined]
     if kind == "chars":
@@ -175,6 +178,8 @@ def same(ours: str, theirs: str) -> bool:
     for one, two in zip(mine, other, strict=False):
         if one.startswith("…") or one == "<masked>":
             return True
+        if one[:1] == '"':  # (gdb's are cut at their first zero here)
+            one = one.partition("\\000")[0].rstrip('"') + '"'
         if one != two and not _equal_floats(one, two):
             return one.endswith("…") and two.startswith(one[:-2])
     if mine[-1:] == [_GONE] and len(mine) == len(other) + 1:

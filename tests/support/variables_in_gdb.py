@@ -55,7 +55,9 @@ def _container(printer: object, depth: int) -> Value:
             return ["chars", list(text.strip('"').encode())]
         length = shown.length
         return ["chars", list(text.string("utf-8", length=length).encode())]
-    children = [read(gdb.Value(value), depth + 1) for _, value in printer.children()]  # type: ignore[attr-defined]
+    if not hasattr(printer, "children"):
+        return ["other", str(shown)]
+    children = [read(gdb.Value(value), depth + 1) for _, value in printer.children()]
     if "Vector" in kind or "Map" in kind:
         return ["array", children]
     return children[0] if children else ["other", "none"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ...errors import FormatError
-from .attributes import AT_sibling
+from .attributes import AT_high_pc, AT_ranges, AT_sibling
 from .encodings import Buffer, fixed, sleb, uleb
 from .work import Work
 
@@ -58,6 +58,7 @@ class Abbreviation:
 
     `skips` is how to step over all of them: byte counts, and the sizes that depend on the data.
     `sibling`: how many bytes the last of them takes if it says where the next sibling is, else 0.
+    `placed`: they may have addresses.
     """
 
     tag: int
@@ -65,6 +66,7 @@ class Abbreviation:
     attributes: list[tuple[int, int, int]]
     skips: list[int] = field(default_factory=list)
     sibling: int = 0
+    placed: bool = False
 
 
 def form_size(form: int, shape: Shape) -> int:
@@ -94,8 +96,9 @@ def read_table(data: Buffer, position: int, shape: Shape, work: Work) -> dict[in
         work.spend(4 + 4 * len(found))
         last = found[-1] if found and found[-1][0] == AT_sibling else (0, 0, 0)
         table[code] = Abbreviation(
-            tag, children, found, _skips(found, shape), _REFERENCES.get(last[1], 0)
-        )
+            tag, children, found, _skips(found, shape), _REFERENCES.get(last[1], 0),
+            any(one[0] in (AT_high_pc, AT_ranges) for one in found),
+        )  # fmt: skip
     raise FormatError("too many abbreviations")
 
 

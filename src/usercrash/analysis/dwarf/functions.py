@@ -88,7 +88,8 @@ def _collect(unit: Unit, rows: list[tuple[int, int, int]]) -> None:
         if layout is None:
             depth -= 1
         elif layout.tag == TAG_subprogram:
-            _add_code(unit, at, rows)
+            if layout.placed:
+                _add_code(unit, at, rows)
             depth += layout.children
             if at >= function_end and layout.children:
                 function_end = unit.behind_step(layout, end) if layout.sibling else unit.end

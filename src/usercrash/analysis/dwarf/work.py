@@ -15,6 +15,7 @@ from ...errors import FormatError
 ANALYSIS_WORK = 8_000_000
 MODULE_WORK = 3_000_000
 _LEASE = 50_000  # what a share takes from the whole at a time
+_SMALL_LEASE = 1_000  # … from one that is not large
 
 TOO_MUCH = "too much debug information to read here: names and lines are missing"
 
@@ -26,12 +27,13 @@ class TooMuchError(FormatError):
 class Work:
     """What may still be spent: of a module's share, and of the `whole` that it is part of."""
 
-    __slots__ = ("_left", "_rest", "_whole")
+    __slots__ = ("_lease", "_left", "_rest", "_whole")
 
     def __init__(self, units: int = MODULE_WORK, whole: Work | None = None) -> None:
         self._left = 0 if whole is not None else units  # (at hand)
         self._rest = units - self._left
         self._whole = whole
+        self._lease = _LEASE
 
     @property
     def exhausted(self) -> bool:
@@ -48,13 +50,13 @@ class Work:
     @contextmanager
     def lent(self, whole: Work) -> Iterator[None]:
         """Meanwhile, what is spent comes from another whole, and what this share had is kept."""
-        kept = self._left, self._rest, self._whole
-        self._left, self._rest, self._whole = 0, MODULE_WORK, whole
+        kept = self._left, self._rest, self._whole, self._lease
+        self._left, self._rest, self._whole, self._lease = 0, MODULE_WORK, whole, _SMALL_LEASE
         try:
             yield
         finally:
             whole.give_back(self._left)
-            self._left, self._rest, self._whole = kept
+            self._left, self._rest, self._whole, self._lease = kept
 
     def give_back(self, units: int) -> None:
         """What was taken and not spent."""
@@ -63,7 +65,7 @@ class Work:
 
     def _refill(self) -> None:
         if self._whole is not None and self._rest > 0:
-            wanted = min(max(_LEASE, -self._left), self._rest)
+            wanted = min(max(self._lease, -self._left), self._rest)
             if wanted + self._left >= 0:
                 self._rest -= wanted
                 try:

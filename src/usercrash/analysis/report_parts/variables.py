@@ -20,7 +20,7 @@ from ..dwarf.names import language_of, name_of
 from ..dwarf.records import Types
 from ..dwarf.types import GO
 from ..dwarf.work import Work
-from ..facts.texts import json_cost, safe
+from ..facts.texts import safe
 from ..symbols.symbolizer import Symbolizer
 from ..unwinding.frames import RawFrame, Trust
 from ..variables.frame import Frame, Place
@@ -34,7 +34,7 @@ MAX_FRAMES = 16  # places on the stack whose variables are read
 FOLLOWED = 3  # of them the innermost, where pointers to records show what they point to
 MAX_OF_FRAME = 64
 MAX_BYTES = 64 << 10  # of JSON
-WORK = 1_500_000  # units of dwarf/work.py: about microseconds
+WORK = 400_000  # units of dwarf/work.py: about microseconds
 _COST = 70  # bytes of JSON beside the texts
 _STAGE = "variables"
 _TOO_MUCH = "more debug information than is read for them"
@@ -77,6 +77,7 @@ class Variables:
         self._lent: set[int] = set()
         self._stack = ExitStack()
         self._left = MAX_BYTES
+        self._cut = 0
         self._ended = False
 
     def read(self) -> None:
@@ -107,12 +108,16 @@ class Variables:
     def added(self, frames: Sequence[report.Frame]) -> list[report.Frame]:
         """The frames of the report with what was found."""
         found = {index: shown for one in self._frames for index, shown in one.variables.items()}
-        return [
+        rows = [
             msgspec.structs.replace(frame, variables=self._bounded(found[frame.index]))
             if frame.index in found
             else frame
             for frame in frames
         ]
+        if self._cut:
+            what = f"{self._cut:,} arguments and local variables"
+            self._scene.notes.add(_STAGE, what, f"all together are more than {MAX_BYTES >> 10} KiB")
+        return rows
 
     def _bounded(self, found: list[Shown]) -> list[report.Variable]:
         kept: list[report.Variable] = []
@@ -124,11 +129,11 @@ class Variables:
                 kind=one.kind,
                 gap=safe(one.gap, 200) or None,
             )
-            cost = _COST + json_cost(variable.name) + json_cost(variable.value)
-            cost += json_cost(variable.type)
+            texts = (variable.name, variable.value, variable.type, variable.gap or "")
+            cost = _COST + sum(len(text.encode()) for text in texts)
             if cost > self._left:
-                self._left = 0
-                break
+                self._cut += 1
+                continue
             self._left -= cost
             kept.append(variable)
         return kept

@@ -246,6 +246,21 @@ def _optional(r: _Reading) -> str:
     return r.value(value.type, r.source, value.at)
 
 
+def _tree(r: _Reading) -> str:
+    return _counted(r.number(r.field("_M_t", "_M_impl", "_M_node_count")))
+
+
+def _hashed(r: _Reading) -> str:
+    return _counted(r.number(r.field("_M_h", "_M_element_count")))
+
+
+def _counted(count: int) -> str:
+    """What has elements that are not shown."""
+    if count > _MAX_LENGTH:
+        raise Gap(f"{count:,} elements: not initialized, or damaged")
+    return f"{{… {count:,} element{'' if count == 1 else 's'}}}" if count else "{}"
+
+
 _CPLUSPLUS: dict[str, _Maker] = {
     "std::__cxx11::basic_string": _string,
     "std::basic_string_view": _string_view,
@@ -253,6 +268,12 @@ _CPLUSPLUS: dict[str, _Maker] = {
     "std::unique_ptr": _unique,
     "std::shared_ptr": _shared,
     "std::optional": _optional,
+    "std::map": _tree,
+    "std::multimap": _tree,
+    "std::set": _tree,
+    "std::multiset": _tree,
+    "std::unordered_map": _hashed,
+    "std::unordered_set": _hashed,
 }
 
 

@@ -24,7 +24,7 @@ from ..dwarf.units import Entry
 from ..facts.secrets import MASK, is_secret_name, mask_value
 from . import containers
 from .frame import Frame
-from .numbers import base_value, is_char, quoted
+from .numbers import UNSIGNED_CHAR, base_value, is_char, quoted
 from .storage import InMemory, Known, ReadMemory, Source, Synthetic, bits_of
 
 MAX_CHARACTERS = 600  # of one value
@@ -299,7 +299,9 @@ class Printer:
         if count is None:
             return "{…}"
         if not inner and target.kind is Kind.BASE and is_char(target) and target.size == 1:
-            return MASKED if secret else self._char_array(source, at, count)
+            if secret:
+                return MASKED
+            return self._char_array(source, at, count, target.encoding == UNSIGNED_CHAR)
 
         def element(number: int) -> str:
             place = at + number * size
@@ -338,7 +340,8 @@ class Printer:
             words.append(f"… {count - number:,} more")
         return ", ".join(words)
 
-    def _char_array(self, source: Source, at: int, count: int) -> str:
+    def _char_array(self, source: Source, at: int, count: int, numbers: bool) -> str:
+        """A text up to its first zero; `numbers`: as likely no text, to its last byte."""
         size = min(max(count, 0), MAX_STRING + 1)
         why = ""
         try:
@@ -347,8 +350,8 @@ class Printer:
             data, why = self._beginning(source, at, size), f"<{gap.why}>"
             if not data:
                 raise
-        end = data.find(0)
-        if end < 0:
+        end = len(data.rstrip(b"\0")) if numbers else data.find(0)
+        if end < 0 or end == len(data):
             return self.quoted(data[:MAX_STRING]) + (why or ("…" if count > MAX_STRING else ""))
         return self.quoted(data[:end])
 
@@ -405,6 +408,8 @@ class Printer:
             hidden = secret or is_secret_name(member.name.encode())
             value = self.member(member, source, at, depth, hidden)
             if member.base:
+                if value == "{}":
+                    continue  # (a tag, an allocator)
                 words.append(f"<{member.type.name}> = {value}")
             elif tuple_like or not member.name:
                 words.append(value)

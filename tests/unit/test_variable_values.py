@@ -1,0 +1,101 @@
+"""Numbers, characters and strings as a report writes them; what an analysis spends on variables."""
+
+from __future__ import annotations
+
+import math
+import struct
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from usercrash.analysis.dwarf.locations import Gap
+from usercrash.analysis.dwarf.work import TooMuchError, Work
+from usercrash.analysis.variables.numbers import floating, quoted
+
+
+@given(st.floats(width=64))
+def test_doubles_come_back(value: float) -> None:
+    shown = floating(struct.pack("<d", value), "little", "x86_64")
+    assert math.isnan(value) if shown == "nan" else float(shown) == value
+
+
+@given(st.floats(width=32))
+def test_floats_come_back(value: float) -> None:
+    data = struct.pack(">f", value)
+    shown = floating(data, "big", "x86_64")
+    assert math.isnan(value) if shown == "nan" else struct.pack(">f", float(shown)) == data
+
+
+@given(st.integers(1 << 63, (1 << 64) - 1), st.integers(16383 - 80, 16383 + 80), st.booleans())
+def test_extended_come_back(mantissa: int, exponent: int, negative: bool) -> None:
+    """x87's numbers: what is written is nearer to this number than to its neighbours."""
+    head = exponent | negative << 15
+    data = mantissa.to_bytes(8, "little") + head.to_bytes(2, "little") + bytes(6)
+    shown = floating(data, "little", "x86_64")
+    unit = Fraction(2) ** (exponent - 16383 - 63)
+    value = mantissa * unit * (-1 if negative else 1)
+    assert abs(Fraction(shown) - value) < unit / 2 * (1 + Fraction(1, 1 << 60))
+
+
+@pytest.mark.parametrize(
+    ("data", "machine", "shown"),
+    [
+        (struct.pack("<d", 0.1), "x86_64", "0.1"),
+        (struct.pack("<f", 0.1), "x86_64", "0.1"),
+        (struct.pack("<f", 16777216.0), "x86_64", "16777216"),
+        (struct.pack("<d", 3.0), "x86_64", "3"),
+        (struct.pack("<d", -math.inf), "x86_64", "-inf"),
+        (struct.pack("<e", 1.5), "aarch64", "1.5"),
+        (bytes.fromhex("00000000000000a0ff3f") + bytes(6), "x86_64", "1.25"),
+        (bytes(8) + b"\xff\x7f", "i386", "inf"),
+        (bytes(16), "x86_64", "0"),
+        (bytes(14) + b"\xff\x3f", "aarch64", "1"),  # 128 bits
+        (bytes(13) + b"\x40\x01\xc0", "aarch64", "-5"),
+    ],
+)
+def test_floating(data: bytes, machine: str, shown: str) -> None:
+    assert floating(data, "little", machine) == shown
+
+
+def test_pairs_of_doubles_are_not_known() -> None:
+    with pytest.raises(Gap):
+        floating(bytes(16), "big", "ppc64")
+
+
+@pytest.mark.parametrize(
+    ("data", "size", "shown"),
+    [
+        (b"plain", 1, '"plain"'),
+        (b'a"b\\c\n\t\x1b', 1, '"a\\"b\\\\c\\n\\t\\033"'),
+        ("ä€".encode(), 1, '"ä€"'),
+        (b"\xff\xfe", 1, '"\\377\\376"'),
+        ("\u202e\u009b".encode(), 1, '"\\u202e\\u009b"'),  # what may steer a terminal
+        ("hé".encode("utf-16-le"), 2, '"hé"'),
+        ("hé😀".encode("utf-32-le"), 4, '"hé😀"'),
+        (b"\xff\xff\xff\x7f", 4, '"\\x7fffffff"'),
+    ],
+)
+def test_strings(data: bytes, size: int, shown: str) -> None:
+    assert quoted(data, size) == shown
+
+
+@given(st.binary(max_size=60), st.sampled_from((1, 2, 4)))
+def test_any_string_is_printable(data: bytes, size: int) -> None:
+    assert quoted(data, size).isprintable()
+
+
+def test_work_is_lent() -> None:
+    """What variables cost is not taken from what names may cost, and ends by itself."""
+    whole, module = Work(5_000), Work(50)
+    module.spend(20)
+    with module.lent(whole):
+        module.spend(4_500)
+        with pytest.raises(TooMuchError):
+            module.spend(600)
+        assert module.exhausted
+    assert not module.exhausted
+    module.spend(30)
+    with pytest.raises(TooMuchError):
+        module.spend(1)
