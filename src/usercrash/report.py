@@ -151,10 +151,20 @@ class HandledSignal(msgspec.Struct, frozen=True, kw_only=True):
     signal: Signal
 
 
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that the cause rests on: `what` it is (a register, the instruction, a mapping …),
+    its `value`, and what that means, if that is not plain."""
+
+    what: str
+    value: str
+    meaning: str = ""
+
+
 class Cause(msgspec.Struct, frozen=True, kw_only=True):
     """Why it died, in one line. `kind` is a word for machines, `reason` a finer one (both are
     listed in docs/report.md), `certainty` how sure we are, `details` further lines, the most
-    useful first. `abort_message` is what the C library kept of the program's last words."""
+    useful first, `evidence` what it rests on. `abort_message` is what the C library kept of the
+    program's last words."""
 
     kind: str
     summary: str
@@ -162,6 +172,7 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
     certainty: str = "certain"  # "certain", "likely", "possible" or "unknown"
     details: list[str] = []
     abort_message: str | None = None
+    evidence: list[Evidence] = []
 
 
 class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):

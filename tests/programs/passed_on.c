@@ -7,8 +7,6 @@ flags = "-g -O1"
 [builds.plain]
 signal = "SIGABRT"
 code = "SI_TKILL"
-cause = "abort"
-reason = "abort"
 frames = ["...", "*abort", "plain", "?", "fault_here", "main"]
 [builds.full]
 signal = "SIGSEGV"

@@ -63,11 +63,11 @@ def covered(ranges: list[tuple[int, int, str]], address: int) -> str | None:
     return None
 
 
-def make(threads: list[ThreadState], memory: Fake | None = None, **more: int) -> list[
-    tuple[int, int, str]
-]:  # fmt: skip
+def make(
+    threads: list[ThreadState], memory: Fake | None = None, texts: bool = False, **more: int
+) -> list[tuple[int, int, str]]:
     read = (memory or Fake({})).read
-    return plan(threads, MapTable(MAPS), {}, read, ARCH, **more)
+    return plan(threads, MapTable(MAPS), {}, read, ARCH, texts=texts, **more)
 
 
 def test_the_crashing_thread_comes_first_and_whole() -> None:

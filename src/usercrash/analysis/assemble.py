@@ -23,7 +23,7 @@ from .explain.cause import explain
 from .explain.handled import handled_signals
 from .explain.last_words import abort_message
 from .explain.null_member import with_null_member
-from .explain.scene import Handled, Scene
+from .explain.scene import Handled, Scene, mapped_file
 from .facts.open_files import open_files
 from .facts.process import build_event, build_process, build_system, thread_name
 from .facts.signals import to_report
@@ -169,6 +169,7 @@ class _Assembly:
             handled_signals=[
                 report.HandledSignal(frame=one.frame, signal=to_report(one.info, self.arch.name))
                 for one in self.handled
+                if one.info.number
             ],
             notes=[],
             interpreters=self.python.interpreters if self.python else [],
@@ -399,6 +400,7 @@ class _Assembly:
             abort_message=message,
             sender_comm=sender.decode("utf-8", "backslashreplace"),
             handled=self.handled,
+            mapped_file=mapped_file(self.facts.get(b"@fault_file", b"")),
         )
         found = explain(scene)
         if (variables := self.variables) is not None and found.kind == "null-pointer":
@@ -413,6 +415,14 @@ class _Assembly:
             certainty=found.certainty,
             details=[safe(detail, 1000) for detail in found.details],
             abort_message=message,
+            evidence=[
+                report.Evidence(
+                    what=safe(one.what, 200),
+                    value=safe(one.value, 400),
+                    meaning=safe(one.meaning, 400),
+                )
+                for one in found.evidence
+            ],
         )
 
     def _decode(self, registers: Mapping[str, int]) -> disassembly.Decoded | None:

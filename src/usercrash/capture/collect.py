@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from .target import Target
 
 _FAULTS = frozenset((4, 5, 7, 8, 11))  # signals whose siginfo names an address
+_SIGBUS = 7
+_WITH_TEXTS = frozenset((5, 6))  # SIGTRAP, SIGABRT: of those that ended themselves
 _SI_USER, _SI_QUEUE, _SI_TKILL, _SI_KERNEL = 0, -1, -6, 128
 _SIGINFO = Struct("<iii")  # si_signo, si_errno, si_code
 _FIELDS = {8: 16, 4: 12}  # where the rest of it begins, by the size of an address
@@ -175,6 +177,7 @@ class _Capture:
         if looked:
             self._try(self._other_threads)
             self._try(self._find_perf_map)
+            self._try(self._file_of_fault)
 
     def _try(self, stage: Callable[[], None]) -> bool:
         try:
@@ -208,6 +211,7 @@ class _Capture:
         ranges = plan(
             self._threads, self.maps, self._auxv(), self._memory.read, self._arch,
             limits.crashing_stack, limits.other_stack, fault=self._fault_address(),
+            texts=self._signal_number() in _WITH_TEXTS,
         )  # fmt: skip
         self.pieces = take(
             self._memory, ranges, limits.max_memory, self._deadline, self._target.notes
@@ -235,6 +239,15 @@ class _Capture:
         if self._python is not None and self._python.fact:
             self.pieces += self._python.pieces(self.pieces)
             self._snapshot.facts[b"@cpython"] = self._python.fact
+
+    def _file_of_fault(self) -> None:
+        """@fault_file, of a SIGBUS."""
+        address = self._fault_address()
+        if address is not None and self._signal_number() == _SIGBUS:
+            from .fault_file import fault_file
+
+            table = self._snapshot.facts
+            fault_file(address, self._facts.tid, self.maps, self._systems, table)
 
     def _open_files(self) -> None:
         files = ElfFiles(
@@ -321,6 +334,9 @@ class _Capture:
             table[b"@sender_comm"] = read_record(None, b"/proc/%d/comm" % pid, 64).rstrip(b"\n")
         except OSError as error:
             notes.add("signal", f"name of its sender, process {pid}", reason(error))
+
+    def _signal_number(self) -> int:
+        return int.from_bytes(self._siginfo()[:4], "little")
 
     def _siginfo(self) -> bytes:
         """The siginfo_t, empty where there is none."""

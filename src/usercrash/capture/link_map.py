@@ -25,6 +25,7 @@ _MAX_DYNAMIC = 8192
 _MAX_NAME = 4096
 _MAX_CHAIN = 4096
 _ABORT_MESSAGE = 4096
+_GLIB_MESSAGE = 1024
 
 _HALF = Struct("<I")
 
@@ -165,11 +166,13 @@ def _abort_message(
 ) -> Iterator[Range]:
     """`__abort_msg`, a pointer in libc's data, and the message that it points to: struct
     abort_msg_s of glibc's include/stdlib.h, an unsigned size and the text."""
+    long = layout.long
     for bias, name, dynamic in links:
         base = name.rpartition(b"/")[2]
+        if base.startswith(b"libglib-2"):
+            yield from _glib_message(read, bias, dynamic, long)
         if not base.startswith((b"libc.so", b"libc-2")):
             continue
-        long = layout.long
         address = find_symbol(read, bias, dynamic, b"__abort_msg", long)
         pointer = read(address, long) if address else b""
         if address:
@@ -178,7 +181,16 @@ def _abort_message(
             size = read(message, 4)
             if len(size) == 4:
                 yield message, min(max(_HALF.unpack(size)[0], 64), _ABORT_MESSAGE), "abort message"
-        return
+
+
+def _glib_message(read: Read, bias: int, dynamic: int, long: int) -> Iterator[Range]:
+    """`__glib_assert_msg`, a pointer in GLib's data to the text of a failed assertion
+    (glib/gtestutils.c)."""
+    address = find_symbol(read, bias, dynamic, b"__glib_assert_msg", long)
+    pointer = read(address, long) if address else b""
+    if len(pointer) == long and any(pointer):
+        yield address, long, "__glib_assert_msg"
+        yield int.from_bytes(pointer, "little"), _GLIB_MESSAGE, "abort message"
 
 
 def find_symbol(read: Read, bias: int, dynamic: int, name: bytes, long: int = 8) -> int:

@@ -10,6 +10,7 @@ from _struct import Struct
 
 from ..model.types import TYPE_CHECKING
 from .link_map import loader_ranges
+from .pointed import ABORT_STACK, FAULT_STACK, pointed
 from .procfs import MANY, PAGE, bisect
 
 if TYPE_CHECKING:
@@ -59,16 +60,18 @@ def plan(
     other_stack: int = 256 << 10,
     max_ranges: int = 20_000,
     fault: int | None = None,
+    texts: bool = False,
 ) -> list[Range]:
     """(address, size, reason) in order of worth, without overlaps.
 
     `threads` has the crashing thread first; `auxv` is AT_* to value; `read` gives
     what is readable up to the first gap; `fault` is the address that the signal
-    names. Sizes are upper bounds: parts that are not there cost nothing.
+    names; with `texts` more of what the stack points to is kept: of those that ended
+    themselves. Sizes are upper bounds: parts that are not there cost nothing.
     """
     chosen = _Chosen(max_ranges, many=len(threads) >= MANY)
     for address, size, reason in _wanted(
-        threads, maps, auxv, read, arch, crashing_stack, other_stack, fault
+        threads, maps, auxv, read, arch, crashing_stack, other_stack, fault, texts
     ):
         chosen.add(address, size, reason)
     return chosen.ranges
@@ -94,6 +97,7 @@ def _wanted(
     crashing_stack: int,
     other_stack: int,
     fault: int | None,
+    texts: bool,
 ) -> Iterator[Range]:
     if arch and threads:
         yield from _crashing(threads[0], maps, read, arch, crashing_stack)
@@ -107,8 +111,20 @@ def _wanted(
     if arch and arch.machine == _ARM and (page := maps.named(b"[sigpage]")):
         yield page.start, page.size, "signal trampolines"
     if arch:
+        if threads:
+            yield from _pointed(threads[0], maps, read, arch, texts)
         yield from _futexes(threads, arch)
         yield from _others(threads[1:], maps, arch, other_stack)
+
+
+def _pointed(
+    thread: ThreadState, maps: MapTable, read: Read, arch: Arch, texts: bool
+) -> Iterator[Range]:
+    sp = thread.registers[arch.sp]
+    if where := maps.writable(sp):
+        start = max(sp - arch.red_zone, where[0])
+        size = min(ABORT_STACK if texts else FAULT_STACK, where[1] - start)
+        yield from pointed(read(start, size), where, maps, read, arch, texts)
 
 
 def _futexes(threads: list[ThreadState], arch: Arch) -> Iterator[Range]:
@@ -155,7 +171,7 @@ def _crashing(
         yield *place, "crashing stack"
         top = registers[arch.sp]
         for sp, pc in _interrupted(read(top, min(place[1], _CONTEXT_SEARCH)), arch):
-            if maps.writable(sp) and (place := _stack(sp, maps, arch, limit)):
+            if place := _stack(sp, maps, arch, limit):
                 yield *place, "interrupted stack"
                 yield _code(pc)
     for name in arch.pointer_registers:

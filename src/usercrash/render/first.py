@@ -11,7 +11,7 @@ from .layout import BAD, CAUSE, DOUBT, Span, clean, duration, moment
 from .variables import call_words
 
 FRAMES = 14  # so that a typical first screen stays below 30 lines
-_DETAILS = 2
+DETAILS = 2
 _CIRCLE = 6  # threads of a deadlock that are named
 _HANDLED = 3  # signals whose handlers are told of
 _WARNINGS = 3
@@ -86,7 +86,7 @@ def _why(report: Report) -> list[Field]:
         return []  # the title says it
     doubt = _CERTAINTY.get(cause.certainty, "")
     found = [Field("Why", (Span(clean(cause.summary), CAUSE), Span(doubt, DOUBT)))]
-    return found + [Field("", (clean(detail),)) for detail in cause.details[:_DETAILS]]
+    return found + [Field("", (clean(detail),)) for detail in cause.details[:DETAILS]]
 
 
 def _arguments(report: Report) -> list[Field]:
@@ -109,9 +109,9 @@ def _waits(report: Report) -> list[Field]:
     first = report.threads[0].waiting if report.threads else None
     found = [Field("Waiting", (clean(first.summary),))] if first and first.summary else []
     circles = deadlock_words(report)
-    found += [Field("Deadlock", (Span(words, BAD),)) for words in circles[:_DETAILS]]
-    if len(circles) > _DETAILS:
-        found.append(Field("", (f"and {len(circles) - _DETAILS:,} more such circles of threads",)))
+    found += [Field("Deadlock", (Span(words, BAD),)) for words in circles[:DETAILS]]
+    if len(circles) > DETAILS:
+        found.append(Field("", (f"and {len(circles) - DETAILS:,} more such circles of threads",)))
     return found
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ..report import Report, Thread
+from ..report import Cause, Report, Thread
 from . import excerpts
-from .first import NOT_THE_SAME
+from .first import DETAILS, NOT_THE_SAME
 from .frames import base_name, full_stack_lines, other_threads, thread_title, titles
 from .layout import (
     BAD,
@@ -35,7 +35,7 @@ _LABEL = 13
 def explanation(paper: Paper, report: Report) -> None:
     """The cause in full, and the program's last words."""
     cause = report.cause
-    if cause is None or not (cause.abort_message or len(cause.details) > 2):
+    if cause is None or not has_more(cause):
         return
     paper.heading("Cause")
     paper.line(f"  {clean(cause.summary)}", indent=4)
@@ -43,6 +43,16 @@ def explanation(paper: Paper, report: Report) -> None:
         paper.line(f"  {clean(detail)}", indent=4)
     if cause.abort_message:
         paper.line(f"  message: {clean(cause.abort_message)}", indent=4)
+    if cause.evidence:
+        paper.line("  It rests on:")
+    for one in cause.evidence:
+        meaning = f", {clean(one.meaning)}" if one.meaning else ""
+        paper.line(f"    {clean(one.what)}: {clean(one.value)}{meaning}", indent=6)
+
+
+def has_more(cause: Cause) -> bool:
+    """Whether there is more to say of the cause than the first screen does."""
+    return bool(cause.abort_message or cause.evidence or len(cause.details) > DETAILS)
 
 
 def crashing_stack(paper: Paper, report: Report) -> None:

@@ -13,7 +13,12 @@ import struct
 import time
 from collections.abc import Callable
 
-from ..capture import interpreters, perf_map, unwind_tables  # noqa: F401  (for some crashes)
+from ..capture import (  # noqa: F401  (for some crashes)
+    fault_file,
+    interpreters,
+    perf_map,
+    unwind_tables,
+)
 from ..capture.procfs import read_at
 from ..elf.arch import PROGRAMS, Arch, arch_of
 from ..elf.corewriter import write_core

@@ -80,8 +80,9 @@ class Places:
         twice = set()
         for thread in self.threads:
             # glibc and musl lay a thread's control block on top of the stack that they
-            # mapped for it, so it still tells when the stack pointer is in the guard.
-            for address in (thread.sp, thread.tcb):
+            # mapped for it, so it still tells when the stack pointer is in the guard. The main
+            # thread's lies where the loader wanted it.
+            for address in (thread.sp, 0 if thread.main else thread.tcb):
                 place = self.find(address)
                 if place is None or not place.writable or place.path:
                     continue
@@ -123,6 +124,11 @@ class Places:
             return f"the data of {base}"
         return f"read-only data of {base}" if mapping.readable else f"a reserved part of {base}"
 
+    def path(self, mapping: Mapping) -> str:
+        """The path of a file's mapping (its last 400 bytes), escaped: printable ASCII only."""
+        path = mapping.path
+        return _HIDDEN.sub(lambda m: b"\\x%02x" % m.group()[0], path[-400:]).decode("ascii")
+
     def where(self, address: int) -> str:
         """Where the address lies, as the end of a sentence: `in the heap`, `24 bytes past the
         end of the heap`, `not mapped, 3 bytes before the start of …`, `not mapped`."""
@@ -135,7 +141,8 @@ class Places:
         past = address - below.end if below else None
         before = above.start - address if above else None
         if below and past is not None and past < NEAR and (before is None or past <= before):
-            return f"not mapped, {count_bytes(past)} past the end of {self.name(below)}"
+            far = f"{count_bytes(past)} past" if past else "right behind"
+            return f"not mapped, {far} the end of {self.name(below)}"
         if above and before is not None and before < NEAR:
             return f"not mapped, {count_bytes(before)} before the start of {self.name(above)}"
         return "not mapped"
@@ -181,16 +188,29 @@ def looks_like_text(address: int, word: int = 8, order: str = "<") -> str:
     return data.decode("ascii") if is_text else ""
 
 
+_DEAD = "a debugging pattern (dead…)"
 _PATTERNS = {
-    0xDEADBEEF: "a debugging pattern (dead…)",
-    0xDEADBEEFDEADBEEF: "a debugging pattern (dead…)",
-    0xDEADC0DE: "a debugging pattern (dead…)",
+    0xDEADBEEF: _DEAD,
+    0xDEADBEEFDEADBEEF: _DEAD,
+    0xDEADC0DE: _DEAD,
+    0xDEADC0DEDEADC0DE: _DEAD,
+    0xBADC0FFEE0DDF00D: "a debugging pattern (badc…)",
+    0xBAADF00D: "uninitialized heap (baadf00d)",
+    0xBAADF00DBAADF00D: "uninitialized heap (baadf00d)",
+    0xFEEEFEEE: "freed memory (0xfeee…)",
+    0xFEEEFEEEFEEEFEEE: "freed memory (0xfeee…)",
+    0xDEAD000000000100: "freed memory (a list's poison, next)",
+    0xDEAD000000000122: "freed memory (a list's poison, previous)",
+    0xDEAD000000000200: "freed memory (a list's poison, previous)",
 }
 _FILLERS = {
     0xFF: "−1",
     0xCC: "uninitialized (0xcc…)",
     0xCD: "uninitialized heap (0xcd…)",
     0xDD: "freed memory (0xdd…)",
+    0xAB: "the guard behind a block of heap (0xab…)",
+    0xFD: "the guard beside a block of heap (0xfd…)",
+    0x6B: "freed memory (0x6b…)",
     0x5A: "junk-filled memory (0x5a…/0xa5…)",
     0xA5: "junk-filled memory (0x5a…/0xa5…)",
     0xBE: "uninitialized memory (0xbe…)",

@@ -6,7 +6,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...report import Cause, Frame
-from .scene import Scene, cause, frame_words
+from .cause_cxx import terminated
+from .cause_rust import rust_panic
+from .cause_texts import last_text
+from .plain_names import caller_after, plain_names
+from .scene import Scene, cause, frame_words, seen
+from .stack_texts import one_line
 
 _DEPTH = 80  # frames looked at
 _HEAP_WORDS = (
@@ -16,6 +21,10 @@ _HEAP_WORDS = (
     "malloc_check_get_size", "mmap_chunk", "memory clobbered", "unaligned tcache chunk",
     "unaligned fastbin chunk", "tcache_thread_shutdown():", "too many chunks detected in tcache",
     "unlink_chunk", "_int_malloc", "break adjusted to free malloc space", "sysmalloc",
+)  # fmt: skip
+
+_PASSING = (
+    "std::process::abort", "::abort_internal", "__rust_abort", "core::intrinsics::abort",
 )  # fmt: skip
 
 # (function on the stack, reason, words), the first that stands on the stack counts. Innermost
@@ -28,7 +37,6 @@ _CALLERS = (
     ("_Py_FatalErrorFunc", "python-fatal", "fatal error in the Python interpreter"),
     ("_Py_FatalErrorFormat", "python-fatal", "fatal error in the Python interpreter"),
     ("fatal_error", "fatal", "fatal_error() was called"),
-    ("rust_panic", "rust-panic", "a Rust panic that aborts"),
     ("rust_begin_unwind", "rust-panic", "a Rust panic that aborts"),
     ("__rust_foreign_exception", "foreign-exception", "a foreign exception in Rust code"),
     ("runtime.throw", "go-fatal", "fatal error in the Go runtime"),
@@ -53,13 +61,16 @@ _ABORTING = (
 def explain_abort(scene: Scene) -> Cause:
     """The cause of a SIGABRT that the process sent to itself."""
     frames = scene.frames[:_DEPTH]
-    names = [_plain(frame) for frame in frames]
+    names = plain_names(frames)
     message = scene.abort_message
     caller = _caller(frames, names)
     by = f" by {frame_words(caller)}" if caller else ""
     first = _first_line(message)
-    for explain in (_checked, _terminated, _known):
-        found = explain(frames, names, first, by, message)
+    panic = rust_panic(scene, frames, names)
+    if panic is not None:
+        return panic
+    for explain in (_checked, terminated, _known):
+        found = explain(scene, frames, names, first, by, message)
         if found is not None:
             return found
     if first:
@@ -75,20 +86,13 @@ def _first_line(message: str | None) -> str:
     return lines[0][:400] if lines else ""
 
 
-def _plain(frame: Frame) -> str:
-    """The function's name without arguments, template arguments and version suffix."""
-    name = frame.function or ""
-    name = name.partition("@")[0]
-    return name.partition("(")[0] if not name.startswith("(") else name
-
-
 def _caller(frames: Sequence[Frame], names: Sequence[str]) -> Frame | None:
     """The first frame outside of the C library (and the loader, for static programs: outside
     of the functions that abort)."""
     # (a 32-bit program enters the kernel through the vdso)
     library = next((frame.module for frame in frames if frame.module != "[vdso]"), None)
     for frame, name in zip(frames, names, strict=True):
-        if frame.inline:
+        if frame.inline or name.endswith(_PASSING):
             continue
         base = (frame.module or "").rpartition("/")[2]
         if base.startswith(("[vdso]", "libc.so", "libc-2", "libc.musl", "ld-musl", "libpthread")):
@@ -99,23 +103,13 @@ def _caller(frames: Sequence[Frame], names: Sequence[str]) -> Frame | None:
     return None
 
 
-def _after(frames: Sequence[Frame], names: Sequence[str], wanted: Sequence[str]) -> Frame | None:
-    """The frame that called the outermost of these functions (adjacent ones as one)."""
-    found = None
-    for number, name in enumerate(names):
-        if name in wanted:
-            found = number
-    if found is None or found + 1 >= len(frames):
-        return None
-    return frames[found + 1]
-
-
 def _checked(
-    frames: Sequence[Frame], names: Sequence[str], first: str, by: str, message: str | None
-) -> Cause | None:
+    scene: Scene, frames: Sequence[Frame], names: Sequence[str], first: str, by: str,
+    message: str | None,
+) -> Cause | None:  # fmt: skip
     """What the C library's own checks found: assertions, heap, stack protector, FORTIFY."""
     if "stack smashing detected" in first or "__stack_chk_fail" in names:
-        victim = _after(frames, names, ("__stack_chk_fail", "__stack_chk_fail_local"))
+        victim = caller_after(frames, names, ("__stack_chk_fail", "__stack_chk_fail_local"))
         where = f" in {frame_words(victim)}" if victim else by
         return cause("abort", f"a buffer on the stack was overrun{where}", reason="stack-smashing",
                      message=message)  # fmt: skip
@@ -128,8 +122,10 @@ def _checked(
         return cause("abort", f"assertion failed: {text}", reason="assertion", message=message)
     if "malloc_printerr" in names or first.startswith(_HEAP_WORDS):
         reason, words = "heap-corruption", "the heap is corrupt"
-        if "double free" in first:
+        if "double free detected" in first:
             reason, words = "double-free", "the same memory was freed twice"
+        elif "double free or corruption" in first and "(out)" not in first:
+            reason, words = "double-free", "the same memory was freed twice, or the heap is corrupt"
         elif "invalid pointer" in first:
             reason, words = "invalid-free", "free() of a pointer that malloc() never gave"
         return cause("abort", f"{words}, found{by}" + (f": {first}" if first else ""),
@@ -139,45 +135,22 @@ def _checked(
     return None
 
 
-def _terminated(
-    frames: Sequence[Frame], names: Sequence[str], first: str, by: str, message: str | None
-) -> Cause | None:
-    """std::terminate() and who called it."""
-    terminate = ("std::terminate", "__cxxabiv1::__terminate", "_ZSt9terminatev",
-                 "__gnu_cxx::__verbose_terminate_handler", "std::__terminate")  # fmt: skip
-    if not any(name in terminate for name in names):
-        return None
-    lost = "Its type and text went to standard error only; they are not in memory that we know."
-    if "__cxa_pure_virtual" in names:
-        return None
-    for function, verb in (("__cxa_throw", "thrown"), ("__cxa_rethrow", "thrown again"),
-                           ("std::rethrow_exception", "thrown again")):  # fmt: skip
-        if function in names:
-            thrower = _after(frames, names, (function,))
-            where = f", {verb} in {frame_words(thrower)}" if thrower else ""
-            return cause("abort", f"C++ exception that nobody caught{where}", lost,
-                         reason="uncaught-exception", message=message)  # fmt: skip
-    if any(name.endswith("thread::~thread") for name in names):
-        return cause("abort", f"std::thread destroyed while it still ran{by}",
-                     reason="joinable-thread", message=message)  # fmt: skip
-    if any(name in ("__cxa_call_terminate", "__clang_call_terminate") for name in names):
-        victim = _after(frames, names, ("__cxa_call_terminate", "__clang_call_terminate"))
-        where = f": {frame_words(victim)}" if victim else ""
-        return cause("abort", f"C++ exception left a function that may not throw{where}", lost,
-                     reason="noexcept", message=message)  # fmt: skip
-    caller = _after(frames, names, terminate)
-    where = f", called by {frame_words(caller)}" if caller else ""
-    return cause("abort", f"std::terminate(){where}", lost,
-                 reason="terminate", message=message)  # fmt: skip
-
-
 def _known(
-    frames: Sequence[Frame], names: Sequence[str], first: str, by: str, message: str | None
-) -> Cause | None:
+    scene: Scene, frames: Sequence[Frame], names: Sequence[str], first: str, by: str,
+    message: str | None,
+) -> Cause | None:  # fmt: skip
     for function, reason, words in _CALLERS:
-        if function in names:
-            caller = _after(frames, names, (function,))
-            where = f", called by {frame_words(caller)}" if caller else ""
-            text = f": {first}" if first else ""
-            return cause("abort", f"{words}{where}{text}", reason=reason, message=message)
+        if function not in names:
+            continue
+        caller = caller_after(frames, names, [name for name, same, _ in _CALLERS if same == reason])
+        where = f", by {frame_words(caller)}" if caller else ""
+        found = last_text(scene, reason)
+        text = one_line(found.text) if found else first
+        evidence = [seen("function", function, "on the stack")]
+        if found:
+            evidence.append(seen("text in memory", one_line(found.text)))
+        return cause(
+            "abort", words + where + (f": {text}" if text else ""),
+            reason=reason, message=message, evidence=evidence,
+        )  # fmt: skip
     return None

@@ -1,8 +1,8 @@
-"""The message with which the C library ended the program: `__abort_msg` in its memory.
+"""The message with which the C library, or GLib, ended the program: kept in its memory.
 
 glibc (include/assert.h, posix/libc_fatal.c) keeps a pointer to
 `struct abort_msg_s { unsigned int size; char msg[]; }` in a variable that its dynamic symbol
-table names for debuggers.
+table names for debuggers. GLib (glib/gtestutils.c) has such a pointer to a plain text.
 """
 
 from __future__ import annotations
@@ -14,20 +14,30 @@ from ..binary.symbol_entries import addresses_of
 from ..core.modules import Module
 
 MAX_MESSAGE = 16 << 10
-_SYMBOL = b"__abort_msg"
+_SYMBOL, _GLIB_SYMBOL = b"__abort_msg", b"__glib_assert_msg"
 
 
 def abort_message(modules: Iterable[Module], read: Callable[[int, int], bytes]) -> bytes | None:
     """The text without its final NUL; None where there is none, or its memory is not known."""
+    glib = None
     for module in modules:
         base = module.path.rpartition(b"/")[2]
+        if base.startswith(b"libglib-2") and module.elf is not None:
+            for value in addresses_of(module.elf, _GLIB_SYMBOL):
+                glib = _plain_text(module.elf, value + module.bias, read) or None
         if not (base.startswith((b"libc.so", b"libc-")) or module.main) or module.elf is None:
             continue
         for value in addresses_of(module.elf, _SYMBOL):
             text = _text(module.elf, value + module.bias, read)
             if text:
                 return text
-    return None
+    return glib
+
+
+def _plain_text(elf: ElfFile, address: int, read: Callable[[int, int], bytes]) -> bytes:
+    pointer = read(address, 8 if elf.wide else 4)
+    start = int.from_bytes(pointer, elf.byte_order)
+    return read(start, MAX_MESSAGE).partition(b"\0")[0] if start else b""
 
 
 def _text(elf: ElfFile, address: int, read: Callable[[int, int], bytes]) -> bytes:

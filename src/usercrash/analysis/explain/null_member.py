@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 from ...report import Cause
 from ..instructions.disassembly import Line, listing, whole_register
-from .cause_memory import matching_access
-from .scene import Scene, cause
+from .access import matching_access
+from .scene import Scene
 
 _BEFORE = 24  # instructions that are followed back
 _MAX_FUNCTION = 1 << 16  # bytes
@@ -60,10 +62,7 @@ def with_null_member(found: Cause, scene: Scene, nulls: Sequence[Null]) -> Cause
     words = _words(scene, nulls) if found.kind == "null-pointer" and nulls else ""
     if not words:
         return found
-    return cause(
-        found.kind, found.summary, words, *found.details,
-        reason=found.reason, certainty=found.certainty, message=found.abort_message,
-    )  # fmt: skip
+    return msgspec.structs.replace(found, details=[words, *found.details])
 
 
 def _words(scene: Scene, nulls: Sequence[Null]) -> str:

@@ -6,21 +6,43 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...elf.arch import Arch
-from ...report import Cause, Fold, Frame
+from ...report import Cause, Evidence, Fold, Frame
 from ..core.places import Places
 from ..facts.signals import SigInfo
 from ..instructions.disassembly import X86, Decoded
 from ..unwinding.recursion import Recursion
 
+NULL_PAGE = 4096  # below it an address is a null pointer plus a small offset
+
 
 @dataclass(frozen=True, slots=True)
 class Handled:
-    """A signal whose handler was running: what it was, and the registers that it interrupted.
+    """A signal whose handler was running: what it was (number 0: not known), and the registers
+    that it interrupted.
     `frame` is the index of the interrupted frame in the crashing thread's stack."""
 
     info: SigInfo
     registers: Mapping[str, int]
     frame: int
+
+
+@dataclass(frozen=True, slots=True)
+class MappedFile:
+    """The file whose mapping a SIGBUS hit, as it was then: the type of its file system, its size
+    and what is free there in bytes; None where that is not known."""
+
+    kind: str = ""
+    size: int | None = None
+    free: int | None = None
+
+
+def mapped_file(fact: bytes) -> MappedFile:
+    """What the capture's fact `@fault_file` says: `TYPE SIZE FREE`."""
+    parts = fact.split()
+    if len(parts) != 3 or not (parts[1].isdigit() and parts[2].isdigit()):
+        return MappedFile()
+    kind = parts[0].decode("ascii", "replace")
+    return MappedFile(kind, int(parts[1][:20]), int(parts[2][:20]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +72,7 @@ class Scene:
     sender_comm: str = ""
     handled: Sequence[Handled] = ()
     recursion: Recursion | None = None
+    mapped_file: MappedFile = MappedFile()
 
     @property
     def pc(self) -> int:
@@ -68,6 +91,17 @@ class Scene:
         """The word in memory at the address, None where it is not known."""
         data = self.memory(address, self.arch.word)
         return int.from_bytes(data, self.arch.byte_order) if len(data) == self.arch.word else None
+
+
+def seen(what: str, value: int | str, meaning: str = "") -> Evidence:
+    """One Evidence; numbers are shown as addresses are."""
+    return Evidence(what=what, value=value if isinstance(value, str) else hex(value),
+                    meaning=meaning)  # fmt: skip
+
+
+def frame_sp(frame: Frame) -> int | None:
+    """The stack pointer in the frame, None where it has none of its own."""
+    return int(frame.sp, 16) if frame.sp is not None and not frame.inline else None
 
 
 def frame_words(frame: Frame) -> str:
@@ -90,6 +124,7 @@ def cause(
     reason: str = "",
     certainty: str = "certain",
     message: str | None = None,
+    evidence: Sequence[Evidence] = (),
 ) -> Cause:
     """A Cause; empty details are left out."""
     return Cause(
@@ -99,4 +134,5 @@ def cause(
         certainty=certainty,
         details=[detail for detail in details if detail],
         abort_message=message,
+        evidence=list(evidence),
     )

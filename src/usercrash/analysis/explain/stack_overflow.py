@@ -31,6 +31,9 @@ def stack_overflow(scene: Scene, address: int) -> Cause | None:
     stack = _stack_above(scene, address, place)
     if stack is None or not _out_of_room(scene.sp, address, stack):
         return None
+    here = scene.places.find(scene.sp)
+    if here is not None and here.writable and here.start != stack.start:
+        return None  # it stands on a stack that has room; the other mapping is none
     own = _is_own(scene, stack)
     size = count_bytes(stack.size)
     recursion = _recursion(scene)
@@ -46,7 +49,7 @@ def stack_overflow(scene: Scene, address: int) -> Cause | None:
         f"stack overflow: {whose} {_too_large(scene, stack) or used_up}",
         f"It touched {address:#x}, {below}"
         + (", in the guard that the stack ends with." if place is not None else "."),
-        _limit_words(scene, stack),
+        _limit_words(scene, address, stack),
         reason="recursion" if recursion else "no-room",
         certainty="certain" if certain else "likely",
     )
@@ -148,11 +151,11 @@ def _recursion(scene: Scene, innermost: bool = False) -> str:
     return f"by {fold.times:,} rounds of {max(len(names), fold.length)} functions"
 
 
-def _limit_words(scene: Scene, stack: Mapping) -> str:
+def _limit_words(scene: Scene, address: int, stack: Mapping) -> str:
     soft = scene.limits.get("Max stack size", "")
     limit = number(soft.encode("ascii", "replace"))
     if not scene.main_thread or limit is None or stack.path != b"[stack]":
         return ""
-    if stack.size + _GAP + _BELOW >= limit:
+    if stack.end - address >= limit or stack.size + _GAP + _BELOW >= limit:
         return f"The limit is {count_bytes(limit)} (ulimit -s)."
     return f"The limit is {count_bytes(limit)}; another mapping was in the way."

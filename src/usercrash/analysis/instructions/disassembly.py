@@ -41,7 +41,8 @@ _WORDS = ("r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15")
 class Access:
     """A memory operand of an instruction: [address, address + size) is read or written
     (`kind` "read", "write", "read and write"), computed as `text` from `registers`, whose `values`
-    stand by name ("fs_base" for what fs adds)."""
+    stand by name ("fs_base" for what fs adds): `base` plus `scale` times `index`, where these are
+    there, and a constant."""
 
     kind: str
     address: int
@@ -49,13 +50,17 @@ class Access:
     text: str
     registers: tuple[str, ...]
     values: tuple[tuple[str, int], ...] = ()
+    base: str = ""
+    index: str = ""
+    scale: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """One instruction. `operand` is the (unsigned) value of the first operand, None if
     unknown, `operand_text` how it is written; `bits` its width. `reads` are the registers among
-    its operands that it reads, with their values."""
+    its operands that it reads, with their values. `groups` are capstone's names of the instruction
+    sets and sorts that it belongs to."""
 
     address: int
     data: bytes
@@ -67,6 +72,7 @@ class Decoded:
     operand_text: str = ""
     bits: int = 0
     reads: tuple[tuple[str, int], ...] = ()
+    groups: tuple[str, ...] = ()
 
 
 def preload() -> None:
@@ -139,6 +145,7 @@ def _decoded(instruction: Any, registers: dict[str, int], arch: Arch) -> Decoded
         operand_text,
         bits,
         tuple(reads),
+        tuple(str(instruction.group_name(group)) for group in instruction.groups),
     )
 
 
@@ -164,6 +171,7 @@ def _memory_operand(
     import capstone
 
     parts, values = [], []
+    base = index = ""
     address = int(op.mem.disp)
     for reg, scale in ((op.mem.base, 1), (op.mem.index, op.mem.scale)):
         if not reg:
@@ -178,19 +186,26 @@ def _memory_operand(
         address += value * int(scale)
         parts.append(name)
         values.append((name, value))
+        if reg == op.mem.base:
+            base = name
+        else:
+            index = name
     if op.mem.segment:
         segment = str(instruction.reg_name(op.mem.segment))
         if segment in ("fs", "gs"):
-            base = registers.get(segment + "_base", 0)
-            address += base
+            start = registers.get(segment + "_base", 0)
+            address += start
             parts.append(segment)
-            values.append((segment + "_base", base))
+            values.append((segment + "_base", start))
     kinds = {capstone.CS_AC_READ: "read", capstone.CS_AC_WRITE: "write"}
     kind = kinds.get(op.access, "read and write")
     text = str(instruction.op_str)
     opening, closing = text.find("["), text.find("]")
     inner = text[opening + 1 : closing] if 0 <= opening < closing else text
-    return Access(kind, address & mask, int(op.size), inner, tuple(parts), tuple(values))
+    return Access(
+        kind, address & mask, int(op.size), inner, tuple(parts), tuple(values), base, index,
+        int(op.mem.scale),
+    )  # fmt: skip
 
 
 @cache

@@ -104,9 +104,13 @@ def _as_lines(section: Callable[[Paper, Report], None], report: Report) -> Secti
 
 def _explanation(report: Report, links: page_memory.Links) -> Section | None:
     cause = report.cause
-    if cause is None or not (cause.abort_message or len(cause.details) > 2):
+    if cause is None or not text.has_more(cause):
         return None
-    data = {"cause": cause, "details": bounded(cause.details)}
+    data = {
+        "cause": cause,
+        "details": bounded(cause.details),
+        "evidence": bounded(cause.evidence),
+    }
     return Section("cause", "Cause", "explanation.html", data)
 
 

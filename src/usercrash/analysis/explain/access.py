@@ -1,0 +1,87 @@
+"""The memory operand of the faulting instruction: which it is, how its address came about, and
+what it rests on, for the report's evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...report import Evidence
+from ..core.places import count_bytes, pattern_words
+from ..facts.signals import SigInfo, code_words, signal_name
+from ..instructions.disassembly import Access, Decoded, register_value
+from .scene import Scene, seen
+
+_SEGMENTS = ("fs", "gs")
+
+
+def matching_access(instruction: Decoded | None, address: int) -> Access | None:
+    """The operand that touches the address. The kernel may give any byte of it, and for
+    an access across a page the first byte of the second page."""
+    for access in instruction.accesses if instruction else ():
+        if access.address <= address < access.address + max(access.size, 1):
+            return access
+    return None
+
+
+def did(access: Access | None) -> str:
+    """`read of 8 bytes`."""
+    if access is None:
+        return "access"
+    return f"{access.kind} of {count_bytes(access.size)}" if access.size else access.kind
+
+
+def pointers(scene: Scene, access: Access | None) -> list[tuple[str, int]]:
+    """The registers that the operand's address is made of, and their values, the base first."""
+    if access is None:
+        return []
+    found = []
+    for name in access.registers:
+        value = register_value(name, dict(scene.registers))
+        if value is not None and name not in _SEGMENTS:
+            found.append((name, value))
+    return found
+
+
+def operand_words(scene: Scene, access: Access | None) -> str:
+    """How the address came about: `[rax + 8], rax is 0x41…, the text "AAAA"`."""
+    parts = []
+    for name, value in pointers(scene, access):
+        pattern = pattern_words(value, scene.arch.word, scene.arch.order)
+        parts.append(f"{name} is {value:#x}" + (f", {pattern}" if pattern else ""))
+    text = access.text if access is not None else ""
+    return f"The address is [{text}]: {'; '.join(parts)}." if parts else ""
+
+
+def fault_evidence(
+    scene: Scene, info: SigInfo, instruction: Decoded | None, access: Access | None
+) -> list[Evidence]:
+    """What every explanation of a fault rests on: the signal, the instruction, its registers."""
+    found = [_signal(info)]
+    if instruction is not None:
+        found.append(seen("instruction", instruction.text, _accesses(instruction, access)))
+    for name, value in pointers(scene, access):
+        found.append(seen(name, value, _register_words(scene, value)))
+    if info.address is not None and scene.places.mappings:
+        found.append(seen("mapping", info.address, scene.places.where(info.address)))
+    return found
+
+
+def _signal(info: SigInfo) -> Evidence:
+    words = signal_name(info.number)
+    if info.code is not None and info.address is not None:
+        words += f" at {info.address:#x}"
+    return seen("signal", words, code_words(info.number, info.code) if info.code else "")
+
+
+def _accesses(instruction: Decoded, access: Access | None) -> str:
+    shown: Sequence[Access] = (access,) if access is not None else instruction.accesses
+    return "; ".join(f"{did(one)} at {one.address:#x}" for one in shown)
+
+
+def _register_words(scene: Scene, value: int) -> str:
+    if value == 0:
+        return "null"
+    pattern = pattern_words(value, scene.arch.long, scene.arch.order)
+    if pattern:
+        return pattern
+    return scene.places.where(value) if scene.places.mappings else ""
