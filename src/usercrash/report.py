@@ -296,10 +296,11 @@ class StackWord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Excerpt(msgspec.Struct, frozen=True, kw_only=True):
-    """Lines of the source around a frame of the crashing thread (`frame` is its index): `lines`
-    from number `first` on; `line` is that of the frame. `file` is where the source was found.
-    `newer`: it was changed after the program's file was made; `by_name`: nothing but the file's
-    last name is what debug information says."""
+    """Lines of the source around a frame of the crashing thread (`frame` is its index, with
+    `language` in the interpreted stack of that language): `lines` from number `first` on;
+    `line` is that of the frame. `file` is where the source was found. `newer`: it was changed after
+    the program's file was made; `by_name`: nothing but the file's last name is what debug
+    information says."""
 
     frame: int
     file: str
@@ -308,6 +309,7 @@ class Excerpt(msgspec.Struct, frozen=True, kw_only=True):
     lines: list[str]
     newer: bool = False
     by_name: bool = False
+    language: str = ""
 
 
 class Package(msgspec.Struct, frozen=True, kw_only=True):

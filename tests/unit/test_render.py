@@ -21,7 +21,7 @@ from usercrash.report import MemoryBlock, NoteEntry, Report, System, Waiting, to
 # How the lines begin that are ours.
 _OURS = re.compile(
     r"\s|$|=+$|-+$|#\d+( |$)|(py|--)  |Crash of |State of |Stacks of |Stack of thread |"
-    r"Report |Source of #|"
+    r"Report |Source of (#|py |--)|"
     r"Equal crashes have the fingerprint|"
     r"\d+ threads with the same stack|Thread|[0-9a-f]+-[0-9a-f]+|--->( |$)|note: |"
     r"(Why|Warning|Signal|Program|Command|Unit|When|User|Note)( |$)|Cause$|"

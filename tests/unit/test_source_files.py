@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.gcore import gcore_at_fault
 from tests.support.reachable import reachable
-from tests.support.sample_reports import frame
+from tests.support.sample_reports import frame, thread
 from tests.support.spawn import compile_c
 
 from usercrash.analysis.core.file_search import Place, SearchPlaces
@@ -21,6 +21,7 @@ from usercrash.analysis.core.modules import ModuleTable
 from usercrash.analysis.core.source_files import MAX_BYTES, SourceFiles
 from usercrash.analysis.report_parts.excerpts import excerpts
 from usercrash.model.notes import NoteLog
+from usercrash.report import InterpretedFrame, InterpretedStack
 
 CANARY = "only root may read this"
 PROGRAM = [sys.executable, "-c", "from usercrash.cli import main; main()"]
@@ -145,13 +146,33 @@ def test_excerpts_of_frames(tmp_path: Path) -> None:
     frames.insert(0, frame(9, None, source=("/b/list.c", 5), signal_frame=True))
     notes = NoteLog()
     places = SearchPlaces(sources=(Place(os.fsencode(tmp_path)),))
-    made = excerpts(frames, ModuleTable([], []), places, notes)
+    made = excerpts(thread(1, "t", frames), ModuleTable([], []), places, notes)
     assert [(one.frame, one.line, one.first, len(one.lines)) for one in made] == [
         (0, 2, 1, 6), (2, 20, 16, 5), (5, 7, 3, 9),
     ]  # fmt: skip
     assert made[0].lines[:2] == ["first", "    tab \x1b[2J\u202e"]
     assert made[0].lines[2] == "w" * 240 + "…" and made[1].lines[-1] == "line 20\\xff"
     assert [note.why for note in notes] == ["it has no line 99: not what was compiled"]
+
+
+def test_an_interpreted_frame_stands_before_the_one_that_runs_it(tmp_path: Path) -> None:
+    for name in ("list.c", "loop.c", "shop.py"):
+        (tmp_path / name).write_text(f"{name}\nsecond\nthird\n")
+    frames = [frame(0, "f", source=("list.c", 1)), frame(1, "loop", source=("loop.c", 1))]
+    own = [
+        InterpretedFrame(index=0, function="inner", file="shop.py", line=2, native=1),
+        InterpretedFrame(index=1, function="outer", file="shop.py", line=3, native=1),
+        InterpretedFrame(index=2, function="lost", file="shop.py", line=1),
+        InterpretedFrame(index=3, function="odd", file="shop.py", line=None, native=1),
+    ]
+    stack = InterpretedStack(language="python", version="3.11", frames=own)
+    places = SearchPlaces(sources=(Place(os.fsencode(tmp_path)),))
+    made = excerpts(
+        thread(1, "t", frames, interpreted=[stack]), ModuleTable([], []), places, NoteLog()
+    )
+    assert [(one.language, one.frame, one.line) for one in made] == [
+        ("", 0, 1), ("python", 0, 2), ("python", 1, 3),
+    ]  # fmt: skip
 
 
 CODE = """#line 1 "%s"

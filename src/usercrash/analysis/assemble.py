@@ -165,7 +165,7 @@ class _Assembly:
             maps=guard("maps", "the memory map", self._maps, []),
             open_files=guard("open files", "the open files", self._open_files, []),
             code=guard("code", "code around the pc", self._code, []),
-            excerpts=guard("source", "lines of the source", self._excerpts, []),
+            excerpts=guard("source", "lines of the source", lambda: self._excerpts(threads), []),
             handled_signals=[
                 report.HandledSignal(frame=one.frame, signal=to_report(one.info, self.arch.name))
                 for one in self.handled
@@ -471,9 +471,9 @@ class _Assembly:
         executable = self.modules.executable
         return code(self.memory.read, self.arch, pc, self._function(), executable)
 
-    def _excerpts(self) -> list[report.Excerpt]:
+    def _excerpts(self, threads: list[report.Thread]) -> list[report.Excerpt]:
         places = self.symbolizer.places
-        return excerpts(self.stack.frames, self.modules, places, self.notes)
+        return excerpts(threads[0], self.modules, places, self.notes) if threads else []
 
     def _function(self) -> int | None:
         """Where the function at the pc begins."""

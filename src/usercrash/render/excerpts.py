@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..report import Excerpt, Report
 from .frames import function_words
+from .interpreted import language_mark
 from .layout import BAD, DIM, Paper, Span, clean, columns
 
 _TITLE_COLUMNS, _NAME_COLUMNS = 62, 24  # behind `Source of #12 `, and ` at `
@@ -11,9 +12,8 @@ _TITLE_COLUMNS, _NAME_COLUMNS = 62, 24  # behind `Source of #12 `, and ` at `
 
 def excerpt_title(report: Report, one: Excerpt) -> str:
     """`#1 list_sum+0x2c at /home/me/src/list.c:44`; of a long path the end."""
-    frames = report.threads[0].frames if report.threads else []
-    frame = next((frame for frame in frames if frame.index == one.frame), None)
-    name = function_words(frame) if frame is not None else ""
+    number = language_mark(one.language) if one.language else f"#{one.frame}"
+    name = _function(report, one)
     path = clean(one.file)
     parts = path.rsplit("/", 2)
     forms = [
@@ -24,7 +24,20 @@ def excerpt_title(report: Report, one: Excerpt) -> str:
     room = max(_TITLE_COLUMNS - columns(place), _NAME_COLUMNS)
     if columns(name) > room:
         name = name[: room - 3] + "..."
-    return f"#{one.frame} {name} at {place}".replace("  ", " ")
+    return " ".join(word for word in (number, name, "at", place) if word)
+
+
+def _function(report: Report, one: Excerpt) -> str:
+    """The function of its frame, "" where that is not in the report."""
+    for thread in report.threads[:1]:
+        for stack in thread.interpreted:
+            for own in stack.frames:
+                if stack.language == one.language and own.index == one.frame:
+                    return clean(own.function)
+        for frame in thread.frames:
+            if not one.language and frame.index == one.frame:
+                return function_words(frame)
+    return ""
 
 
 def excerpt_doubts(one: Excerpt) -> list[str]:

@@ -33,6 +33,11 @@ def language_name(language: str) -> str:
     return _NAMES.get(language, clean(language)[:_MAX_WORD])
 
 
+def language_mark(language: str) -> str:
+    """What stands before the language's frames, where native ones have their number."""
+    return _MARKS.get(language, "--")
+
+
 def own_rows(stack: InterpretedStack) -> list[tuple[Row, int | None]]:
     """The rows of an interpreter's stack, innermost first, with recursion folded, and for each the
     native frame that runs it."""
@@ -138,7 +143,7 @@ def interpreted_words(row: Interpreted) -> tuple[str, str, list[str], str]:
     parts = path.rsplit("/", 2)
     line = f":{frame.line}" if frame.line else ""
     sources = [form + line for form in dict.fromkeys((path, "/".join(parts[-2:]), parts[-1]))]
-    mark = _MARKS.get(row.language, "--")
+    mark = language_mark(row.language)
     return mark, clean(frame.function), sources, f" ({language_name(row.language)})"
 
 

@@ -60,6 +60,7 @@ class Annotator:
     threads: Sequence[report.Thread]
     _blocks: HeapBlocks | None = None
     _stacks: dict[int, list[FramePart]] = field(default_factory=dict)
+    _by_stack: dict[int, list[report.Thread]] | None = None
     _known: dict[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -145,12 +146,17 @@ class Annotator:
 
     def _frames_in(self, place: MemoryMapping) -> list[FramePart]:
         """The parts of a stack that belong to frames, in the order of addresses."""
+        if self._by_stack is None:
+            self._by_stack = {}
+            for thread in self.threads:
+                first = next((one for one in thread.frames if _is_real(one)), None)
+                where = self.places.find(int(first.sp or "0", 16)) if first is not None else None
+                if where is not None:
+                    self._by_stack.setdefault(where.start, []).append(thread)
         parts: list[FramePart] = []
-        for thread in self.threads:
-            real = [one for one in thread.frames if not one.inline and one.sp is not None]
-            if not real or not place.start <= int(real[0].sp or "0", 16) < place.end:
-                continue
-            inlined = {one.index for one in thread.frames if one.inline or one.sp is None}
+        for thread in self._by_stack.get(place.start, ()):
+            real = [one for one in thread.frames if _is_real(one)]
+            inlined = {one.index for one in thread.frames if not _is_real(one)}
             for frame, caller in pairwise(real):
                 start, end = int(frame.sp or "0", 16), int(caller.sp or "0", 16)
                 between = range(frame.index + 1, caller.index)
@@ -266,6 +272,11 @@ def _number(value: int) -> str:
 
 def _base(module: Module) -> str:
     return safe(module.path.rpartition(b"/")[2].decode("utf-8", "backslashreplace"), 80)
+
+
+def _is_real(frame: report.Frame) -> bool:
+    """Whether it has a part of the stack."""
+    return not frame.inline and frame.sp is not None
 
 
 def _frame_name(frame: report.Frame) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from ... import report
 from ...model.notes import NoteLog
@@ -19,8 +19,19 @@ _MAX_FRAMES = 64  # that are looked at
 _TAB = 4  # columns
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A line of a frame: of a native one with its `pc`, of an interpreted one with its language."""
+
+    frame: int
+    file: str
+    line: int
+    pc: int | None = None
+    language: str = ""
+
+
 def excerpts(
-    frames: Sequence[report.Frame], modules: ModuleTable, places: SearchPlaces, notes: NoteLog
+    thread: report.Thread, modules: ModuleTable, places: SearchPlaces, notes: NoteLog
 ) -> list[report.Excerpt]:
     """Of the innermost frames whose source is found, that of each place once."""
     if not places.sources:
@@ -28,44 +39,55 @@ def excerpts(
     files = SourceFiles(places, notes)
     found: list[report.Excerpt] = []
     shown: set[tuple[bytes, int]] = set()
-    for frame, source in _with_lines(frames):
-        file = files.find(source.file)
-        if file is None or (file.name, source.line) in shown:
+    for place in _with_lines(thread):
+        file = files.find(place.file)
+        if file is None or (file.name, place.line) in shown:
             continue
-        shown.add((file.name, source.line))
-        if source.line > len(file.lines):
+        shown.add((file.name, place.line))
+        if place.line > len(file.lines):
             name = file.name.decode("utf-8", "backslashreplace")
-            notes.add("source", name, f"it has no line {source.line}: not what was compiled")
+            notes.add("source", name, f"it has no line {place.line}: not what was compiled")
             continue
-        found.append(_excerpt(frame, source, file, modules))
+        found.append(_excerpt(place, file, modules))
         if len(found) == MAX_EXCERPTS:
             break
     return found
 
 
-def _with_lines(frames: Sequence[report.Frame]) -> Iterator[tuple[report.Frame, report.Source]]:
-    for frame in frames[:_MAX_FRAMES]:
-        if frame.source is not None and not frame.signal_frame:
-            yield frame, frame.source
+def _with_lines(thread: report.Thread) -> list[_Place]:
+    """The frames that have a line, innermost first: an interpreted one stands before the native
+    one that runs it."""
+    rows: list[tuple[int, int, _Place]] = []
+    for stack in thread.interpreted:
+        for one in stack.frames[:_MAX_FRAMES]:
+            if one.line is not None and one.native is not None:
+                place = _Place(one.index, one.file, one.line, language=stack.language)
+                rows.append((one.native, 0, place))
+    for frame in thread.frames[:_MAX_FRAMES]:
+        source = frame.source
+        if source is not None and not frame.signal_frame:
+            place = _Place(frame.index, source.file, source.line, int(frame.pc, 16))
+            rows.append((frame.index, 1, place))
+    rows.sort(key=lambda row: row[:2])  # (of one loop in the order of its stack)
+    return [place for _, _, place in rows]
 
 
-def _excerpt(
-    frame: report.Frame, source: report.Source, file: SourceFile, modules: ModuleTable
-) -> report.Excerpt:
-    first = max(1, source.line - AROUND)
-    lines = file.lines[first - 1 : source.line + AROUND]
+def _excerpt(place: _Place, file: SourceFile, modules: ModuleTable) -> report.Excerpt:
+    first = max(1, place.line - AROUND)
+    lines = file.lines[first - 1 : place.line + AROUND]
     if first - 1 + len(lines) == len(file.lines) and lines[-1:] == [b""] and len(lines) > 1:
         lines.pop()  # (what follows the last newline is no line)
-    module = modules.find(int(frame.pc, 16) - 1)
+    module = modules.find(place.pc - 1) if place.pc is not None else None
     built = os.fstat(module.fd).st_mtime_ns if module is not None and module.fd >= 0 else None
     return report.Excerpt(
-        frame=frame.index,
+        frame=place.frame,
         file=safe(file.name.decode("utf-8", "backslashreplace"), 1024),
-        line=source.line,
+        line=place.line,
         first=first,
         lines=[_text(line) for line in lines],
         newer=built is not None and file.modified_ns > built,
         by_name=file.by_name,
+        language=place.language,
     )
 
 
