@@ -347,7 +347,8 @@ def python() -> r.Report:
                                     interpreters=[0, 1], threads=2)],
         memory=[], code=[], stack_memory=[], handled_signals=[],
         excerpts=[r.Excerpt(language="python", frame=1, file="/srv/shop/orders.py", line=7,
-                            first=6, lines=["def sort_orders(orders):", "    key = lambda one: one.number"])],
+                            first=6,
+                            lines=["def sort_orders(orders):", "    key = lambda one: one.number"])],
     )  # fmt: skip
 
 
