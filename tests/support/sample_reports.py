@@ -348,7 +348,7 @@ def python() -> r.Report:
         memory=[], code=[], stack_memory=[], handled_signals=[],
         excerpts=[r.Excerpt(language="python", frame=1, file="/srv/shop/orders.py", line=7,
                             first=6,
-                            lines=["def sort_orders(orders):", "    key = lambda one: one.number"])],
+                            lines=["def sort_orders(orders):", "    key = lambda o: o.number"])],
     )  # fmt: skip
 
 
