@@ -30,7 +30,8 @@ class InterpretedFrame(msgspec.Struct, frozen=True, kw_only=True):
     """A frame of an interpreter's own stack. `line` is None where it is not known. `entry`: the
     native loop that runs it, and those before it up to the last such frame, was entered for it.
     `native` is the `index` of that loop's native frame in `Thread.frames`, None where it is not
-    known for sure."""
+    known for sure. `detail`: what else the language's runtime says of it. `file` is empty where it
+    says none."""
 
     index: int
     function: str
@@ -39,6 +40,7 @@ class InterpretedFrame(msgspec.Struct, frozen=True, kw_only=True):
     entry: bool = False
     native: int | None = None
     variables: list[Variable] = []
+    detail: str = ""
 
 
 class InterpretedException(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,9 +56,9 @@ class InterpretedStack(msgspec.Struct, frozen=True, kw_only=True):
     """What a thread runs in an interpreter, innermost frame first. As with native frames, `frames`
     may be fewer than `frames_total`. `end` says why there are no more (empty: it is the whole
     stack); `interpreter` is the number of the interpreter, 0 for the main one; `holds_lock`:
-    this thread has the interpreter's lock (Python's GIL)."""
+    this thread has the interpreter's lock (Python's GIL). `thread` is what the runtime calls it."""
 
-    language: str  # "python"
+    language: str  # "python", "java", "javascript"
     version: str
     frames: list[InterpretedFrame]
     frames_total: int = 0
@@ -65,13 +67,14 @@ class InterpretedStack(msgspec.Struct, frozen=True, kw_only=True):
     interpreter: int = 0
     holds_lock: bool = False
     exception: InterpretedException | None = None
+    thread: str = ""
 
 
 class Interpreter(msgspec.Struct, frozen=True, kw_only=True):
     """An interpreter in the process: the file that has it, the numbers of its (sub-)interpreters,
     its threads, and whether it was about to end."""
 
-    language: str  # "python"
+    language: str  # "python", "java"
     version: str
     module: str
     interpreters: list[int] = []

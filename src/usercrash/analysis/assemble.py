@@ -37,6 +37,8 @@ from .report_parts.annotations import Annotator, with_annotations
 from .report_parts.conclusions import with_fingerprint, with_waits
 from .report_parts.excerpts import excerpts
 from .report_parts.identity import identity_of, signal_of
+from .report_parts.java_stack import JavaStack
+from .report_parts.javascript_stacks import JavaScriptStacks
 from .report_parts.memory import code, memory_blocks, stack_words
 from .report_parts.python_stacks import PythonStacks
 from .report_parts.stacks import Named, StackNamer
@@ -52,6 +54,7 @@ from .variables.nulls import NullPointer
 
 SIGABRT = 6
 MAX_PYTHON_STACKS = 2 << 20  # bytes of JSON and text
+MAX_JAVASCRIPT_STACKS = 1 << 20  # bytes of JSON and text
 MAX_KERNEL_STACKS = 1 << 20  # bytes of JSON and text
 # By Arch.name: the register with the address of the thread control block
 _TCB = {"x86_64": "fs_base", "x32": "fs_base", "i386": "gs_base"}
@@ -140,12 +143,15 @@ class _Assembly:
         self.handled: list[Handled] = []
         self.kernel_budget = MAX_KERNEL_STACKS
         self.python: PythonStacks | None = None
+        self.java: JavaStack | None = None
+        self.javascript = JavaScriptStacks(MAX_JAVASCRIPT_STACKS)
         self.annotator: Annotator | None = None
         self.variables: Variables | None = None
 
     def run(self, crash_id: str) -> report.Report:
         guard = self._guard
         self.python = guard("python", "Python stacks", self._python, None)
+        self.java = guard("java", "its error file", self._java, None)
         threads: list[report.Thread] = guard("threads", "the threads", self._threads, [])
         if self.limits.native_variables and threads:
             threads = guard("variables", "variables", lambda: self._variables(threads), threads)
@@ -172,7 +178,7 @@ class _Assembly:
                 if one.info.number
             ],
             notes=[],
-            interpreters=self.python.interpreters if self.python else [],
+            interpreters=self._interpreters(),
             log=guard("log", "the log", lambda: lists.log_lines(self.facts, self.texts), []),
         )
         return self._finish(built)
@@ -301,6 +307,13 @@ class _Assembly:
             variables=self.limits.variables,
         )  # fmt: skip
 
+    def _java(self) -> JavaStack:
+        return JavaStack(self.image, self.modules)
+
+    def _interpreters(self) -> list[report.Interpreter]:
+        found = [*self.python.interpreters] if self.python else []
+        return [*found, *(self.java.interpreters(self.modules) if self.java else [])]
+
     def _thread(self, number: int, thread: CoreThread, late: bool) -> report.Thread:
         tid = self._tid(thread)
         named, end = Named([], 0, [], [], []), "no time left"
@@ -315,8 +328,11 @@ class _Assembly:
                     "python", "Python frames of a thread",
                     lambda: python.of(thread, stack, named, self._function_of), [],
                 )  # fmt: skip
+            interpreted += self.javascript.of(named.frames, named.total)
         if number == 0:
             self._keep_crashing(thread, named)
+            if (java := self.java) is not None:
+                interpreted += self._guard("java", "Java frames", lambda: java.of(named.frames), [])
         pointer = f"/threads/{number}"
         kernel: list[str] = []
         if self.kernel_budget > 0:
@@ -408,6 +424,8 @@ class _Assembly:
                 "variables", "null pointers", variables.nulls, []
             )
             found = with_null_member(found, scene, nulls)
+        if self.java is not None:
+            found = self.java.cause(found, self._signal())
         return report.Cause(
             kind=found.kind,
             summary=safe(found.summary, 1000),

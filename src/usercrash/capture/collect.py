@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _FAULTS = frozenset((4, 5, 7, 8, 11))  # signals whose siginfo names an address
 _SIGBUS = 7
 _WITH_TEXTS = frozenset((5, 6))  # SIGTRAP, SIGABRT: of those that ended themselves
+_MADE = b"xp 00000000 00:00 0"  # in lines of maps: code in no file
 _SI_USER, _SI_QUEUE, _SI_TKILL, _SI_KERNEL = 0, -1, -6, 128
 _SIGINFO = Struct("<iii")  # si_signo, si_errno, si_code
 _FIELDS = {8: 16, 4: 12}  # where the rest of it begins, by the size of an address
@@ -115,7 +116,7 @@ def _snapshot(target: Target, limits: Limits, release_early: bool) -> Snapshot:
         limits.step_aside(len(target.threads()))
     # Nobody waits from here on: what was taken is put in order.
     if capture:
-        capture.read_perf_map()
+        capture.read_own_files()
         capture.keep_interpreter()
     snapshot.elf_notes = target.elf_notes()
     if capture:
@@ -138,6 +139,7 @@ class _Capture:
         self.maps = MapTable(b"")
         self.pieces: list[tuple[int, bytes]] = []
         self._perf_map = -1
+        self._hs_err: list[int] = []
         self._python: Interpreters | None = None
 
     def run(self, release_early: bool) -> None:
@@ -165,8 +167,8 @@ class _Capture:
     def _take_all(self, release_early: bool) -> None:
         if looked := self._try(self._look):
             for stage in (
-                self._take_memory, self._interpreter, self._open_files, self._lost_files,
-                self._strings,
+                self._take_memory, self._made_code, self._interpreter, self._open_files,
+                self._lost_files, self._strings,
             ):  # fmt: skip
                 self._try(stage)
             self._memory.close()
@@ -178,6 +180,7 @@ class _Capture:
             self._try(self._other_threads)
             self._try(self._find_perf_map)
             self._try(self._file_of_fault)
+            self._try(self._find_java_error)
 
     def _try(self, stage: Callable[[], None]) -> bool:
         try:
@@ -216,6 +219,19 @@ class _Capture:
         self.pieces = take(
             self._memory, ranges, limits.max_memory, self._deadline, self._target.notes
         )
+
+    def _made_code(self) -> None:
+        maps = self._facts.table.get(b"maps", b"")
+        system = maps.count(b" [vd") + maps.count(b" [vs")  # (the vdso and vsyscall)
+        if not self._arch or (maps.count(_MADE) <= system and b" /memfd:" not in maps):
+            return
+        if b"/libjvm.so" in maps:
+            return  # its code keeps no frame pointers, and pushes return addresses without a call
+        from .made_code import MAX_BYTES, made_code
+
+        wanted = made_code(self._threads, self.maps.lines, self.pieces, self._arch)
+        ranges = besides(self.pieces, wanted)
+        self.pieces += take(self._memory, ranges, MAX_BYTES, self._deadline, self._target.notes)
 
     def _interpreter(self) -> None:
         if self._snapshot.elf_class != ELFCLASS64:
@@ -285,12 +301,22 @@ class _Capture:
 
             self._perf_map = find_perf_map(self._facts.thread, self._facts.table)
 
-    def read_perf_map(self) -> None:
-        """@perf_map, where one was found: to be called when the process has been let go."""
+    def _find_java_error(self) -> None:
+        if b"/libjvm.so" in self._facts.table.get(b"maps", b""):
+            from .hs_err import find_hs_err
+
+            self._hs_err = find_hs_err(self._facts.thread, self._facts.table)
+
+    def read_own_files(self) -> None:
+        """@perf_map and @hs_err, where such were found: to be called when the process has been
+        let go."""
         if self._perf_map >= 0:
             self._try(self._perf_names)
-            os.close(self._perf_map)
-            self._perf_map = -1
+        if self._hs_err:
+            self._try(self._java_error)
+        for fd in (self._perf_map, *self._hs_err):
+            if fd >= 0:
+                os.close(fd)
 
     def _perf_names(self) -> None:
         from .perf_map import FACT, MAX_BYTES, read_perf_map
@@ -300,6 +326,13 @@ class _Capture:
             self._snapshot.facts[FACT] = data
         if len(data) >= MAX_BYTES:
             self._target.notes.add("process", "its perf map", f"cut after {MAX_BYTES} bytes")
+
+    def _java_error(self) -> None:
+        from .hs_err import FACT, read_hs_err
+
+        data = read_hs_err(self._hs_err, self._snapshot.facts)
+        if data:
+            self._snapshot.facts[FACT] = data
 
     def _auxv(self) -> dict[int, int]:
         """The auxiliary vector as AT_* to value."""

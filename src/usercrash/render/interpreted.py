@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from ..report import Fold, Frame, InterpretedFrame, InterpretedStack, Thread
 from .layout import DIM, DOUBT, FUNCTION, PLACE, Paper, Span, clean, columns
 
-_NAMES = {"python": "Python"}
-_MARKS = {"python": "py"}
+_NAMES = {"python": "Python", "java": "Java", "javascript": "JavaScript"}
+_MARKS = {"python": "py", "java": "java", "javascript": "js"}
 _LOCKS = {"python": "the GIL"}
 _SOURCE_COLUMNS = 40  # of a file's name, at least
 _NUMBER_WIDTH = 4
@@ -137,20 +137,22 @@ def _is_of(row: Row, modules: set[str | None]) -> bool:
 
 
 def interpreted_words(row: Interpreted) -> tuple[str, str, list[str], str]:
-    """`py`, the function, its place from the longest form to the shortest, ` (Python)`."""
+    """`py`, the function, its place from the longest form to the shortest ([""] where it is not
+    known), ` (Python)`."""
     frame = row.frame
     path = clean(frame.file)
     parts = path.rsplit("/", 2)
     line = f":{frame.line}" if frame.line else ""
     sources = [form + line for form in dict.fromkeys((path, "/".join(parts[-2:]), parts[-1]))]
     mark = language_mark(row.language)
-    return mark, clean(frame.function), sources, f" ({language_name(row.language)})"
+    words = ", ".join(one for one in (language_name(row.language), clean(frame.detail)) if one)
+    return mark, clean(frame.function), sources, f" ({words})"
 
 
 def interpreted_line(paper: Paper, row: Interpreted) -> None:
     """`py  function at file.py:21 (Python)`, shortened until it fits."""
     mark, function, sources, tail = interpreted_words(row)
-    mark = f"{mark:<{_NUMBER_WIDTH}}"
+    mark = f"{mark + ' ':<{_NUMBER_WIDTH}}"
     room = paper.width - columns(mark) - columns(tail) - 4
     source = next((one for one in sources if columns(function) + columns(one) <= room), sources[-1])
     if columns(source) > _SOURCE_COLUMNS and columns(function) + columns(source) > room:
@@ -158,9 +160,10 @@ def interpreted_line(paper: Paper, row: Interpreted) -> None:
     keep = max(room - columns(source), 20)
     if columns(function) > keep:
         function = function[: keep - 3] + "..."
+    place = [Span(" at "), Span(source, PLACE, row.frame.file)] if source else []
     paper.line(
-        Span(mark, DIM), Span(function, FUNCTION), Span(" at "),
-        Span(source, PLACE, row.frame.file), Span(tail, DIM), indent=_NUMBER_WIDTH + 2,
+        Span(mark, DIM), Span(function, FUNCTION), *place, Span(tail, DIM),
+        indent=_NUMBER_WIDTH + 2,
     )  # fmt: skip
 
 
@@ -185,6 +188,8 @@ def state_words(thread: Thread) -> list[Span]:
     found = []
     for stack in thread.interpreted:
         words = []
+        if stack.thread:
+            words.append(f"is its {stack.thread}")
         if stack.holds_lock:
             words.append(f"holds {_LOCKS.get(stack.language, 'its lock')}")
         raised = stack.exception

@@ -15,7 +15,10 @@ from collections.abc import Callable
 
 from ..capture import (  # noqa: F401  (for some crashes)
     fault_file,
+    hs_err,
     interpreters,
+    made_code,
+    own_files,
     perf_map,
     unwind_tables,
 )

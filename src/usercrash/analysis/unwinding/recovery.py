@@ -245,9 +245,11 @@ class Recovery:
     ) -> Caller:
         """The last resort: the nearest return address on the stack whose call may have led here;
         `direct`: whose call names the function."""
-        end = no_way(self.modules.find(pc), pc)
+        module = self.modules.find(pc)
+        end = no_way(module, pc)
         self.scans += 1
-        if self.scans > _MAX_SCANS:
+        # (code made at run time: its compiler's frames are of any form)
+        if self.scans > _MAX_SCANS or (module is None and not exact and self.x86):
             return end
         start = self.evidence.function(pc if exact else pc - 1)
         for address in range(sp, sp + _SCAN_WORDS * self.word, self.word):
