@@ -20,6 +20,7 @@ from tests.support.coremaker import file_note, make_core, prstatus, siginfo
 from usercrash.analysis.binary.elf_file import ElfFile
 from usercrash.analysis.binary.gopclntab import GoTable
 from usercrash.analysis.binary.symbol_table import SymbolTable
+from usercrash.analysis.core.file_search import Place, SearchPlaces
 from usercrash.analysis.core.image import CoreImage
 from usercrash.analysis.core.module_files import FileProviders
 from usercrash.analysis.core.module_memory import ModuleMemory
@@ -33,13 +34,16 @@ from usercrash.analysis.dwarf.frame_index import EhFrameHdr, FrameTable
 from usercrash.analysis.dwarf.go_rows import GoRows
 from usercrash.analysis.report_parts.python_stacks import PythonStacks
 from usercrash.analysis.report_parts.stacks import Named
+from usercrash.analysis.symbols.data_symbols import DataSymbols
 from usercrash.analysis.symbols.debug_reader import DebugReader
 from usercrash.analysis.symbols.linkage_stubs import LinkageStubs
+from usercrash.analysis.symbols.symbolizer import Symbolizer
 from usercrash.analysis.unwinding.frames import Stack
 from usercrash.analysis.unwinding.unwind import UnwindLimits, unwind
 from usercrash.elf.arch.x86_64 import ARCH
 from usercrash.errors import FormatError
 from usercrash.model.maps import Mapping
+from usercrash.model.notes import NoteLog
 
 from . import variables
 from .mutate import mutated
@@ -51,6 +55,7 @@ int visible(int n) { int k[9]; for (int i = 0; i < 9; i++) k[i] = n ^ i;
     qsort(k, 9, sizeof *k, later); return k[n & 7]; }
 int main(int c, char **v) { (void)v; return visible(c); }
 """
+_NOWHERE = SearchPlaces(Place(b"/nonexistent"))
 LIMITS = UnwindLimits(frames=500, total=2000, seconds=0.3)
 BASE = 0x400000
 
@@ -114,6 +119,11 @@ def _elf(data: bytes, random: Random) -> None:
         table.find(start)
     SymbolTable.of_dynamic(elf, elf.read_at, 0x1000)
     SymbolTable.from_bytes(table.to_bytes())
+    objects = DataSymbols(Symbolizer(None, NoteLog(), places=_NOWHERE), elf.read_at)
+    for module in (Module(b"", 0, 1 << 20, 0, [], elf=elf), Module(b"", 0, 1 << 20, 0, [])):
+        module.memory_elf = elf
+        for address in (0x4020, 0x4040, random.randrange(1 << 14)):
+            objects.find(module, address)
     frames = CallFrames(elf, None, 0, lambda address, size: b"")
     for pc in (elf.header.entry, 0x1139, random.randrange(1 << 14)):
         frames.row(pc)
