@@ -67,13 +67,18 @@ def report_of(core: Path, exe: Path | None = None) -> Report:
     return assemble(found.image, found.modules, found.symbolizer, "0" * 32)
 
 
-def gdb_variables(core: Path, exe: Path, limit: int = 12) -> list[dict[str, list[list[object]]]]:
-    """gdb's frames with their variables, as variables_in_gdb.py writes them."""
+def gdb_variables(
+    core: Path, exe: Path, sysroot: Path | None = None, limit: int = 12
+) -> list[dict[str, list[list[object]]]]:
+    """gdb's frames with their variables, as variables_in_gdb.py writes them; with a `sysroot` the
+    core is of another machine."""
     script = Path(__file__).with_name("variables_in_gdb.py")
     output = run_quietly(
         [
-            need("gdb", "gdb"), "-batch", "-nx", "-q",
+            need("gdb-multiarch", "gdb-multiarch") if sysroot else need("gdb", "gdb"),
+            "-batch", "-nx", "-q",
             "-iex", "set debuginfod enabled off", "-iex", "set auto-load off",
+            *(["-iex", f"set sysroot {sysroot}"] if sysroot else []),
             "-ex", f"set $limit = {limit}", "-ex", f"source {script}", str(exe), str(core),
         ]
     )  # fmt: skip
@@ -114,7 +119,12 @@ def _verdict(ours: Variable, words: str) -> str:
         return EQUAL
     if _GONE in words and ours.gap:
         return EQUAL
-    if _GONE in words or "<error" in words or "unknown length" in (ours.gap or ""):
+    if (
+        _GONE in words
+        or "<error" in words
+        or "<unavailable>" in words
+        or "unknown length" in (ours.gap or "")
+    ):
         return BETTER
     return WORSE if _GONE in ours.value or ours.gap else DIFFERENT
 

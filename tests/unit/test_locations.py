@@ -69,6 +69,9 @@ class _Frame:
             found.append(MEMORY[address + len(found)])
         return bytes(found)
 
+    def vector(self, number: int) -> bytes | None:
+        return struct.pack("<dd", 1.5, 0) if number == 17 else None
+
     def frame_base(self) -> int:
         return 0x5000
 
@@ -124,6 +127,7 @@ def test_parts(code: bytes, parts: list[Part]) -> None:
         (b"\x09\xff\xa8\x40\xa8\x30\x9f", struct.pack("<d", -1.0)),  # -1 to int to double
         (b"\x09\xff\xa8\x50\x9f", b"\xff"),
         (b"\xa5\x01\x40\x9f", struct.pack("<i", 0x1000)),  # regval_type
+        (b"\xa5\x11\x30\x9f", struct.pack("<d", 1.5)),  # of a vector
         (b"\x91\x04\xa6\x04\x40\x9f", bytes((4, 5, 6, 7))),  # deref_type
         (b"\x09\xf8\xa8\x40\x32\xa8\x40\x1b\x9f", struct.pack("<i", -4)),  # -8 / 2
         (b"\x09\xf9\xa8\x40\x32\xa8\x40\x1d\x9f", struct.pack("<i", -1)),  # -7 % 2, as C has it

@@ -86,3 +86,19 @@ def _check(found: Comparison, least: int, by_chance: set[str]) -> None:
     ]
     assert not wrong
     assert found.counts[EQUAL] >= least
+
+
+def test_floating_point_registers(tmp_path: Path) -> None:
+    """Of the innermost frame they are known; what its caller had in them is not."""
+    report, found = _compared("clang -g -O2", HERE / "floats.c", tmp_path)
+    assert not [line for line in found.lines if line.where.startswith("#0")]
+    shown = {one.name: one.value for one in report.threads[0].frames[0].variables}
+    assert shown == {
+        "where": "0x8 <not mapped>",
+        "factor": "<optimized out>",  # (its register has `twice` by now)
+        "part": "0.1",
+        "whole": "2.5",
+        "pair": "{a = 1, b = 2}",
+        "twice": "4.5",
+        "found": "<optimized out>",
+    }

@@ -358,7 +358,13 @@ class _Assembly:
     def _variables(self, threads: list[report.Thread]) -> list[report.Thread]:
         """The threads with the variables of the first one's frames."""
         scene = VariableScene(
-            self.arch, self.modules, self.memory.read, self.symbolizer, self.places, self.notes
+            self.arch,
+            self.modules,
+            self.memory.read,
+            self.symbolizer,
+            self.places,
+            self.notes,
+            self.crashing.floats,
         )
         variables = self.variables = Variables(scene, self.stack)
         variables.read()

@@ -55,6 +55,7 @@ from .elf_notes import (
 
 MAX_SEGMENTS = 1 << 20
 MAX_THREADS = 100_000
+_MAX_FLOATS = 4_096  # threads whose floating point registers are kept (512 bytes each)
 _MAX_NOTES = 2_000_000  # a thread has up to a dozen
 _STAGE = "core"
 _KINDS = {ET_REL: "an object file", ET_EXEC: "a program", ET_DYN: "a program or a library"}
@@ -66,13 +67,15 @@ _CORE_SIGNALS = frozenset((3, 4, 5, 6, 7, 8, 11, 24, 25, 31))  # those that dump
 @dataclass(frozen=True, slots=True)
 class CoreThread:
     """A thread: `tid` in its own pid namespace, `host_tid` here (0: not known); `signal` is
-    what PRSTATUS says it was stopped with; registers by the architecture's names."""
+    what PRSTATUS says it was stopped with; registers by the architecture's names. `floats` is the
+    NT_FPREGSET of one of the first threads."""
 
     tid: int
     host_tid: int
     signal: int
     registers: dict[str, int]
     siginfo: bytes = b""
+    floats: bytes = b""
 
 
 class CoreImage:
@@ -94,6 +97,7 @@ class CoreImage:
         self.files: list[MappedFile] = []
         self.threads: list[CoreThread] = []
         self.siginfo = b""
+        self._floats: dict[int, bytes] = {}
         self._note_places: set[tuple[int, int]] = set()
         self._note_bytes = self._note_count = self._threads_left_out = 0
         self.auxv: dict[int, int] = {}
@@ -261,6 +265,8 @@ class CoreImage:
                     self._take_thread(note.desc, threads)
                 elif note.owner == b"CORE" and note.type == NT_FPREGSET and threads:
                     threads[-1][2].update(self.arch.parse_floats(note.desc))
+                    if len(self._floats) < _MAX_FLOATS:
+                        self._floats[len(threads) - 1] = note.desc
                 elif note.owner == b"LINUX" and note.type == _NT_ARM_PAC_MASK:
                     self._take_signature_bits(note.desc)
                 elif note.owner == b"LINUX" and note.type == NT_386_TLS and threads:
@@ -354,7 +360,14 @@ class CoreImage:
             first = next((at for at, info in siginfos.items() if self._dumps_core(info)), 0)
         host = self._host_tids([tid for tid, _, _ in threads])
         self.threads = [
-            CoreThread(tid, host.get(tid, 0), signal, registers, siginfos.get(at, b""))
+            CoreThread(
+                tid,
+                host.get(tid, 0),
+                signal,
+                registers,
+                siginfos.get(at, b""),
+                self._floats.get(at, b""),
+            )
             for at, (tid, signal, registers) in enumerate(threads)
         ]
         if 0 < first < len(self.threads):

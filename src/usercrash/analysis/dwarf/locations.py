@@ -64,6 +64,7 @@ class FrameState(Protocol):
     bias: int
 
     def read(self, address: int, size: int) -> bytes: ...
+    def vector(self, number: int) -> bytes | None: ...
     def frame_base(self) -> int: ...
     def frame_address(self) -> int: ...
     def entry_value(self, expression: bytes, unit: Unit) -> int: ...
@@ -332,6 +333,10 @@ def _constant_typed(m: _Locator) -> None:
 def _register_typed(m: _Locator) -> None:
     number = m.unsigned()
     kind = base_type(m.unit, m.unsigned())
+    data = m.frame.vector(number) if number >= len(m.registers) else None
+    if data is not None and kind is not None:
+        m.push(Typed.of(_number(data, m.order), *kind))
+        return
     m.register(number, 0)
     if kind is not None:
         if kind[0] > m.word:

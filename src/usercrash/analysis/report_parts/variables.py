@@ -50,6 +50,7 @@ class Scene:
     symbolizer: Symbolizer
     places: Places
     notes: NoteLog
+    floats: bytes = b""  # the thread's NT_FPREGSET
 
 
 @dataclass(slots=True)
@@ -61,6 +62,7 @@ class _One:
     rows: list[report.Frame]
     registers: list[int | None]
     direct: bool
+    first: bool
     reader: FrameReader | None = None
     variables: dict[int, list[Shown]] = field(default_factory=dict)  # by the row's index
 
@@ -68,9 +70,9 @@ class _One:
 class Variables:
     """The variables of one stack."""
 
-    def __init__(self, scene: Scene, named: Named, work: int = WORK) -> None:
+    def __init__(self, scene: Scene, named: Named) -> None:
         self._scene = scene
-        self._whole = Work(work)
+        self._whole = Work(WORK)
         self._types = Types()
         self._process = Process(scene.memory, self._function, self._mapped)
         self._frames = _frames_of(scene, named)
@@ -167,6 +169,7 @@ class Variables:
                 place = Place(
                     _without_kept(one, self._scene.arch) if go else one.registers,
                     one.raw.lookup_pc - bias, one.raw.pc - bias, bias, one.raw.cfa, one.direct,
+                    self._scene.floats if one.first else b"",
                 )  # fmt: skip
                 frame = Frame(
                     place, levels, self._scene.arch, self._scene.memory, partial(self._caller, one)
@@ -230,7 +233,8 @@ def _frames_of(scene: Scene, named: Named) -> list[_One]:
             continue
         rows = _rows(named.frames, position[index])
         registers = _registers(raw, scene.arch, doubt)
-        found.append(_One(raw, module, rows, registers, _is_direct(named, number, position)))
+        direct = _is_direct(named, number, position)
+        found.append(_One(raw, module, rows, registers, direct, number == 0))
     return found
 
 

@@ -187,6 +187,8 @@ class Printer:
         if target.kind is Kind.RECORD and not is_complete(target):
             return ""
         try:
+            if target.size:
+                pointee.read(0, 1)  # (else a record would say it of each member)
             return f" → {self.value(target, pointee, 0, depth + 1, secret)}"
         except Gap as gap:
             return f" <{gap.why}>"

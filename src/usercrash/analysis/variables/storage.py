@@ -12,6 +12,7 @@ from ..dwarf.locations import NOT_IN_DUMP, OPTIMIZED_OUT, Gap, Part, Where
 
 ReadMemory = Callable[[int, int], bytes]
 Order = Literal["little", "big"]
+IN_VECTOR = "in a register of floating point or vectors, which are not read"
 MAX_READ = 1 << 16  # bytes at once
 
 
@@ -112,12 +113,15 @@ class Sources:
         registers: Callable[[int], bytes | None],
         word: int,
         order: Order,
+        slots: int = 1 << 32,
     ) -> None:
-        """`registers` gives a register's bytes by its DWARF number, None where it is not known."""
+        """`registers` gives a register's bytes by its DWARF number, None where it is not known;
+        those from `slots` on are never known: of vectors and floating point."""
         self._memory = memory
         self._registers = registers
         self._word = word
         self._order = order
+        self._slots = slots
 
     def of(self, parts: Sequence[Part], size: int) -> Source:
         """The source of a variable of so many bytes."""
@@ -150,6 +154,8 @@ class Sources:
     def _elsewhere(self, part: Part) -> Source:
         if part.where is Where.MEMORY:
             return InMemory(self._memory, part.value, (1 << 8 * self._word) - 1)
+        if part.where is Where.REGISTER and part.value >= self._slots:
+            return Missing(IN_VECTOR)
         return Missing()
 
     def _piece(self, part: Part) -> tuple[Source, int, int]:
