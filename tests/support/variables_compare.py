@@ -189,7 +189,8 @@ def same(ours: str, theirs: str) -> bool:
         if one.startswith("…") or one == "<masked>":
             return True
         if one[:1] == '"':  # (gdb's are cut at their first zero here)
-            one = one.partition("\\000")[0].rstrip('"') + '"'
+            head, zero, _ = one.partition("\\000")
+            one = f'{head}"' if zero else one
         if one != two and not _equal_floats(one, two):
             return one.endswith("…") and two.startswith(one[:-2])
     if mine[-1:] == [_GONE] and len(mine) == len(other) + 1:

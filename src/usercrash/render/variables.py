@@ -13,16 +13,26 @@ _SHORT = 40  # characters of a value in such a line
 
 def variables(paper: Paper, report: Report) -> None:
     """All that the report has of them, by frame."""
-    frames = [frame for frame in frames_of(report) if frame.variables]
+    frames = frames_with_variables(report)
     if not frames:
         return
     paper.heading("Variables")
     for frame in frames:
-        source = source_forms(frame)[-1]
-        spans = [Span(f"#{frame.index} ", DIM), Span(function_words(frame), FUNCTION)]
-        paper.line(*spans, *((Span(" at "), Span(source, PLACE)) if source else ()), indent=6)
+        paper.line(*frame_spans(frame), indent=6)
         for variable in frame.variables:
-            paper.line(*variable_spans(variable), indent=8)
+            paper.line("    ", *variable_spans(variable), indent=8)
+
+
+def frames_with_variables(report: Report) -> list[Frame]:
+    """The crashing thread's frames of which variables are known."""
+    return [frame for frame in frames_of(report) if frame.variables]
+
+
+def frame_spans(frame: Frame) -> list[Span]:
+    """`#1 handle+0x4 at request.c:12`."""
+    source = source_forms(frame)[-1]
+    spans = [Span(f"#{frame.index} ", DIM), Span(function_words(frame), FUNCTION)]
+    return [*spans, Span(" at "), Span(source, PLACE)] if source else spans
 
 
 def frames_of(report: Report) -> list[Frame]:
@@ -31,10 +41,10 @@ def frames_of(report: Report) -> list[Frame]:
 
 
 def variable_spans(variable: Variable) -> list[Span]:
-    """`    int count = 3`, with what kind it is where that is no local."""
+    """`int count = 3`, with what kind it is where that is no local."""
     kind = "" if variable.kind == "local" else f"  ({clean(variable.kind)})"
     return [
-        Span(f"    {clean(variable.type)} ", DIM),
+        Span(f"{clean(variable.type)} ", DIM),
         Span(clean(variable.name), FUNCTION),
         Span(f" = {clean(variable.value)}"),
         Span(kind, DIM),

@@ -77,6 +77,7 @@ class Types(TypeReader):
     def __init__(self) -> None:
         super().__init__()
         self._records: dict[tuple[int, int], Record] = {}
+        self._names: dict[tuple[int, int], list[tuple[str, int]]] = {}
 
     def record(self, kind: Type) -> Record:
         """What a record holds. FormatError where it is broken."""
@@ -139,12 +140,16 @@ class Types(TypeReader):
         entry = kind.entry
         if entry is None:
             return []
+        known = self._names.get(key_of(entry))
+        if known is not None:
+            return known
         found: list[tuple[str, int]] = []
         for child in entry.unit.children(entry):
             if child.tag == TAG_enumerator and len(found) < MAX_MEMBERS:
                 value = child.number(AT_const_value)
                 if value is not None and child.block(AT_const_value) is None:
                     found.append((text(child, AT_name), value))
+        self._names[key_of(entry)] = found
         return found
 
 

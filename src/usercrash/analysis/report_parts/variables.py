@@ -118,7 +118,7 @@ class Variables:
         ]
         if self._cut:
             what = f"{self._cut:,} arguments and local variables"
-            self._scene.notes.add(_STAGE, what, f"all together are more than {MAX_BYTES >> 10} KiB")
+            self._scene.notes.add(_STAGE, what, "too many, or too long, to show")
         return rows
 
     def _bounded(self, found: list[Shown]) -> list[report.Variable]:
@@ -150,8 +150,10 @@ class Variables:
         for level, row in _matched(reader.frame.levels, one.rows):
             shown = []
             try:
-                for declared in reader.declared(level)[:MAX_OF_FRAME]:
-                    shown.append(reader.shown(declared, follow))
+                declared = reader.declared(level)
+                self._cut += max(0, len(declared) - MAX_OF_FRAME)
+                for variable in declared[:MAX_OF_FRAME]:
+                    shown.append(reader.shown(variable, follow))
             except FormatError:
                 self._ended = self._whole.exhausted or self._ended
             if shown:

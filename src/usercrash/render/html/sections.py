@@ -14,6 +14,7 @@ from ...report import Report
 from .. import excerpts as text_excerpts
 from .. import memory as text_memory
 from .. import sections as text
+from .. import variables as text_variables
 from ..first import NOT_THE_SAME
 from ..frames import thread_title
 from ..layout import HEADING, PLAIN, Line, Paper, Span, clean, digits, number_of
@@ -128,6 +129,22 @@ def _crashing_stack(report: Report, links: page_memory.Links) -> Section | None:
         return None
     title = f"Stack of thread {thread_title(report.threads[0])}, with addresses"
     return Section("addresses", title, "addresses.html", first_rows(report))
+
+
+class _FrameOfVariables(NamedTuple):
+    title: Sequence[Span]
+    lines: Bounded
+
+
+def _variables(report: Report, links: page_memory.Links) -> Section | None:
+    shown = [
+        _FrameOfVariables(
+            text_variables.frame_spans(frame),
+            bounded([text_variables.variable_spans(one) for one in frame.variables]),
+        )
+        for frame in text_variables.frames_with_variables(report)
+    ]
+    return Section("variables", "Variables", "variables.html", bounded(shown)) if shown else None
 
 
 def _registers(report: Report, links: page_memory.Links) -> Section | None:
@@ -322,6 +339,7 @@ OWN: Mapping[Callable[[Paper, Report], None], _Make] = {
     text.explanation: _explanation,
     text_excerpts.source: _source,
     text.crashing_stack: _crashing_stack,
+    text_variables.variables: _variables,
     text.registers: _registers,
     text.code: _code,
     text_memory.memory: _memory,
