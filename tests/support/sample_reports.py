@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 import usercrash.report as r
 
 ID = "b6c1f3a09d4e4c7f8a2b5d6e7f801234"
@@ -73,6 +75,24 @@ WAITING = [
 ]  # fmt: skip
 
 
+NODE = '0x55d0c1c0a2b0 → {next = 0x55d0c1c0a2f0, name = 0x55d0c0a0b010 "books", size = 12}'
+VARIABLES = {
+    0: [r.Variable(name="node", value="null", type="const struct node *", kind="parameter")],
+    1: [
+        r.Variable(name="list", value=NODE, type="const struct list *", kind="parameter"),
+        r.Variable(name="token", value="<masked>", type="char [32]", kind="parameter"),
+        r.Variable(name="sum", value="<optimized out>", type="long", kind="local",
+                   gap="optimized out"),
+        r.Variable(name="calls", value="41", type="unsigned int", kind="static"),
+    ],
+}  # fmt: skip
+
+
+def with_variables(frames: list[r.Frame]) -> list[r.Frame]:
+    """The frames with what is known of their variables."""
+    return [msgspec.structs.replace(one, variables=VARIABLES.get(one.index, [])) for one in frames]
+
+
 def null_pointer() -> r.Report:
     """A server's worker reads through a null pointer; everything that a report can have."""
     frames = [
@@ -87,6 +107,7 @@ def null_pointer() -> r.Report:
         frame(7, "main", 0x1C4, ("/build/shelfd/src/main.c", 120)),
         *START,
     ]  # fmt: skip
+    frames = with_variables(frames)
     return r.Report(
         version=r.VERSION,
         id=ID,
@@ -373,6 +394,10 @@ def hostile() -> r.Report:
         frame(1, long_name, 4, (FAKE, 3), long_name),
         frame(2, "x<" + FAKE + ">::y(" + spaces + ")", 4, (long_name, 9), APP, "scan"),
     ]
+    texts = (FAKE, spaces, long_name)
+    variables = [r.Variable(name=one, value=one, type=one, kind=kind, gap=one)
+                 for one in texts for kind in ("parameter", FAKE)]  # fmt: skip
+    frames = [msgspec.structs.replace(one, variables=variables) for one in frames]
     raised = r.InterpretedException(type=FAKE, text=spaces)
     named = r.InterpretedFrame(index=0, function=FAKE, file=spaces, line=3, native=1,
                                variables=[r.Variable(name=FAKE, value=spaces)])  # fmt: skip

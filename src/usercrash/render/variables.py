@@ -6,7 +6,7 @@ from ..report import Frame, Report, Variable
 from .frames import function_words, short_functions, source_forms
 from .layout import DIM, FUNCTION, PLACE, Paper, Span, clean
 
-_SYSTEM = ("/lib", "/usr/lib", "[")
+_SYSTEM = ("/lib", "/usr/lib", "[vdso]", "[vsyscall]")
 _ARGUMENTS = 12  # of a call that is written in a line
 _SHORT = 40  # characters of a value in such a line
 
