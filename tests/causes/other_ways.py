@@ -35,6 +35,13 @@ ABORTS = Family(
         Way("c", "fortified", "abort", "buffer-overflow",
             "buffer overflow: a checked library call by {where} would write past its buffer",
             "_FORTIFY_SOURCE stopped a strcpy(), memcpy(), sprintf() … before it overran."),
+        Way("asan", "bounds", "abort", "sanitizer",
+            "a sanitizer ended the program, by {where}: AddressSanitizer: global-buffer-overflow "
+            "on address {any}",
+            "Built with -fsanitize=address: the whole report is in the program's standard error."),
+        Way("asan", "freed", "abort", "sanitizer",
+            "a sanitizer ended the program, by {where}: AddressSanitizer: heap-use-after-free on "
+            "address {any}", "The same.", listed=False),
         Way("c", "plain_abort", "abort", "abort", "abort() called by {where}",
             "No message was kept: look at the program's log."),
         Way("c", "raised_abort", "abort", "raised",

@@ -16,11 +16,16 @@ from .way import Family, Way
 HERE = Path(__file__).parent
 FAMILIES: tuple[Family, ...] = memory_ways.FAMILIES + other_ways.FAMILIES
 SECONDS = 30.0
+ENVIRONMENT = {
+    "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8",
+    "ASAN_OPTIONS": "abort_on_error=1:detect_leaks=0",
+}  # fmt: skip
 TOGETHER = 12  # processes at a time
 
 # (what they do is wrong on purpose: no warnings)
 _C = ["-w", "-fstack-protector-all", "-pthread"]
 _CHECKED = ["-w", "-fsanitize=undefined", "-fsanitize-trap=all", "-pthread"]
+_ADDRESSES = ["-w", "-fsanitize=address", "-pthread"]
 _RUST = ["--edition", "2021", "-C", "panic=abort", "-A", "warnings"]
 # By program: source, compiler, its package, flags of both builds, those with debug information,
 # those without.
@@ -28,6 +33,7 @@ BUILDS = {
     "c": ("ways.c", "gcc", "gcc", _C, ["-g", "-O1"], ["-O1"]),
     "cc": ("ways.cc", "g++", "g++", _C, ["-g", "-O1"], ["-O1"]),
     "clang": ("checked.c", "clang", "clang", _CHECKED, ["-g", "-O1"], ["-O1"]),
+    "asan": ("checked.c", "gcc", "gcc", _ADDRESSES, ["-g", "-O1"], ["-O1"]),
     "rs": ("ways.rs", "rustc", "rustc", _RUST, ["-g", "-C", "opt-level=1"], ["-C", "opt-level=2"]),
 }
 
@@ -108,7 +114,7 @@ def die(
             words = [variant.way.word, *(["thread"] if variant.thread else [])]
             running[variant] = subprocess.Popen(
                 [*commands[variant.way.program, variant.debug], *words], cwd="/",
-                preexec_fn=_allow_cores, env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
+                preexec_fn=_allow_cores, env=ENVIRONMENT,
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             )  # fmt: skip
         wait_for(0)

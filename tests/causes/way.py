@@ -26,8 +26,9 @@ _BRACES = re.compile(r"\{(\w+)\}")
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One way to die. `program` is "c", "cc", "rs" or "py"; `summary` is the report's line with
-    PLACEHOLDERS, which must match it whole; `means` says for people what it means and what to do.
+    """One way to die. `program` is one of programs.BUILDS, or "py"; `summary` is the report's line
+    with PLACEHOLDERS, which must match it whole; `means` says for people what it means and what to
+    do.
     `detail` must stand in one of the details. A way that cannot die in another thread in the same
     words has `thread` False, one that only a build with debug information dies `plain` False."""
 

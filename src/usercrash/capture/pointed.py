@@ -50,8 +50,9 @@ def pointed(
         block = value // _BLOCK
         if value < _PAGE or block in blocks or where[0] <= value < where[1]:
             continue
-        if maps.writable(value):
-            start, size = block * _BLOCK - _BEFORE, _BLOCK + _BEFORE + (_LONGER if texts else 0)
+        if place := maps.writable(value):
+            start = max(block * _BLOCK - _BEFORE, place[0])
+            size = (block + 1) * _BLOCK + (_LONGER if texts else 0) - start
             yield start, size, "pointed to"
             if texts and arch.word == 8:
                 yield from _exception(read(start, size), start, read)

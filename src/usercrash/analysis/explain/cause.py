@@ -181,7 +181,9 @@ def _without_code(scene: Scene, info: SigInfo) -> Cause:
     if guess is not None:
         return _less_certain(_fault(scene, guess), _NO_ORIGIN)
     if info.number == SIGABRT:
-        return _less_certain(explain_abort(scene), _NO_ORIGIN)
+        found = explain_abort(scene)
+        if found.reason != "raised":  # that rests on nothing but the signal
+            return _less_certain(found, _NO_ORIGIN)
     name = signal_name(info.number)
     return cause("unknown", f"{name}: {signal_words(info.number)}", certainty="unknown")
 

@@ -23,6 +23,8 @@ _HEAP_WORDS = (
     "unlink_chunk", "_int_malloc", "break adjusted to free malloc space", "sysmalloc",
 )  # fmt: skip
 
+_SANITIZERS = ("__sanitizer", "__asan", "__hwasan", "__lsan", "__msan", "__tsan", "__ubsan",
+               "__interceptor", "___interceptor")  # fmt: skip
 _PASSING = (
     "std::process::abort", "::abort_internal", "__rust_abort", "core::intrinsics::abort",
 )  # fmt: skip
@@ -135,6 +137,15 @@ def _checked(
     return None
 
 
+def _sanitized(frames: Sequence[Frame], names: Sequence[str]) -> Frame | None:
+    """The first frame behind those of the sanitizer's runtime."""
+    last = names.index("__sanitizer::Die")
+    for frame, name in zip(frames[last:], names[last:], strict=True):
+        if name and not name.startswith(_SANITIZERS):
+            return frame
+    return None
+
+
 def _known(
     scene: Scene, frames: Sequence[Frame], names: Sequence[str], first: str, by: str,
     message: str | None,
@@ -143,6 +154,8 @@ def _known(
         if function not in names:
             continue
         caller = caller_after(frames, names, [name for name, same, _ in _CALLERS if same == reason])
+        if reason == "sanitizer":
+            caller = _sanitized(frames, names)
         where = f", by {frame_words(caller)}" if caller else ""
         found = last_text(scene, reason)
         text = one_line(found.text) if found else first

@@ -34,6 +34,7 @@ _SANITIZER = re.compile(
     rb"(?:ERROR|WARNING|SUMMARY|FATAL): ?"
     rb"((?:Address|Leak|Memory|Thread|HWAddress|UndefinedBehavior)Sanitizer: [^\n\0]{3,200})"
 )
+_PRINTED, _HEAD = 4096, 512  # of stack, and of what it points to
 _SEARCHED = 64 << 10  # bytes of stack in which a sanitizer's report is looked for
 _MAX_LOCATIONS = 4
 
@@ -128,7 +129,15 @@ def _glib_message(scene: Scene, names: Sequence[str]) -> Found | None:
 
 
 def _sanitizer(scene: Scene) -> Found | None:
-    """The first line of its report, from the buffers on the stack through which it was printed."""
-    data = scene.memory(scene.sp, _SEARCHED)
-    found = _SANITIZER.search(data)
+    """The first line of its report: in a copy that its last function points to, or in the buffers
+    on the stack through which it was printed."""
+    where = range(scene.sp, scene.sp + _PRINTED)
+    for value in dict.fromkeys(value for _, value in stack_words(scene, where)):
+        place = scene.places.find(value)
+        if place is None or not place.writable or value in where:
+            continue
+        found = _SANITIZER.search(scene.memory(value, _HEAD))
+        if found:
+            return Found(found[1].decode("utf-8", "replace").strip())
+    found = _SANITIZER.search(scene.memory(scene.sp, _SEARCHED))
     return Found(found[1].decode("utf-8", "replace").strip()) if found else None
