@@ -134,6 +134,24 @@ def test_no_name_leads_out(tree: Path, path: str) -> None:
     assert file is None or file.lines[0].startswith(b"shelf/")
 
 
+def test_in_a_cache_of_debuginfod(tmp_path: Path) -> None:
+    """As the client of elfutils 0.188 calls what it fetched, by the build-id of the program."""
+    name = "source##usr##src##a#_b##.##x..y##..##list.c"
+    file = tmp_path / "abab" / name
+    file.parent.mkdir()
+    file.write_text("first\n")
+    (tmp_path / "list.c").write_text(CANARY)
+    files = SourceFiles(SearchPlaces(caches=(Place(os.fsencode(tmp_path)),)), NoteLog())
+    path = "/usr/src/a#b/./x..y/../list.c"
+    found = files.find(path, b"\xab\xab")
+    assert found is not None and found.name == os.fsencode(file) and not found.by_name
+    for other, build_id in (
+        (path, b"\xab\xac"), (path, b""), (path, None), (path, b"\xab"), ("list.c", b"\xab\xab"),
+        ("/" + "x" * 400, b"\xab\xab"), ("/../../list.c", b"\xab\xab"), (f"{path}\0", b"\xab\xab"),
+    ):  # fmt: skip
+        assert files.find(other, build_id) is None, other
+
+
 # --- excerpts ---
 
 

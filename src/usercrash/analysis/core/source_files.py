@@ -1,8 +1,9 @@
-"""Source files, below directories that somebody configured or named, and nowhere else.
+"""Source files, below directories that somebody configured or named, or in a cache of debuginfod's.
 
 Debug information only says what a file is called: its last components are looked for below the
 directories, so that it does not matter where the program was built, and no name can lead to a
-file that nobody meant to be shown. What is opened is opened with the rights of the analysis.
+file that nobody meant to be shown. In a cache, a file lies by the build-id of its program and its
+whole name. What is opened is opened with the rights of the analysis.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from .file_search import Place, SearchPlaces, Spot
 
 MAX_BYTES = 4 << 20  # of a file; more is no source that somebody wrote
 _MAX_PARTS = 40  # components of a name, from its end
+_MAX_CACHED = 240  # bytes of a name in a cache: a longer one is no file's
 _MAX_OPENS = 600  # in one analysis
 _STAGE = "source"
 
@@ -38,30 +40,41 @@ class SourceFiles:
 
     places: SearchPlaces
     notes: NoteLog
-    _known: dict[str, SourceFile | None] = field(default_factory=dict)
+    _known: dict[tuple[str, bytes], SourceFile | None] = field(default_factory=dict)
     _owners: dict[bytes, int] = field(default_factory=dict)  # of directories; −1: not to be had
     _opens: int = _MAX_OPENS
 
-    def find(self, path: str) -> SourceFile | None:
-        """The file that debug information calls `path`, None where there is none."""
-        if path not in self._known:
-            self._known[path] = self._find(path)
-        return self._known[path]
+    def find(self, path: str, build_id: bytes | None = None) -> SourceFile | None:
+        """The file that the debug information of the program with this build-id calls `path`, None
+        where there is none."""
+        key = (path, build_id or b"")
+        if key not in self._known:
+            self._known[key] = self._find(path, build_id or b"")
+        return self._known[key]
 
-    def _find(self, path: str) -> SourceFile | None:
+    def _find(self, path: str, build_id: bytes) -> SourceFile | None:
         parts = _parts(path)
         for place, wanted, agreeing in _candidates(self.places.sources, parts):
-            if self._opens <= 0:
-                return None
-            self._opens -= 1
-            owner = self._owner(place)
-            if owner < 0:
-                continue
-            spot = Spot(place, b"/" + b"/".join(wanted), True, self.places.local)
-            found = self._read(spot, owner, agreeing == 1 and len(parts) > 1)
+            found = self._at(place, b"/".join(wanted), agreeing == 1 and len(parts) > 1)
+            if found is not None:
+                return found
+        name = _cached_name(path, build_id)
+        for place in self.places.caches if name else ():
+            found = self._at(place, name, False)
             if found is not None:
                 return found
         return None
+
+    def _at(self, place: Place, name: bytes, by_name: bool) -> SourceFile | None:
+        """The file of this name below a directory."""
+        if self._opens <= 0:
+            return None
+        self._opens -= 1
+        owner = self._owner(place)
+        if owner < 0:
+            return None
+        spot = Spot(place, b"/" + name, True, self.places.local)
+        return self._read(spot, owner, by_name)
 
     def _owner(self, place: Place) -> int:
         """Who owns a directory; −1, and a note, for one that cannot be opened."""
@@ -114,6 +127,15 @@ def _parts(path: str) -> list[bytes]:
         elif part not in (b"", b"."):
             parts.append(part)
     return parts[-_MAX_PARTS:] if b"\0" not in b"".join(parts) else []
+
+
+def _cached_name(path: str, build_id: bytes) -> bytes:
+    """What elfutils' client calls a source file in its cache (as of version 0.188); b"" where it
+    cannot have it."""
+    name = path.encode("utf-8", "replace").replace(b"#", b"#_").replace(b"/", b"##")
+    if len(build_id) < 2 or path[:1] != "/" or b"\0" in name or len(name) > _MAX_CACHED:
+        return b""
+    return build_id.hex().encode() + b"/source" + name
 
 
 def _candidates(

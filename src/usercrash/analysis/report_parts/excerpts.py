@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ... import report
 from ...model.notes import NoteLog
 from ..core.file_search import SearchPlaces
-from ..core.modules import ModuleTable
+from ..core.modules import Module, ModuleTable
 from ..core.source_files import SourceFile, SourceFiles
 from ..facts.texts import safe
 
@@ -34,13 +34,14 @@ def excerpts(
     thread: report.Thread, modules: ModuleTable, places: SearchPlaces, notes: NoteLog
 ) -> list[report.Excerpt]:
     """Of the innermost frames whose source is found, that of each place once."""
-    if not places.sources:
+    if not places.sources and not places.caches:
         return []
     files = SourceFiles(places, notes)
     found: list[report.Excerpt] = []
     shown: set[tuple[bytes, int]] = set()
     for place in _with_lines(thread):
-        file = files.find(place.file)
+        module = modules.find(place.pc - 1) if place.pc is not None else None
+        file = files.find(place.file, module.build_id if module is not None else None)
         if file is None or (file.name, place.line) in shown:
             continue
         shown.add((file.name, place.line))
@@ -48,7 +49,7 @@ def excerpts(
             name = file.name.decode("utf-8", "backslashreplace")
             notes.add("source", name, f"it has no line {place.line}: not what was compiled")
             continue
-        found.append(_excerpt(place, file, modules))
+        found.append(_excerpt(place, file, module))
         if len(found) == MAX_EXCERPTS:
             break
     return found
@@ -72,12 +73,11 @@ def _with_lines(thread: report.Thread) -> list[_Place]:
     return [place for _, _, place in rows]
 
 
-def _excerpt(place: _Place, file: SourceFile, modules: ModuleTable) -> report.Excerpt:
+def _excerpt(place: _Place, file: SourceFile, module: Module | None) -> report.Excerpt:
     first = max(1, place.line - AROUND)
     lines = file.lines[first - 1 : place.line + AROUND]
     if first - 1 + len(lines) == len(file.lines) and lines[-1:] == [b""] and len(lines) > 1:
         lines.pop()  # (what follows the last newline is no line)
-    module = modules.find(place.pc - 1) if place.pc is not None else None
     built = os.fstat(module.fd).st_mtime_ns if module is not None and module.fd >= 0 else None
     return report.Excerpt(
         frame=place.frame,
