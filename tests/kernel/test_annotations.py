@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from pathlib import Path
+from contextlib import ExitStack
 
 import pytest
 from tests.support.kernel import Installation, allow_cores, analyze
-from tests.support.reachable import reachable
+from tests.support.reachable import open_directory
 from tests.support.spawn import compile_c
 
 from usercrash.render.html import render_html
@@ -85,12 +85,15 @@ def check(report: Report) -> None:
 
 
 @pytest.mark.usefixtures("needs_kernel")
-def test_of_a_crash_and_of_its_minicore(tmp_path: Path) -> None:
-    program = compile_c(tmp_path, "pointers", PROGRAM, compiler="g++")
-    sources = reachable(tmp_path) / "src"
-    sources.mkdir()
-    shutil.copy(tmp_path / "pointers.c", sources)
-    with Installation(f'[source]\ndirectories = ["{sources}"]\n') as place:
+def test_of_a_crash_and_of_its_minicore() -> None:
+    with ExitStack() as stack:
+        directory = stack.enter_context(open_directory())
+        program = compile_c(directory, "pointers", PROGRAM, compiler="g++")
+        sources = directory / "src"
+        sources.mkdir()
+        shutil.copy(directory / "pointers.c", sources)
+        settings = f'[source]\ndirectories = ["{sources}"]\n'
+        place = stack.enter_context(Installation(settings))
         place.start_server()
         with place.receiving():
             process = subprocess.Popen([program], env=ENVIRONMENT, preexec_fn=allow_cores)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -15,3 +17,13 @@ def reachable(place: Path) -> Path:
             break
         directory.chmod(directory.stat().st_mode | 0o755)
     return place
+
+
+@contextmanager
+def open_directory() -> Iterator[Path]:
+    """A new directory that everybody may enter, whoever else runs tests here: another run of pytest
+    closes the one above all of its own to others."""
+    with tempfile.TemporaryDirectory(prefix="uc-open-") as name:
+        place = Path(name).resolve()
+        place.chmod(0o755)
+        yield place

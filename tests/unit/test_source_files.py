@@ -6,13 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.gcore import gcore_at_fault
-from tests.support.reachable import reachable
+from tests.support.reachable import open_directory
 from tests.support.sample_reports import frame, thread
 from tests.support.spawn import compile_c
 
@@ -35,6 +36,13 @@ def finder(*directories: Path) -> SourceFiles:
 def found(path: str, *directories: Path) -> tuple[str, bool] | None:
     file = finder(*directories).find(path)
     return None if file is None else (os.fsdecode(file.name), file.by_name)
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory that an analysis without privileges may enter."""
+    with open_directory() as directory:
+        yield directory
 
 
 @pytest.fixture
@@ -220,8 +228,7 @@ def analyze(*words: str | Path) -> dict[str, list[dict[str, object]]]:
     return found
 
 
-def test_of_a_crash(tmp_path: Path) -> None:
-    place = reachable(tmp_path)
+def test_of_a_crash(place: Path) -> None:
     sources = place / "sources"
     (sources / "shop").mkdir(parents=True)
     file = sources / "shop/till.c"
@@ -248,9 +255,8 @@ def test_of_a_crash(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["/etc/shadow", "../../../../etc/shadow", "/root/canary.c"])
-def test_a_program_that_names_what_only_root_may_read(tmp_path: Path, name: str) -> None:
+def test_a_program_that_names_what_only_root_may_read(place: Path, name: str) -> None:
     """Neither by its path, nor where it lies below a directory that is shown."""
-    place = reachable(tmp_path)
     _, core = crash_of(place, name)
     assert not analyze("--source", place, core)["excerpts"]
     for below in (place / "etc", place / "root"):
