@@ -291,13 +291,17 @@ def with_annotations(
     decoded: Decoded | None,
 ) -> report.Report:
     """The report with notes about the registers of its threads (`registers` are theirs, in their
-    order) and about instructions; `decoded` is the one at the pc."""
+    order), about memory and about instructions; `decoded` is the one at the pc."""
     threads = list(built.threads)
     if threads and registers:
         notes = annotator.registers(registers[0])
         shown = {name: notes[name] for name in threads[0].registers if name in notes}
         threads[0] = msgspec.structs.replace(threads[0], register_notes=shown)
         threads[1:] = annotator.others(threads[1:], registers[1:])
-    return msgspec.structs.replace(
-        built, threads=threads, code=annotator.instructions(built.code, decoded)
-    )
+    memory = [
+        msgspec.structs.replace(block, where=words) if words else block
+        for block in built.memory
+        for words in [annotator.words(int(block.center, 16))]
+    ]
+    code = annotator.instructions(built.code, decoded)
+    return msgspec.structs.replace(built, threads=threads, code=code, memory=memory)
