@@ -33,18 +33,15 @@ from .packages import finder
 from .packages.finder import find_packages
 from .packages.package import Package
 from .report_parts import lists
-from .report_parts.annotations import Annotator, with_annotations
 from .report_parts.conclusions import with_fingerprint, with_waits
-from .report_parts.excerpts import excerpts
 from .report_parts.identity import identity_of, signal_of
 from .report_parts.java_stack import JavaStack
 from .report_parts.javascript_stacks import JavaScriptStacks
-from .report_parts.memory import code, memory_blocks, stack_words
 from .report_parts.python_stacks import PythonStacks
 from .report_parts.stacks import Named, StackNamer
+from .report_parts.surroundings import Surroundings
 from .report_parts.variables import Scene as VariableScene
 from .report_parts.variables import Variables
-from .symbols.data_symbols import DataSymbols
 from .symbols.perf_map import read_perf_map
 from .symbols.symbolizer import Symbolizer
 from .symbols.tail_calls import TailCalls
@@ -145,7 +142,9 @@ class _Assembly:
         self.python: PythonStacks | None = None
         self.java: JavaStack | None = None
         self.javascript = JavaScriptStacks(MAX_JAVASCRIPT_STACKS)
-        self.annotator: Annotator | None = None
+        self.around = Surroundings(
+            image, modules, self.memory, self.places, symbolizer, self.namer, self._decode
+        )
         self.variables: Variables | None = None
 
     def run(self, crash_id: str) -> report.Report:
@@ -155,6 +154,7 @@ class _Assembly:
         threads: list[report.Thread] = guard("threads", "the threads", self._threads, [])
         if self.limits.native_variables and threads:
             threads = guard("variables", "variables", lambda: self._variables(threads), threads)
+        frames = self.stack.frames
         built = report.Report(
             version=report.VERSION,
             id=safe(crash_id, 64),
@@ -166,12 +166,14 @@ class _Assembly:
             signal=self._signal(),
             cause=guard("cause", "why it died", self._cause, None),
             threads=threads,
-            memory=guard("memory", "memory near registers", self._memory, []),
+            memory=guard("memory", "memory near registers", self.around.blocks, []),
             modules=guard("modules", "the list of modules", self._modules, []),
             maps=guard("maps", "the memory map", self._maps, []),
             open_files=guard("open files", "the open files", self._open_files, []),
-            code=guard("code", "code around the pc", self._code, []),
-            excerpts=guard("source", "lines of the source", lambda: self._excerpts(threads), []),
+            code=guard("code", "code around the pc", lambda: self.around.code(frames), []),
+            excerpts=guard(
+                "source", "lines of the source", lambda: self.around.excerpts(threads), []
+            ),
             handled_signals=[
                 report.HandledSignal(frame=one.frame, signal=to_report(one.info, self.arch.name))
                 for one in self.handled
@@ -186,7 +188,10 @@ class _Assembly:
     def _finish(self, built: report.Report) -> report.Report:
         """Adds what is only known at the end: conclusions, notes, exact bytes, completeness."""
         plain = built
-        built = self._guard("memory", "where numbers point", lambda: self._annotated(plain), plain)
+        built = self._guard(
+            "memory", "where numbers point",
+            lambda: self.around.annotated(plain, self.stack.frames), plain,
+        )  # fmt: skip
         first = built
         built = self._guard("threads", "what they wait for", lambda: self._waits(first), first)
         second = built
@@ -211,24 +216,8 @@ class _Assembly:
         block = _TCB.get(self.arch.name, "")
         return with_waits(
             built, self.image.threads, self.arch, self.memory.read,
-            lambda thread: thread.registers.get(block, 0), self._object_at,
+            lambda thread: thread.registers.get(block, 0), self.around.object_at,
         )  # fmt: skip
-
-    def _annotated(self, built: report.Report) -> report.Report:
-        self.annotator = annotator = Annotator(
-            self.arch, self.memory.read, self.modules, self.places,
-            DataSymbols(self.symbolizer, self.image.read), self.namer.code_name, built.threads,
-        )  # fmt: skip
-        sp = self.crashing.registers.get(self.arch.sp, 0) + self.arch.stack_bias
-        frames = self.stack.frames
-        words = stack_words(self.image.read, self.arch, sp, self.places, frames, annotator.words)
-        decoded = self._decode(self.crashing.registers) if built.code else None
-        registers = [thread.registers for thread in self.image.threads]
-        built = msgspec.structs.replace(built, stack_memory=words)
-        return with_annotations(built, annotator, registers, decoded)
-
-    def _object_at(self, address: int) -> tuple[str, int, str] | None:
-        return self.annotator.object_at(address) if self.annotator is not None else None
 
     def _guard(self, stage: str, what: str, make: Callable[[], T], default: T) -> T:
         """What `make` gives; where it fails, `default`, a note, and an incomplete report."""
@@ -484,24 +473,3 @@ class _Assembly:
 
     def _open_files(self) -> list[report.OpenFile]:
         return open_files(self.facts, self.texts, self.notes, self.arch.name)
-
-    # --- memory ---
-
-    def _memory(self) -> list[report.MemoryBlock]:
-        return memory_blocks(self.memory.read, self.arch, self.crashing.registers, self.places)
-
-    def _code(self) -> list[report.Instruction]:
-        pc = self.crashing.registers.get(self.arch.pc, 0)
-        executable = self.modules.executable
-        return code(self.memory.read, self.arch, pc, self._function(), executable)
-
-    def _excerpts(self, threads: list[report.Thread]) -> list[report.Excerpt]:
-        places = self.symbolizer.places
-        return excerpts(threads[0], self.modules, places, self.notes) if threads else []
-
-    def _function(self) -> int | None:
-        """Where the function at the pc begins."""
-        for frame in self.stack.frames:
-            if not frame.inline:
-                return None if frame.offset is None else int(frame.pc, 16) - frame.offset
-        return None
