@@ -37,6 +37,7 @@ from .report_parts.conclusions import with_fingerprint, with_waits
 from .report_parts.identity import identity_of, signal_of
 from .report_parts.java_stack import JavaStack
 from .report_parts.javascript_stacks import JavaScriptStacks
+from .report_parts.perl_stack import PerlStack
 from .report_parts.python_stacks import PythonStacks
 from .report_parts.stacks import Named, StackNamer
 from .report_parts.surroundings import Surroundings
@@ -51,6 +52,7 @@ from .variables.nulls import NullPointer
 
 SIGABRT = 6
 MAX_PYTHON_STACKS = 2 << 20  # bytes of JSON and text
+MAX_PERL_STACK = 1 << 20  # bytes of JSON and text
 MAX_JAVASCRIPT_STACKS = 1 << 20  # bytes of JSON and text
 MAX_KERNEL_STACKS = 1 << 20  # bytes of JSON and text
 # By Arch.name: the register with the address of the thread control block
@@ -141,6 +143,7 @@ class _Assembly:
         self.kernel_budget = MAX_KERNEL_STACKS
         self.python: PythonStacks | None = None
         self.java: JavaStack | None = None
+        self.perl: PerlStack | None = None
         self.javascript = JavaScriptStacks(MAX_JAVASCRIPT_STACKS)
         self.around = Surroundings(
             image, modules, self.memory, self.places, symbolizer, self.namer, self._decode
@@ -151,6 +154,7 @@ class _Assembly:
         guard = self._guard
         self.python = guard("python", "Python stacks", self._python, None)
         self.java = guard("java", "its error file", self._java, None)
+        self.perl = guard("perl", "its stack", self._perl, None)
         threads: list[report.Thread] = guard("threads", "the threads", self._threads, [])
         if self.limits.native_variables and threads:
             threads = guard("variables", "variables", lambda: self._variables(threads), threads)
@@ -299,8 +303,12 @@ class _Assembly:
     def _java(self) -> JavaStack:
         return JavaStack(self.image, self.modules)
 
+    def _perl(self) -> PerlStack:
+        return PerlStack(self.image, self.modules, self.memory.read, MAX_PERL_STACK)
+
     def _interpreters(self) -> list[report.Interpreter]:
         found = [*self.python.interpreters] if self.python else []
+        found += self.perl.interpreters if self.perl else []
         return [*found, *(self.java.interpreters(self.modules) if self.java else [])]
 
     def _thread(self, number: int, thread: CoreThread, late: bool) -> report.Thread:
@@ -318,6 +326,11 @@ class _Assembly:
                     lambda: python.of(thread, stack, named, self._function_of), [],
                 )  # fmt: skip
             interpreted += self.javascript.of(named.frames, named.total)
+            if (perl := self.perl) is not None and tid == self.identity.pid:
+                interpreted += self._guard(
+                    "perl", "its frames",
+                    lambda: perl.of_main_thread(stack, named, self._function_of), [],
+                )  # fmt: skip
         if number == 0:
             self._keep_crashing(thread, named)
             if (java := self.java) is not None:

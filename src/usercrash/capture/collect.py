@@ -236,14 +236,19 @@ class _Capture:
     def _interpreter(self) -> None:
         if self._snapshot.elf_class != ELFCLASS64:
             return  # only such interpreters are known
-        if b"python" not in self._facts.table.get(b"maps", b"") and not exports(
-            self._auxv(), self._memory.read, b"_PyRuntime"
-        ):
+        maps = self._facts.table.get(b"maps", b"")
+        perl = b"/perl" in maps or b"/libperl.so" in maps
+        python = b"python" in maps or exports(self._auxv(), self._memory.read, b"_PyRuntime")
+        if not python and not perl:
             return
         from .interpreters import Interpreters
 
         room = self._limits.max_memory - sum(len(data) for _, data in self.pieces)
         self._python = Interpreters(self._memory, self._target.notes, room)
+        if perl:
+            self._python.look_for_perl(self.maps)
+        if not python:
+            return
         limits = self._limits
         variables = limits.variables or (
             limits.ask_variables is not None and limits.ask_variables()
@@ -252,9 +257,12 @@ class _Capture:
 
     def keep_interpreter(self) -> None:
         """The memory of an interpreter, put in order when the process has been let go."""
-        if self._python is not None and self._python.fact:
-            self.pieces += self._python.pieces(self.pieces)
-            self._snapshot.facts[b"@cpython"] = self._python.fact
+        found = self._python
+        if found is not None and (found.fact or found.perl_fact):
+            self.pieces += found.pieces(self.pieces)
+            for name, fact in ((b"@cpython", found.fact), (b"@perl", found.perl_fact)):
+                if fact:
+                    self._snapshot.facts[name] = fact
 
     def _file_of_fault(self) -> None:
         """@fault_file, of a SIGBUS."""

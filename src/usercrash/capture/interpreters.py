@@ -39,6 +39,19 @@ class Interpreters:
         self._touched: dict[int, bytes] = {}  # by address
         self._left = self._room = min(room, MAX_BYTES)
         self.fact = b""
+        self.perl_fact = b""
+
+    def look_for_perl(self, maps: MapTable) -> None:
+        """Walk the calls of a Perl interpreter's main thread."""
+        from ..perl import walk as perl
+
+        modules = [(one.path, one.start) for one in maps.modules() if one.offset == 0]
+        found = perl.find(self.read, modules, self._symbol)
+        if found is None or found.layout is None:
+            return
+        perl.walk(self.read, found, seconds=SECONDS)
+        version = b"%d.%d.%d" % found.version
+        self.perl_fact = b"%x %s %x %s" % (found.address, version, found.size, found.path)
 
     def look(self, maps: MapTable, threads: list[ThreadState], *, variables: bool = False) -> None:
         """Walk the threads of the interpreter, the first of `threads` before all others; with

@@ -30,6 +30,7 @@ from ..model.event import DUMP_MODE_USER, SOURCE_SOCKET, CrashEvent
 from ..model.notes import NoteLog
 from ..model.snapshot import ElfNote, Snapshot
 from ..model.types import Pid, Tid
+from ..perl import walk  # noqa: F401  (for some crashes)
 from .handshake import KERNEL, MARK, REQUEST, WAIT
 from .peer import Peer
 

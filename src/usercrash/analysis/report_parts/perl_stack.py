@@ -1,0 +1,143 @@
+"""The calls of a Perl interpreter: read from its own structures (perl/), and tied to the native
+loops that run them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ... import report
+from ...perl.walk import Found, Frame, Walked, find, is_perl, walk
+from ..binary.symbol_entries import addresses_of
+from ..core.image import CoreImage
+from ..core.modules import ModuleTable
+from ..facts.texts import json_cost, safe
+from ..unwinding.frames import END_OF_STACK, RawFrame, Stack
+from .cycles import find_cycles, kept_numbers, without_rounds
+from .stacks import Named
+
+FACT = b"@perl"
+LANGUAGE = "perl"
+LOOP = "Perl_runops_standard"
+_STAGE = "perl"
+_MAX_NAME, _MAX_FILE = 300, 1024
+_FIRST_FRAMES, _LAST_FRAMES = 200, 56
+_FRAME_COST = 150  # bytes of JSON and text beside the names
+_SECONDS = 2.0
+_UNNAMED = "(a sub without a name)"
+
+
+class PerlStack:
+    """The Perl stack of one process's main thread. `interpreters` is empty where it runs none."""
+
+    def __init__(
+        self, image: CoreImage, modules: ModuleTable, read: Callable[[int, int], bytes],
+        budget: int,
+    ) -> None:  # fmt: skip
+        """`budget`: bytes of JSON and text that all frames together may take."""
+        self._budget = budget
+        self._read = read
+        self._image = image
+        self._modules = modules
+        self._version = ""
+        self._walked: Walked | None = None
+        self.interpreters: list[report.Interpreter] = []
+        found = self._find()
+        if found is not None:
+            self._walk(found)
+
+    def _find(self) -> Found | None:
+        image = self._image
+        if image.arch.long != 8 or image.arch.order != "<":
+            return None
+        words = image.facts.get(FACT, b"").split(b" ", 3)
+        if len(words) == 4:
+            try:
+                major, minor, patch = (int(word) for word in words[1].split(b"."))
+                where, size = int(words[0], 16), int(words[2], 16)
+                return Found(words[3], where, (major, minor, patch), size)
+            except ValueError:
+                image.notes.add(_STAGE, "where its interpreter is", "the fact makes no sense")
+        if image.facts:
+            return None  # capture has looked, and kept nothing
+        modules = {one.start: one for one in self._modules if one.elf and is_perl(one.path)}
+
+        def symbol(start: int, name: bytes) -> int:
+            module = modules[start]
+            values = addresses_of(module.elf, name) if module.elf is not None else []
+            return values[0] + module.bias if len(values) == 1 else 0
+
+        return find(self._read, [(one.path, start) for start, one in modules.items()], symbol)
+
+    def _walk(self, found: Found) -> None:
+        path = safe(found.path.decode("utf-8", "backslashreplace"), _MAX_FILE)
+        self._version = ".".join(str(number) for number in found.version)
+        if found.layout is None:
+            why = f"version {self._version} is not known in a build of this kind"
+            self._image.notes.add(_STAGE, f"the interpreter in {path}", why)
+            return
+        self._walked = walk(self._read, found, seconds=_SECONDS)
+        if self._walked is not None:
+            self.interpreters.append(
+                report.Interpreter(language=LANGUAGE, version=self._version, module=path, threads=1)
+            )
+
+    def of_main_thread(
+        self, stack: Stack, named: Named, function: Callable[[RawFrame], str | None]
+    ) -> list[report.InterpretedStack]:
+        """The Perl stack of the main thread. `function` names a native frame."""
+        walked = self._walked
+        if walked is None:
+            return []
+        native = _places(walked, stack, named, function)
+        keys: dict[tuple[bytes, bytes, int, bool], int] = {}
+        numbers = [
+            keys.setdefault((one.name, one.file, one.line, one.entry), len(keys))
+            for one in walked.frames
+        ]
+        cycles = find_cycles(numbers)
+        frames = []
+        spans = [*without_rounds(cycles, len(walked.frames))]
+        for number in kept_numbers(spans, _FIRST_FRAMES, _LAST_FRAMES):
+            frame = self._frame(number, walked.frames[number], native.get(number))
+            if frame is None:
+                break
+            frames.append(frame)
+        return [
+            report.InterpretedStack(
+                language=LANGUAGE,
+                version=self._version,
+                frames=frames,
+                frames_total=len(walked.frames),
+                folds=[report.Fold(start=c.start, length=c.length, times=c.times) for c in cycles],
+                end=walked.end,
+            )
+        ]
+
+    def _frame(self, number: int, one: Frame, native: int | None) -> report.InterpretedFrame | None:
+        name = safe(one.name.decode("utf-8", "backslashreplace"), _MAX_NAME) or _UNNAMED
+        file = safe(one.file.decode("utf-8", "backslashreplace"), _MAX_FILE)
+        self._budget -= _FRAME_COST + json_cost(name) + json_cost(file)
+        if self._budget < 0:
+            return None
+        return report.InterpretedFrame(
+            index=number, function=name, file=file, line=one.line or None, entry=one.entry,
+            native=native,
+        )  # fmt: skip
+
+
+def _places(
+    walked: Walked, stack: Stack, named: Named, function: Callable[[RawFrame], str | None]
+) -> dict[int, int]:
+    """The report index of the loop's native frame by the number of the Perl frame that it runs;
+    only where there are exactly as many loops as C code has entered Perl."""
+    if walked.end or stack.end != END_OF_STACK or stack.tail:
+        return {}
+    loops = [number for number, one in enumerate(stack.frames) if function(one) == LOOP]
+    if len(loops) != len(walked.runs):
+        return {}
+    places = {}
+    start = 0
+    for end, loop in zip(walked.runs, loops, strict=True):
+        places.update(dict.fromkeys(range(start, end), named.index_of(loop)))
+        start = end
+    return places
