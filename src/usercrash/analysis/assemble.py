@@ -22,6 +22,7 @@ from .core.places import Places, StackOwner
 from .explain.cause import explain
 from .explain.handled import handled_signals
 from .explain.last_words import abort_message
+from .explain.null_member import KINDS as NULLS
 from .explain.null_member import with_null_member
 from .explain.scene import Handled, Scene, mapped_file
 from .facts.open_files import open_files
@@ -427,7 +428,7 @@ class _Assembly:
             mapped_file=mapped_file(self.facts.get(b"@fault_file", b"")),
         )
         found = explain(scene)
-        if (variables := self.variables) is not None and found.kind == "null-pointer":
+        if (variables := self.variables) is not None and found.kind in NULLS:
             nulls: list[NullPointer] = self._guard(
                 "variables", "null pointers", variables.nulls, []
             )

@@ -1,4 +1,5 @@
-"""Which variable is the null pointer: `request->session is null: read of its member user`.
+"""Which variable is the null pointer: `request->session is null: read of its member user`, or
+`request->handler is null, and was called`.
 
 Told only where all agree: the variable is null, it is what the instruction's register was loaded
 from (or is in that register), and its type has a member where the access was.
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import msgspec
@@ -18,9 +19,13 @@ from ..instructions.disassembly import Line, listing, whole_register
 from .access import matching_access
 from .scene import Scene
 
+KINDS = ("null-pointer", "jump-to-null")  # Cause.kind of what can be told more of
 _BEFORE = 24  # instructions that are followed back
 _MAX_FUNCTION = 1 << 16  # bytes
 _LOAD = re.compile(r"mov (\w+), (?:[dq]word) ptr \[(\w+)(?: ([+-]) (0x[0-9a-f]+|\d+))?\]", re.ASCII)
+_CALL = re.compile(
+    r"call (?:([a-z]\w+)|[dq]word ptr \[(\w+)(?: ([+-]) (0x[0-9a-f]+|\d+))?\])", re.ASCII
+)
 _COPY = re.compile(r"mov (\w+), (\w+)", re.ASCII)
 _TARGET = re.compile(r"[a-z]+ (\w+)\b", re.ASCII)
 _LEAVES = re.compile(r"(?:j\w+|call|ret\w*|loop\w*|syscall|int\w*|ud2|hlt)\b", re.ASCII)
@@ -54,12 +59,23 @@ class _Origin:
     (whole ones) that held it."""
 
     address: int | None
-    registers: frozenset[str]
+    registers: frozenset[str] = frozenset()
+
+    def is_of(self, null: Null, scene: Scene) -> bool:
+        """Whether it is a null pointer's place."""
+        if null.address is not None and null.address == self.address:
+            return True
+        numbers = {scene.arch.numbers.get(name) for name in self.registers}
+        return null.register is not None and null.register in numbers
 
 
 def with_null_member(found: Cause, scene: Scene, nulls: Sequence[Null]) -> Cause:
     """The cause of a null pointer with the variable's name, where that is certain."""
-    words = _words(scene, nulls) if found.kind == "null-pointer" and nulls else ""
+    words = ""
+    if nulls and found.kind == "null-pointer":
+        words = _words(scene, nulls)
+    elif nulls and found.reason == "null-call" and scene.pc == 0:
+        words = _called(scene, nulls)
     if not words:
         return found
     return msgspec.structs.replace(found, details=[words, *found.details])
@@ -76,11 +92,9 @@ def _words(scene: Scene, nulls: Sequence[Null]) -> str:
     base = access.registers[0]
     if scene.registers.get(base) != 0:
         return ""
-    origin = _origin(scene, base)
-    numbers = {scene.arch.numbers.get(name) for name in origin.registers}
+    origin = _origin(scene, _lines(scene), base)
     for null in nulls:
-        there = null.address is not None and null.address == origin.address
-        if not there and (null.register is None or null.register not in numbers):
+        if not origin.is_of(null, scene):
             continue
         member = null.member_at(address, access.size)
         if null.reach is not None and address >= max(null.reach, 1):
@@ -95,10 +109,34 @@ def _words(scene: Scene, nulls: Sequence[Null]) -> str:
     return ""
 
 
-def _origin(scene: Scene, register: str) -> _Origin:
-    """Where what a register holds at the pc came from, as far as the instructions before it in a
-    row tell."""
-    lines = _lines(scene)
+def _called(scene: Scene, nulls: Sequence[Null]) -> str:
+    """The words for a call of null, of which the instruction before the return address tells."""
+    word = scene.arch.word
+    before = replace(
+        scene,
+        registers={**scene.registers, scene.arch.sp: scene.sp + word & scene.arch.mask},
+        frames=[frame for frame in scene.frames if frame.pc != "0x0"],
+    )
+    target = scene.word(scene.sp)
+    if target is None or not before.frames or before.frames[0].pc != f"{target:#x}":
+        return ""
+    lines = _lines(before, target)
+    call = _CALL.fullmatch(lines[-1].text) if lines else None
+    if call is None:
+        return ""
+    if call[1]:
+        origin = _origin(before, lines[:-1], call[1])
+    else:
+        base = before.registers.get(call[2])
+        distance = int(call[4], 0) if call[4] else 0
+        sign = -1 if call[3] == "-" else 1
+        origin = _Origin(None if base is None else base + sign * distance & scene.arch.mask)
+    found = next((null for null in nulls if origin.is_of(null, scene)), None)
+    return f"{found.words} is null, and was called." if found is not None else ""
+
+
+def _origin(scene: Scene, lines: Sequence[Line], register: str) -> _Origin:
+    """Where what a register holds behind instructions in a row came from, as far as they tell."""
     names = {whole_register(register)}
     wanted = register
     for number in range(len(lines) - 1, -1, -1):
@@ -165,17 +203,18 @@ def _writes(line: Line, register: str) -> bool:
     return whole_register(found[1]) == whole_register(register)
 
 
-def _lines(scene: Scene) -> list[Line]:
-    """The instructions of the function before the pc, the last ones."""
+def _lines(scene: Scene, pc: int | None = None) -> list[Line]:
+    """The instructions of the innermost function before a pc of it, the last ones."""
     if not scene.x86:
         return []
     frame = next((frame for frame in scene.frames if not frame.inline), None)
     if frame is None or frame.offset is None or not 0 < frame.offset <= _MAX_FUNCTION:
         return []
-    start = scene.pc - frame.offset
+    pc = scene.pc if pc is None else pc
+    start = pc - frame.offset
     data = scene.memory(start, frame.offset + 15)
     return [
         line
-        for line in listing(scene.arch, data, start, scene.pc, start, _BEFORE, 0)
-        if line.address < scene.pc
+        for line in listing(scene.arch, data, start, pc, start, _BEFORE, 0)
+        if line.address < pc
     ]

@@ -63,6 +63,7 @@ class _One:
     registers: list[int | None]
     direct: bool
     first: bool
+    called_nowhere: bool
     reader: FrameReader | None = None
     variables: dict[int, list[Shown]] = field(default_factory=dict)  # by the row's index
 
@@ -95,9 +96,10 @@ class Variables:
                 self._scene.notes.add(_STAGE, "arguments and local variables", _TOO_MUCH)
 
     def nulls(self) -> list[NullPointer]:
-        """The null pointers that the innermost place's variables are, or lead to."""
+        """The null pointers that the innermost place's variables are, or lead to: of where it
+        crashed, or of where nowhere was called."""
         one = self._frames[0] if self._frames else None
-        if one is None or not one.raw.exact or self._ended:
+        if one is None or not (one.raw.exact or one.called_nowhere) or self._ended:
             return []
         with self._stack:
             self._lent.clear()
@@ -234,10 +236,19 @@ def _frames_of(scene: Scene, named: Named) -> list[_One]:
         if module is None or raw.signal_frame or index not in position:
             continue
         rows = _rows(named.frames, position[index])
-        registers = _registers(raw, scene.arch, doubt)
+        nowhere = number == 1 and _was_called_nowhere(scene, named.raw)
+        registers = list(raw.values) if nowhere else _registers(raw, scene.arch, doubt)
         direct = _is_direct(named, number, position)
-        found.append(_One(raw, module, rows, registers, direct, number == 0))
+        found.append(_One(raw, module, rows, registers, direct, number == 0, nowhere))
     return found
+
+
+def _was_called_nowhere(scene: Scene, raw: Sequence[RawFrame]) -> bool:
+    """Whether the first frame is no code, but where the second one's call led: nothing has run
+    since, and all registers are still the caller's."""
+    first, second = raw[0], raw[1]
+    bad = first.exact and not scene.modules.executable(first.pc)
+    return bad and second.trust is Trust.CALL_RECOVERY
 
 
 def _rows(frames: Sequence[report.Frame], last: int) -> list[report.Frame]:

@@ -8,7 +8,7 @@ from ...errors import FormatError
 from ..dwarf.functions import Level
 from ..dwarf.locations import Gap, Where
 from ..dwarf.records import Member, Types
-from ..dwarf.types import Kind, Type, is_complete
+from ..dwarf.types import Kind, Type, constant_count, is_complete
 from .reading import ERRORS, FrameReader
 from .storage import InMemory, Source
 
@@ -59,8 +59,18 @@ def _member_at(types: Types, kind: Type, offset: int, size: int, depth: int) -> 
     return None
 
 
+def _size_of(kind: Type) -> int:
+    """Bytes of a type, also of an array of a constant length; 0 where that is not known."""
+    if kind.size is not None or kind.kind is not Kind.ARRAY or kind.target is None:
+        return kind.size or 0
+    size = _size_of(kind.target)
+    for bound in kind.bounds:
+        size *= constant_count(bound) or 0
+    return size
+
+
 def _in_member(types: Types, member: Member, offset: int, size: int, depth: int) -> str | None:
-    length = member.type.size or 0
+    length = _size_of(member.type)
     if member.place is not None or not member.offset <= offset < member.offset + max(length, 1):
         return None
     if member.bits:

@@ -199,6 +199,9 @@ class Printer:
         if found is None or source.distance or depth > 2:
             raise Gap("optimized out: it would point to a variable that is, too")
         target, pointee = found
+        if target.kind is Kind.BASE and is_char(target) and target.size == 1:
+            data = self._beginning(pointee, 0, MAX_STRING).partition(b"\0")[0]
+            return f"<optimized out> → {MASKED if secret else self.quoted(data)}"
         return f"<optimized out> → {self.inner(target, pointee, 0, depth + 1, secret)}"
 
     def _text(self, source: Source, size: int, address: int) -> str:

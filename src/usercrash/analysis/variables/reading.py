@@ -18,6 +18,7 @@ from .frame import Frame
 from .printer import Printer, Process, named
 from .storage import Known, Source
 
+_TAG_dwarf_procedure = 0x36
 BROKEN = "its debug information is broken"
 ERRORS = (struct.error, RecursionError, OverflowError, ValueError)
 
@@ -112,7 +113,11 @@ class FrameReader:
         the file of the entry."""
         try:
             if offset and entry is not None:
-                entry = entry.unit.file.unit_at(offset).entry(offset)
+                pointer, entry = entry, entry.unit.file.unit_at(offset).entry(offset)
+                if entry is not None and entry.tag == _TAG_dwarf_procedure:  # (a string of gcc's)
+                    one = Declared((entry,), "", False, 0)
+                    kind = self.types.of(pointer)
+                    return kind, self.source(one, kind, self.parts(one))
             if entry is None or entry.tag not in (TAG_formal_parameter, TAG_variable):
                 return None
             origin = entry.reference(AT_abstract_origin)
