@@ -170,6 +170,66 @@ RUST = Family(
     ),
 )  # fmt: skip
 
+GO = Family(
+    "Go panics",
+    "A Go program only dies by a signal with GOTRACEBACK=crash (or where cgo code does); otherwise "
+    "it prints its panic and exits with status 2. Value and text were read from memory.",
+    (
+        Way(
+            "go",
+            "text",
+            "abort",
+            "go-panic",
+            "a Go panic, in main.text{any}: the shelf is empty",
+            "panic() with a text.",
+        ),
+        Way(
+            "go",
+            "failed",
+            "abort",
+            "go-panic",
+            "a Go panic, in main.failed{any}: no such book",
+            "panic() with an error: its text.",
+        ),
+        Way(
+            "go",
+            "nilMap",
+            "abort",
+            "go-panic",
+            "a Go panic, in main.nilMap{any}: assignment to entry in nil map",
+            "A map that was never made.",
+            listed=False,
+        ),
+        Way(
+            "go",
+            "nilPointer",
+            "abort",
+            "go-panic",
+            "a Go panic, in main.nilPointer{any}: invalid memory address or nil pointer "
+            "dereference",
+            "A nil pointer: the line is in the first frame of the program's own.",
+            plain=False,
+        ),
+        Way(
+            "go",
+            "index",
+            "abort",
+            "go-panic",
+            "a Go panic, in main.index{any}: runtime error: index out of range [{number}] with "
+            "length 3",
+            "An index outside of its slice.",
+        ),
+        Way(
+            "go",
+            "deadlock",
+            "abort",
+            "go-fatal",
+            "fatal error in the Go runtime: all goroutines are asleep - deadlock!",
+            "Every goroutine waits for another one.",
+        ),
+    ),
+)
+
 ARITHMETIC = Family(
     "Arithmetic (SIGFPE)",
     "Integers, in spite of the signal's name: floating-point numbers only trap if they are told "
@@ -297,4 +357,4 @@ HANDLERS = Family(
     ),
 )  # fmt: skip
 
-FAMILIES = (ABORTS, EXCEPTIONS, RUST, ARITHMETIC, INSTRUCTIONS, KERNEL, SIGNALS, HANDLERS)
+FAMILIES = (ABORTS, EXCEPTIONS, RUST, GO, ARITHMETIC, INSTRUCTIONS, KERNEL, SIGNALS, HANDLERS)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.build import SYSTEM_PYTHON, need
+from tests.support.build import SYSTEM_PYTHON, build_cache, need
 
 from . import memory_ways, other_ways
 from .way import Family, Way
@@ -18,7 +19,7 @@ FAMILIES: tuple[Family, ...] = memory_ways.FAMILIES + other_ways.FAMILIES
 SECONDS = 30.0
 ENVIRONMENT = {
     "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8",
-    "ASAN_OPTIONS": "abort_on_error=1:detect_leaks=0",
+    "ASAN_OPTIONS": "abort_on_error=1:detect_leaks=0", "GOTRACEBACK": "crash",
 }  # fmt: skip
 TOGETHER = 12  # processes at a time
 
@@ -34,6 +35,7 @@ BUILDS = {
     "cc": ("ways.cc", "g++", "g++", _C, ["-g", "-O1"], ["-O1"]),
     "clang": ("checked.c", "clang", "clang", _CHECKED, ["-g", "-O1"], ["-O1"]),
     "asan": ("checked.c", "gcc", "gcc", _ADDRESSES, ["-g", "-O1"], ["-O1"]),
+    "go": ("ways.go", "go", "golang-go", ["build"], [], ["-ldflags=-w"]),
     "rs": ("ways.rs", "rustc", "rustc", _RUST, ["-g", "-C", "opt-level=1"], ["-C", "opt-level=2"]),
 }
 
@@ -71,6 +73,12 @@ def variants() -> list[Variant]:
     return found
 
 
+def _go() -> dict[str, str]:
+    """Our environment, with what makes Go's compiler use the cache of the other tests."""
+    cache = str(build_cache() / "go-cache")
+    return os.environ | {"GOCACHE": cache, "GO111MODULE": "off", "GOFLAGS": ""}
+
+
 def build_all(place: Path) -> dict[tuple[str, bool], list[str]]:
     """(program, with debug information) to its command line; RuntimeError if a compiler fails."""
     running = []
@@ -79,7 +87,7 @@ def build_all(place: Path) -> dict[tuple[str, bool], list[str]]:
         for with_debug, special in ((True, debug), (False, plain)):
             exe = place / f"ways_{name}_{'g' if with_debug else 'o'}"
             command = [need(compiler, package), *common, *special, "-o", str(exe), source]
-            running.append(subprocess.Popen(command, cwd=HERE, stderr=subprocess.PIPE))
+            running.append(subprocess.Popen(command, cwd=HERE, env=_go(), stderr=subprocess.PIPE))
             commands[name, with_debug] = [str(exe)]
     for one in running:
         _, errors = one.communicate()

@@ -59,7 +59,7 @@ def test_the_cause_is_that_of_the_table(variant: Variant, reports: Reports) -> N
 
 def test_there_are_enough() -> None:
     assert len(ways()) >= 60
-    assert {way.program for way in ways()} == {"c", "cc", "clang", "asan", "rs", "py"}
+    assert {way.program for way in ways()} == {"c", "cc", "clang", "asan", "go", "rs", "py"}
 
 
 def test_what_faults_show_rests_on_evidence(reports: Reports) -> None:

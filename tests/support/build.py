@@ -122,7 +122,8 @@ def need(tool: str, package: str) -> str:
 
 
 @cache
-def _cache_dir() -> Path:
+def build_cache() -> Path:
+    """The directory in which what tests build is kept from one run to the next."""
     base = Path(tempfile.gettempdir()) / f"usercrash-test-programs-{os.geteuid()}"
     base.mkdir(mode=0o755, exist_ok=True)
     if base.stat().st_uid != os.geteuid() or base.is_symlink():
@@ -160,11 +161,11 @@ def build(program: Program) -> Built:
         if name:
             digest.update((PROGRAMS / name).read_bytes())
     name = program.id.replace("/", "-")
-    place = _cache_dir() / f"{name}-{digest.hexdigest()[:16]}"
-    with open(_cache_dir() / ".lock", "w") as lock:
+    place = build_cache() / f"{name}-{digest.hexdigest()[:16]}"
+    with open(build_cache() / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not place.exists():
-            part = Path(tempfile.mkdtemp(dir=_cache_dir()))
+            part = Path(tempfile.mkdtemp(dir=build_cache()))
             part.chmod(0o755)
             _build_into(part, program)
             part.rename(place)

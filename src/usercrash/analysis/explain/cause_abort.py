@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from ...report import Cause, Frame
 from .cause_cxx import terminated
+from .cause_go import go_end
 from .cause_rust import rust_panic
 from .cause_texts import last_text
 from .plain_names import caller_after, plain_names
@@ -41,8 +42,6 @@ _CALLERS = (
     ("fatal_error", "fatal", "fatal_error() was called"),
     ("rust_begin_unwind", "rust-panic", "a Rust panic that aborts"),
     ("__rust_foreign_exception", "foreign-exception", "a foreign exception in Rust code"),
-    ("runtime.throw", "go-fatal", "fatal error in the Go runtime"),
-    ("runtime.fatalpanic", "go-panic", "a Go panic"),
     ("g_assertion_message", "assertion", "a GLib assertion failed"),
     ("g_assertion_message_expr", "assertion", "a GLib assertion failed"),
     ("g_log_structured_array", "fatal-log", "a fatal message to GLib's log"),
@@ -68,7 +67,7 @@ def explain_abort(scene: Scene) -> Cause:
     caller = _caller(frames, names)
     by = f" by {frame_words(caller)}" if caller else ""
     first = _first_line(message)
-    panic = rust_panic(scene, frames, names)
+    panic = rust_panic(scene, frames, names) or go_end(scene, frames, names)
     if panic is not None:
         return panic
     for explain in (_checked, terminated, _known):
