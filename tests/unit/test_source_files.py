@@ -88,6 +88,22 @@ def test_of_several_directories_the_one_that_agrees_most(tree: Path) -> None:
     assert found("/b/src/list.c", tree / "other", tree / "shelf") == wanted
 
 
+def test_code_of_others_must_agree_in_more(tree: Path) -> None:
+    """A library's src/list.c is not the project's."""
+    files = finder(tree / "shelf")
+    assert files.find("/build/libx-1/src/list.c", least=3) is None
+    assert files.find("/build/libx-1/src/list.c", least=2) is not None
+    assert files.find("/build/shelf/src/list.c", least=3) is not None
+    frames = [
+        InterpretedFrame(index=n, function="f", file=file, line=1, native=0)
+        for n, file in enumerate(("/usr/lib/python3/x/src/list.c", "/app/src/list.c"))
+    ]
+    stack = InterpretedStack(language="python", version="3.11", frames=frames)
+    places = SearchPlaces(sources=(Place(os.fsencode(tree / "shelf")),))
+    made = excerpts(thread(1, "t", [], interpreted=[stack]), ModuleTable([], []), places, NoteLog())
+    assert [one.frame for one in made] == [1]
+
+
 def test_without_directories_nothing_is_read(tree: Path) -> None:
     assert found(str(tree / "shelf/main.c")) is None
 

@@ -40,21 +40,23 @@ class SourceFiles:
 
     places: SearchPlaces
     notes: NoteLog
-    _known: dict[tuple[str, bytes], SourceFile | None] = field(default_factory=dict)
+    _known: dict[tuple[str, bytes, int], SourceFile | None] = field(default_factory=dict)
     _owners: dict[bytes, int] = field(default_factory=dict)  # of directories; −1: not to be had
     _opens: int = _MAX_OPENS
 
-    def find(self, path: str, build_id: bytes | None = None) -> SourceFile | None:
+    def find(self, path: str, build_id: bytes | None = None, least: int = 1) -> SourceFile | None:
         """The file that the debug information of the program with this build-id calls `path`, None
-        where there is none."""
-        key = (path, build_id or b"")
+        where there is none: so many of its last components must agree at `least`."""
+        key = (path, build_id or b"", least)
         if key not in self._known:
-            self._known[key] = self._find(path, build_id or b"")
+            self._known[key] = self._find(*key)
         return self._known[key]
 
-    def _find(self, path: str, build_id: bytes) -> SourceFile | None:
+    def _find(self, path: str, build_id: bytes, least: int) -> SourceFile | None:
         parts = _parts(path)
         for place, wanted, agreeing in _candidates(self.places.sources, parts):
+            if agreeing < least:
+                break
             found = self._at(place, b"/".join(wanted), agreeing == 1 and len(parts) > 1)
             if found is not None:
                 return found

@@ -17,6 +17,9 @@ AROUND = 4  # lines before and after
 _MAX_LINE = 240  # characters
 _MAX_FRAMES = 64  # that are looked at
 _TAB = 4  # columns
+_SYSTEM = ("/usr/", "/lib", "[", "<")
+# Last components of a name that must agree in code of the system: every project has its utils.c.
+_LEAST_OF_OTHERS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,8 @@ def excerpts(
     shown: set[tuple[bytes, int]] = set()
     for place in _with_lines(thread):
         module = modules.find(place.pc - 1) if place.pc is not None else None
-        file = files.find(place.file, module.build_id if module is not None else None)
+        build_id = module.build_id if module is not None else None
+        file = files.find(place.file, build_id, 1 if _is_own(place, module) else _LEAST_OF_OTHERS)
         if file is None or (file.name, place.line) in shown:
             continue
         shown.add((file.name, place.line))
@@ -53,6 +57,14 @@ def excerpts(
         if len(found) == MAX_EXCERPTS:
             break
     return found
+
+
+def _is_own(place: _Place, module: Module | None) -> bool:
+    """Whether the code may be the program's own, not a library's of the system."""
+    if module is not None and module.main:
+        return True
+    path = module.name if module is not None else place.file
+    return not path.startswith(_SYSTEM)
 
 
 def _with_lines(thread: report.Thread) -> list[_Place]:
