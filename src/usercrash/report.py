@@ -271,7 +271,7 @@ class MemoryBlock(msgspec.Struct, frozen=True, kw_only=True):
     address: Hex  # of the first byte
     center: Hex  # the value of the register
     data: str
-    where: str = ""  # the mapping that holds it, for people
+    where: str = ""  # what the center points to, for people (as register_notes say it)
     gaps: list[list[int]] = []
 
 
