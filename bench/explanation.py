@@ -21,9 +21,10 @@ import zstandard
 from tests.support.kernel import COMMAND, SOURCES
 
 from usercrash import isolated_analysis
-from usercrash.analysis.assemble import AssembleLimits, assemble
+from usercrash.analysis.assemble import assemble
 from usercrash.analysis.core.image import CoreImage
 from usercrash.analysis.core.modules import PathFiles, load_modules
+from usercrash.analysis.limits import AssembleLimits
 from usercrash.analysis.symbols import symcache
 from usercrash.analysis.symbols.symbolizer import Symbolizer
 from usercrash.cli import demo

@@ -235,13 +235,14 @@ def _analyse(
 ) -> object:
     """The child's work: text and JSON first, so that they are there if the rest fails. Gives all
     that it was made of."""
-    from .analysis.assemble import AssembleLimits, assemble
+    from .analysis.assemble import assemble
     from .analysis.binary.effort import ANALYSIS_STEPS, NOT_READ, limit_effort
     from .analysis.binary.inflation import ANALYSIS_BYTES, NOT_INFLATED, allow
     from .analysis.core.image import CoreImage
     from .analysis.core.jit_modules import JitModules
     from .analysis.core.module_files import DescriptorFiles, FileProvider, FileProviders, PathFiles
     from .analysis.core.modules import load_modules
+    from .analysis.limits import AssembleLimits
     from .analysis.symbols.debug_files import separate_elf
     from .analysis.symbols.symbolizer import Symbolizer
     from .render.text import render_text

@@ -133,6 +133,9 @@ def test_run(tmp_path: Path) -> None:
     check(report, rows_of(done.stdout.splitlines()[0]), OWN)
 
 
+TRIES = 20
+
+
 @pytest.mark.parametrize("version", OLDEST_AND_OWN)
 def test_debugger(version: str, tmp_path: Path) -> None:
     """All of 201 threads, each with its own frames."""
@@ -140,8 +143,14 @@ def test_debugger(version: str, tmp_path: Path) -> None:
     config = settings(tmp_path)
     with standing(python, "threads") as process:
         line = [*program("debugger"), str(process.pid), "--json", "--config", str(config)]
-        done = subprocess.run(line, capture_output=True, timeout=60, env=environment(), check=True)
-        report = from_json(done.stdout)
+        for _ in range(TRIES):
+            done = subprocess.run(
+                line, capture_output=True, timeout=60, env=environment(), check=True
+            )
+            report = from_json(done.stdout)
+            # A process is held for them for so long and no longer: on a busy machine some lack.
+            if not any(stack.end for one in report.threads for stack in one.interpreted):
+                break
         assert {one.tid: frames_of(one) for one in report.threads} == process.stacks
         for thread in report.threads:
             check_places(thread)

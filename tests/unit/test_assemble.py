@@ -14,8 +14,9 @@ from tests.support.build import build, programs
 from tests.support.coremaker import make_core, prstatus, siginfo
 from tests.support.gcore import core_of
 
-from usercrash.analysis.assemble import AssembleLimits, assemble
+from usercrash.analysis.assemble import assemble
 from usercrash.analysis.instructions.disassembly import listing
+from usercrash.analysis.limits import AssembleLimits
 from usercrash.analysis.report_parts.cycles import Cycle, find_cycles
 from usercrash.analysis.report_parts.memory import memory_block
 from usercrash.elf.arch.x86_64 import ARCH

@@ -13,7 +13,8 @@ from tests.support.build import need
 from tests.support.gcore import gcore_at_fault
 from tests.support.spawn import compile_c
 
-from usercrash.analysis.assemble import AssembleLimits, assemble
+from usercrash.analysis.assemble import assemble
+from usercrash.analysis.limits import AssembleLimits
 from usercrash.analysis.unwinding.frames import UnwindLimits
 from usercrash.render.screen import render_screen
 from usercrash.report import Fold, Frame, Report

@@ -10,8 +10,9 @@ import pytest
 from tests.support.analysed import analyse
 from tests.support.gcore import gcore_at_fault
 from tests.support.variables_compare import build, report_of
-from usercrash.analysis.assemble import AssembleLimits, assemble
+from usercrash.analysis.assemble import assemble
 from usercrash.analysis.core.module_memory import ModuleMemory
+from usercrash.analysis.limits import AssembleLimits
 from usercrash.analysis.report_parts import variables
 
 HERE = Path(__file__).parent

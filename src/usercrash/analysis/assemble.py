@@ -6,11 +6,8 @@ report, with a note, and the rest is there.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
-from typing import TypeVar
 
 import msgspec
 
@@ -20,65 +17,36 @@ from .core.module_memory import ModuleMemory
 from .core.modules import ModuleTable
 from .core.places import Places, StackOwner
 from .explain.cause import explain
-from .explain.handled import handled_signals
 from .explain.last_words import abort_message
-from .explain.null_member import KINDS as NULLS
 from .explain.null_member import with_null_member
-from .explain.scene import Handled, Scene, mapped_file
+from .explain.scene import Scene, mapped_file
 from .facts.open_files import open_files
 from .facts.process import build_event, build_process, build_system, thread_name
 from .facts.signals import to_report
-from .facts.texts import Texts, json_cost, safe
+from .facts.texts import Texts, safe
+from .guard import Guard
 from .instructions import disassembly
+from .limits import AssembleLimits
 from .packages import finder
 from .packages.finder import find_packages
 from .packages.package import Package
 from .report_parts import lists
 from .report_parts.conclusions import with_fingerprint, with_waits
 from .report_parts.identity import identity_of, signal_of
-from .report_parts.java_stack import JavaStack
-from .report_parts.javascript_stacks import JavaScriptStacks
-from .report_parts.perl_stack import PerlStack
-from .report_parts.python_stacks import PythonStacks
-from .report_parts.stacks import Named, StackNamer
+from .report_parts.interpreters import Interpreters
+from .report_parts.stacks import StackNamer
 from .report_parts.surroundings import Surroundings
+from .report_parts.threads import Threads
 from .report_parts.variables import Scene as VariableScene
 from .report_parts.variables import Variables
 from .symbols.perf_map import read_perf_map
 from .symbols.symbolizer import Symbolizer
 from .symbols.tail_calls import TailCalls
-from .unwinding.frames import RawFrame
-from .unwinding.unwind import UnwindLimits, unwind
 from .variables.nulls import NullPointer
 
 SIGABRT = 6
-MAX_PYTHON_STACKS = 2 << 20  # bytes of JSON and text
-MAX_PERL_STACK = 1 << 20  # bytes of JSON and text
-MAX_JAVASCRIPT_STACKS = 1 << 20  # bytes of JSON and text
-MAX_KERNEL_STACKS = 1 << 20  # bytes of JSON and text
 # By Arch.name: the register with the address of the thread control block
 _TCB = {"x86_64": "fs_base", "x32": "fs_base", "i386": "gs_base"}
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class AssembleLimits:
-    """What one report may take: `seconds` for all stacks together, `frame_bytes` of JSON and
-    text for all frames; of each stack the `first_frames` and the `last_frames` are kept.
-    `variables`: the values of an interpreter's local variables are shown, if they were captured;
-    `native_variables`: those of the crashing thread's native frames."""
-
-    threads: int = 4000
-    first_frames: int = 200
-    last_frames: int = 56
-    frame_bytes: int = 6 << 20
-    seconds: float = 10.0
-    variables: bool = False
-    native_variables: bool = True
-    crashing: UnwindLimits = field(default_factory=lambda: UnwindLimits(frames=200_000))
-    others: UnwindLimits = field(
-        default_factory=lambda: UnwindLimits(frames=2000, total=20_000, seconds=0.5)
-    )
 
 
 def preload() -> None:
@@ -118,7 +86,7 @@ class _Assembly:
         zone: tzinfo,
         took: Callable[[str, float], None] | None,
     ) -> None:
-        self.took = took
+        self.guard = Guard(image.notes, took)
         self.image = image
         self.modules = modules
         self.symbolizer = symbolizer
@@ -134,32 +102,30 @@ class _Assembly:
             TailCalls(modules, symbolizer, self.memory.read, self.arch),
             lambda: read_perf_map(image.event, image.facts),
         )  # fmt: skip
-        self.complete = True
         self.crashing = image.threads[0]
         self.info = signal_of(image)
         self.identity = identity_of(image)
         self.places = Places(image.mappings, self._owners(), self.arch.name)
-        self.stack = Named([], 0, [], [], [])
-        self.handled: list[Handled] = []
-        self.kernel_budget = MAX_KERNEL_STACKS
-        self.python: PythonStacks | None = None
-        self.java: JavaStack | None = None
-        self.perl: PerlStack | None = None
-        self.javascript = JavaScriptStacks(MAX_JAVASCRIPT_STACKS)
+        self.interpreters = Interpreters(
+            image, modules, self.memory.read, self.guard, variables=limits.variables
+        )
+        self.threads = Threads(
+            image, modules, self.memory, self.namer, self.interpreters, self._tid,
+            self.identity.pid, self.texts, limits, self.guard,
+        )  # fmt: skip
         self.around = Surroundings(
             image, modules, self.memory, self.places, symbolizer, self.namer, self._decode
         )
         self.variables: Variables | None = None
 
     def run(self, crash_id: str) -> report.Report:
-        guard = self._guard
-        self.python = guard("python", "Python stacks", self._python, None)
-        self.java = guard("java", "its error file", self._java, None)
-        self.perl = guard("perl", "its stack", self._perl, None)
-        threads: list[report.Thread] = guard("threads", "the threads", self._threads, [])
+        guard, crashed = self.guard, self.info is not None
+        threads: list[report.Thread] = guard(
+            "threads", "the threads", lambda: self.threads.all(crashed), []
+        )
         if self.limits.native_variables and threads:
             threads = guard("variables", "variables", lambda: self._variables(threads), threads)
-        frames = self.stack.frames
+        frames = self.threads.crashing.frames
         built = report.Report(
             version=report.VERSION,
             id=safe(crash_id, 64),
@@ -181,11 +147,11 @@ class _Assembly:
             ),
             handled_signals=[
                 report.HandledSignal(frame=one.frame, signal=to_report(one.info, self.arch.name))
-                for one in self.handled
+                for one in self.threads.handled
                 if one.info.number
             ],
             notes=[],
-            interpreters=self._interpreters(),
+            interpreters=self.interpreters.all(),
             log=guard("log", "the log", lambda: lists.log_lines(self.facts, self.texts), []),
         )
         return self._finish(built)
@@ -193,14 +159,14 @@ class _Assembly:
     def _finish(self, built: report.Report) -> report.Report:
         """Adds what is only known at the end: conclusions, notes, exact bytes, completeness."""
         plain = built
-        built = self._guard(
+        built = self.guard(
             "memory", "where numbers point",
-            lambda: self.around.annotated(plain, self.stack.frames), plain,
+            lambda: self.around.annotated(plain, self.threads.crashing.frames), plain,
         )  # fmt: skip
         first = built
-        built = self._guard("threads", "what they wait for", lambda: self._waits(first), first)
+        built = self.guard("threads", "what they wait for", lambda: self._waits(first), first)
         second = built
-        built = self._guard(
+        built = self.guard(
             "fingerprint", "what equal crashes have in common",
             lambda: with_fingerprint(second), second,
         )  # fmt: skip
@@ -214,7 +180,7 @@ class _Assembly:
             for note in self.notes
         ]
         return msgspec.structs.replace(
-            built, notes=notes, raw_bytes=self.texts.raw, complete=self.complete
+            built, notes=notes, raw_bytes=self.texts.raw, complete=self.guard.complete
         )
 
     def _waits(self, built: report.Report) -> report.Report:
@@ -224,19 +190,6 @@ class _Assembly:
             lambda thread: thread.registers.get(block, 0), self.around.object_at,
         )  # fmt: skip
 
-    def _guard(self, stage: str, what: str, make: Callable[[], T], default: T) -> T:
-        """What `make` gives; where it fails, `default`, a note, and an incomplete report."""
-        begin = time.perf_counter()
-        try:
-            return make()
-        except Exception as error:  # hostile input found a fault of ours: keep the rest
-            self.complete = False
-            self.notes.add(stage, what, f"{type(error).__name__}: {error}"[:300])
-            return default
-        finally:
-            if self.took is not None:
-                self.took(what, time.perf_counter() - begin)
-
     # --- who ---
 
     def _process(self) -> report.Process:
@@ -244,7 +197,7 @@ class _Assembly:
         bare = report.Process(
             pid=identity.pid, tid=identity.tid, comm="", exe="", cmdline=[], uid=None, gid=None
         )
-        return self._guard(
+        return self.guard(
             "process",
             "facts of the process",
             lambda: build_process(
@@ -279,84 +232,7 @@ class _Assembly:
             return self.identity.tid
         return thread.host_tid or thread.tid
 
-    # --- threads ---
-
-    def _threads(self) -> list[report.Thread]:
-        threads: list[report.Thread] = []
-        deadline = time.monotonic() + self.limits.seconds
-        every = self.image.threads
-        for number, thread in enumerate(every[: self.limits.threads]):
-            late = number > 0 and time.monotonic() > deadline
-            if late and threads and threads[-1].frames:
-                self.notes.add("threads", f"stacks of {len(every) - number:,} threads", "no time")
-            threads.append(self._thread(number, thread, late))
-        if len(every) > self.limits.threads:
-            left = len(every) - self.limits.threads
-            self.notes.add("threads", f"{left:,} further threads", "too many to show")
-        return threads
-
-    def _python(self) -> PythonStacks:
-        return PythonStacks(
-            self.image, self.modules, self.memory.read, MAX_PYTHON_STACKS,
-            variables=self.limits.variables,
-        )  # fmt: skip
-
-    def _java(self) -> JavaStack:
-        return JavaStack(self.image, self.modules)
-
-    def _perl(self) -> PerlStack:
-        return PerlStack(self.image, self.modules, self.memory.read, MAX_PERL_STACK)
-
-    def _interpreters(self) -> list[report.Interpreter]:
-        found = [*self.python.interpreters] if self.python else []
-        found += self.perl.interpreters if self.perl else []
-        return [*found, *(self.java.interpreters(self.modules) if self.java else [])]
-
-    def _thread(self, number: int, thread: CoreThread, late: bool) -> report.Thread:
-        tid = self._tid(thread)
-        named, end = Named([], 0, [], [], []), "no time left"
-        interpreted: list[report.InterpretedStack] = []
-        if not late:
-            stack_limits = self.limits.others if number else self.limits.crashing
-            stack = unwind(self.memory, self.modules, self.arch, thread.registers, stack_limits)
-            named = self.namer.name(stack, self.limits.first_frames, self.limits.last_frames)
-            end = stack.end
-            if (python := self.python) is not None:
-                interpreted = self._guard(
-                    "python", "Python frames of a thread",
-                    lambda: python.of(thread, stack, named, self._function_of), [],
-                )  # fmt: skip
-            interpreted += self.javascript.of(named.frames, named.total)
-            if (perl := self.perl) is not None and tid == self.identity.pid:
-                interpreted += self._guard(
-                    "perl", "its frames",
-                    lambda: perl.of_main_thread(stack, named, self._function_of), [],
-                )  # fmt: skip
-        if number == 0:
-            self._keep_crashing(thread, named)
-            if (java := self.java) is not None:
-                interpreted += self._guard("java", "Java frames", lambda: java.of(named.frames), [])
-        pointer = f"/threads/{number}"
-        kernel: list[str] = []
-        if self.kernel_budget > 0:
-            kernel = lists.kernel_stack(self.facts, tid, self.texts, pointer)
-            self.kernel_budget -= sum(json_cost(line) + 10 for line in kernel)
-            if self.kernel_budget <= 0:
-                self.notes.add("report", f"kernel stacks from thread {tid} on", "too long")
-        return report.Thread(
-            tid=tid,
-            name=self.texts.text(thread_name(self.facts, tid), f"{pointer}/name", 64),
-            crashed=number == 0 and self.info is not None,
-            registers=lists.registers(self.arch, thread.registers),
-            stack_end=safe(end, 200),
-            frames=named.frames,
-            frames_total=named.total,
-            folds=named.folds,
-            kernel_stack=kernel,
-            state=lists.thread_state(self.facts, tid),
-            namespace_tid=thread.tid if thread.tid not in (0, tid) else None,
-            interpreted=interpreted,
-        )
+    # --- variables ---
 
     def _variables(self, threads: list[report.Thread]) -> list[report.Thread]:
         """The threads with the variables of the first one's frames."""
@@ -369,25 +245,10 @@ class _Assembly:
             self.notes,
             self.crashing.floats,
         )
-        variables = self.variables = Variables(scene, self.stack)
+        variables = self.variables = Variables(scene, self.threads.crashing)
         variables.read()
         frames = variables.added(threads[0].frames)
         return [msgspec.structs.replace(threads[0], frames=frames), *threads[1:]]
-
-    def _function_of(self, frame: RawFrame) -> str | None:
-        """The real function at a frame, not those inlined in it."""
-        return self.namer.locate(frame)[1][-1].function
-
-    def _keep_crashing(self, thread: CoreThread, named: Named) -> None:
-        self.stack = named
-        self.handled = self._guard(
-            "signals",
-            "handled signals",
-            lambda: handled_signals(
-                named.raw, named.indexes, self.arch, thread.registers, self.memory.read
-            ),
-            [],
-        )
 
     # --- why ---
 
@@ -414,27 +275,24 @@ class _Assembly:
             executable=self.modules.executable,
             decode=self._decode,
             places=self.places,
-            frames=self.stack.frames,
-            folds=self.stack.folds,
-            recursion=self.stack.recursion,
-            frames_total=self.stack.total,
+            frames=self.threads.crashing.frames,
+            folds=self.threads.crashing.folds,
+            recursion=self.threads.crashing.recursion,
+            frames_total=self.threads.crashing.total,
             own_ids=self._own_ids(),
             main_thread=self.identity.tid == self.identity.pid,
             tcb=self._thread_block(self.crashing),
             limits=lists.soft_limits(self.facts),
             abort_message=message,
             sender_comm=sender.decode("utf-8", "backslashreplace"),
-            handled=self.handled,
+            handled=self.threads.handled,
             mapped_file=mapped_file(self.facts.get(b"@fault_file", b"")),
         )
         found = explain(scene)
-        if (variables := self.variables) is not None and found.kind in NULLS:
-            nulls: list[NullPointer] = self._guard(
-                "variables", "null pointers", variables.nulls, []
-            )
+        if (variables := self.variables) is not None and found.kind == "null-pointer":
+            nulls: list[NullPointer] = self.guard("variables", "null pointers", variables.nulls, [])
             found = with_null_member(found, scene, nulls)
-        if self.java is not None:
-            found = self.java.cause(found, self._signal())
+        found = self.interpreters.cause(found, self._signal())
         return report.Cause(
             kind=found.kind,
             summary=safe(found.summary, 1000),
@@ -469,7 +327,7 @@ class _Assembly:
     def _modules(self) -> list[report.Module]:
         symbolizer = self.symbolizer
         # Only now: the stacks come first.
-        packages: dict[int, Package] = self._guard(
+        packages: dict[int, Package] = self.guard(
             "packages",
             "the packages of the modules",
             lambda: find_packages(

@@ -1,0 +1,90 @@
+"""What interpreters run on a thread, of whichever language: Python, Perl, Java, JavaScript."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ... import report
+from ..core.image import CoreImage, CoreThread
+from ..core.modules import ModuleTable
+from ..guard import Guard
+from ..unwinding.frames import RawFrame
+from ..unwinding.unwind import Stack
+from .java_stack import JavaStack
+from .javascript_stacks import JavaScriptStacks
+from .perl_stack import PerlStack
+from .python_stacks import PythonStacks
+from .stacks import Named
+
+MAX_PYTHON_STACKS = 2 << 20  # bytes of JSON and text
+MAX_PERL_STACK = 1 << 20  # bytes of JSON and text
+MAX_JAVASCRIPT_STACKS = 1 << 20  # bytes of JSON and text
+
+
+class Interpreters:
+    """Those of one process; `variables`: the values of local variables are wanted, too."""
+
+    def __init__(
+        self,
+        image: CoreImage,
+        modules: ModuleTable,
+        read: Callable[[int, int], bytes],
+        guard: Guard,
+        *,
+        variables: bool,
+    ) -> None:
+        self._guard = guard
+        self._modules = modules
+        self._python: PythonStacks | None = guard(
+            "python", "Python stacks",
+            lambda: PythonStacks(image, modules, read, MAX_PYTHON_STACKS, variables=variables),
+            None,
+        )  # fmt: skip
+        self._java: JavaStack | None = guard(
+            "java", "its error file", lambda: JavaStack(image, modules), None
+        )
+        self._perl: PerlStack | None = guard(
+            "perl", "its stack", lambda: PerlStack(image, modules, read, MAX_PERL_STACK), None
+        )
+        self._javascript = JavaScriptStacks(MAX_JAVASCRIPT_STACKS)
+
+    def of(
+        self,
+        thread: CoreThread,
+        stack: Stack,
+        named: Named,
+        function_of: Callable[[RawFrame], str | None],
+        *,
+        main: bool,
+    ) -> list[report.InterpretedStack]:
+        """The stacks of a thread whose native stack was found; `main`: it is the process's first."""
+        found: list[report.InterpretedStack] = []
+        if (python := self._python) is not None:
+            found += self._guard(
+                "python", "Python frames of a thread",
+                lambda: python.of(thread, stack, named, function_of), [],
+            )  # fmt: skip
+        found += self._javascript.of(named.frames, named.total)
+        if (perl := self._perl) is not None and main:
+            found += self._guard(
+                "perl", "its frames", lambda: perl.of_main_thread(stack, named, function_of), []
+            )
+        return found
+
+    def of_crashing(self, named: Named) -> list[report.InterpretedStack]:
+        """What only the thread that crashed has: a virtual machine's own report of its end."""
+        java = self._java
+        if java is None:
+            return []
+        return self._guard("java", "Java frames", lambda: java.of(named.frames), [])
+
+    def all(self) -> list[report.Interpreter]:
+        """The interpreters that the process has."""
+        found = [*self._python.interpreters] if self._python else []
+        found += self._perl.interpreters if self._perl else []
+        return [*found, *(self._java.interpreters(self._modules) if self._java else [])]
+
+    def cause(self, found: report.Cause, signal: report.Signal | None) -> report.Cause:
+        """The cause as an interpreter itself tells it, where one does; else the one that was
+        `found`."""
+        return self._java.cause(found, signal) if self._java is not None else found
