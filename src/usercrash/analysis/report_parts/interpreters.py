@@ -57,7 +57,7 @@ class Interpreters:
         *,
         main: bool,
     ) -> list[report.InterpretedStack]:
-        """The stacks of a thread whose native stack was found; `main`: it is the process's first."""
+        """The stacks of a thread whose native stack was found; `main`: it is the first one."""
         found: list[report.InterpretedStack] = []
         if (python := self._python) is not None:
             found += self._guard(
