@@ -15,6 +15,7 @@ need nginx nginx-light
 need pigz pigz
 need xz xz-utils
 need perl perl
+need php php-cli
 need zsh zsh
 need bash bash
 need busybox busybox-static

@@ -239,7 +239,8 @@ class _Capture:
         maps = self._facts.table.get(b"maps", b"")
         perl = b"/perl" in maps or b"/libperl.so" in maps
         python = b"python" in maps or exports(self._auxv(), self._memory.read, b"_PyRuntime")
-        if not python and not perl:
+        php = b"/php" in maps or b"/libphp" in maps
+        if not (python or perl or php):
             return
         from .interpreters import Interpreters
 
@@ -247,6 +248,8 @@ class _Capture:
         self._python = Interpreters(self._memory, self._target.notes, room)
         if perl:
             self._python.look_for_perl(self.maps)
+        if php:
+            self._python.look_for_php(self.maps)
         if not python:
             return
         limits = self._limits
@@ -258,11 +261,11 @@ class _Capture:
     def keep_interpreter(self) -> None:
         """The memory of an interpreter, put in order when the process has been let go."""
         found = self._python
-        if found is not None and (found.fact or found.perl_fact):
+        if found is not None and (found.fact or found.calls):
             self.pieces += found.pieces(self.pieces)
-            for name, fact in ((b"@cpython", found.fact), (b"@perl", found.perl_fact)):
-                if fact:
-                    self._snapshot.facts[name] = fact
+            self._snapshot.facts.update(found.calls)
+            if found.fact:
+                self._snapshot.facts[b"@cpython"] = found.fact
 
     def _file_of_fault(self) -> None:
         """@fault_file, of a SIGBUS."""

@@ -17,6 +17,8 @@ from .procfs import PAGE
 if TYPE_CHECKING:
     from ..model.notes import NoteLog
     from ..model.snapshot import ThreadState
+    from ..perl import walk as perl
+    from ..php import walk as php
     from .memory import Memory
     from .procfs import MapTable
 
@@ -39,19 +41,25 @@ class Interpreters:
         self._touched: dict[int, bytes] = {}  # by address
         self._left = self._room = min(room, MAX_BYTES)
         self.fact = b""
-        self.perl_fact = b""
+        self.calls: dict[bytes, bytes] = {}  # facts @perl, @php
 
     def look_for_perl(self, maps: MapTable) -> None:
         """Walk the calls of a Perl interpreter's main thread."""
         from ..perl import walk as perl
 
-        modules = [(one.path, one.start) for one in maps.modules() if one.offset == 0]
-        found = perl.find(self.read, modules, self._symbol)
-        if found is None or found.layout is None:
-            return
-        perl.walk(self.read, found, seconds=SECONDS)
-        version = b"%d.%d.%d" % found.version
-        self.perl_fact = b"%x %s %x %s" % (found.address, version, found.size, found.path)
+        found = perl.find(self.read, _first_pages(maps), self._symbol)
+        if found is not None and found.layout is not None:
+            perl.walk(self.read, found, seconds=SECONDS)
+            self.calls[b"@perl"] = calls_fact(found)
+
+    def look_for_php(self, maps: MapTable) -> None:
+        """Walk the calls of a PHP interpreter."""
+        from ..php import walk as php
+
+        found = php.find(self.read, _first_pages(maps), self._symbol)
+        if found is not None and found.layout is not None:
+            php.walk(self.read, found, seconds=SECONDS)
+            self.calls[b"@php"] = calls_fact(found)
 
     def look(self, maps: MapTable, threads: list[ThreadState], *, variables: bool = False) -> None:
         """Walk the threads of the interpreter, the first of `threads` before all others; with
@@ -126,6 +134,17 @@ class Interpreters:
             last += data[end - address :]
             end = max(end, address + len(data))
         return merged
+
+
+def _first_pages(maps: MapTable) -> list[tuple[bytes, int]]:
+    """(path, start) of the files that are mapped."""
+    return [(one.path, one.start) for one in maps.modules() if one.offset == 0]
+
+
+def calls_fact(found: perl.Found | php.Found) -> bytes:
+    """The fact @perl or @php: where the interpreter is, its version, the size of its structure or
+    the number of its interface, its file."""
+    return b"%x %d.%d.%d %x %s" % (found.address, *found.version, found.size, found.path)
 
 
 def fact_of(found: Found) -> bytes:

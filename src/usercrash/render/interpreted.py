@@ -8,8 +8,14 @@ from dataclasses import dataclass
 from ..report import Fold, Frame, InterpretedFrame, InterpretedStack, Thread
 from .layout import DIM, DOUBT, FUNCTION, PLACE, Paper, Span, clean, columns
 
-_NAMES = {"python": "Python", "java": "Java", "javascript": "JavaScript", "perl": "Perl"}
-_MARKS = {"python": "py", "java": "java", "javascript": "js", "perl": "pl"}
+_NAMES = {
+    "python": "Python",
+    "java": "Java",
+    "javascript": "JavaScript",
+    "perl": "Perl",
+    "php": "PHP",
+}
+_MARKS = {"python": "py", "java": "java", "javascript": "js", "perl": "pl", "php": "php"}
 _LOCKS = {"python": "the GIL"}
 _SOURCE_COLUMNS = 40  # of a file's name, at least
 _NUMBER_WIDTH = 4

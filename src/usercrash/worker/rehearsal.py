@@ -30,7 +30,8 @@ from ..model.event import DUMP_MODE_USER, SOURCE_SOCKET, CrashEvent
 from ..model.notes import NoteLog
 from ..model.snapshot import ElfNote, Snapshot
 from ..model.types import Pid, Tid
-from ..perl import walk  # noqa: F401  (for some crashes)
+from ..perl import walk as _perl  # noqa: F401  (for some crashes)
+from ..php import walk as _php  # noqa: F401
 from .handshake import KERNEL, MARK, REQUEST, WAIT
 from .peer import Peer
 

@@ -1,8 +1,10 @@
-"""What interpreters run on a thread, of whichever language: Python, Perl, Java, JavaScript."""
+"""What interpreters run on a thread, of whichever language: Python, Perl, PHP, Java,
+JavaScript."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from ... import report
 from ..core.image import CoreImage, CoreThread
@@ -10,14 +12,14 @@ from ..core.modules import ModuleTable
 from ..guard import Guard
 from ..unwinding.frames import RawFrame
 from ..unwinding.unwind import Stack
+from .call_stack import RUNTIMES, CallStack
 from .java_stack import JavaStack
 from .javascript_stacks import JavaScriptStacks
-from .perl_stack import PerlStack
 from .python_stacks import PythonStacks
 from .stacks import Named
 
 MAX_PYTHON_STACKS = 2 << 20  # bytes of JSON and text
-MAX_PERL_STACK = 1 << 20  # bytes of JSON and text
+MAX_CALL_STACK = 1 << 20  # of Perl or PHP: bytes of JSON and text
 MAX_JAVASCRIPT_STACKS = 1 << 20  # bytes of JSON and text
 
 
@@ -43,9 +45,10 @@ class Interpreters:
         self._java: JavaStack | None = guard(
             "java", "its error file", lambda: JavaStack(image, modules), None
         )
-        self._perl: PerlStack | None = guard(
-            "perl", "its stack", lambda: PerlStack(image, modules, read, MAX_PERL_STACK), None
-        )
+        self._calls: list[CallStack] = guard(
+            "interpreters", "Perl and PHP stacks",
+            lambda: [CallStack(one, image, modules, read, MAX_CALL_STACK) for one in RUNTIMES], [],
+        )  # fmt: skip
         self._javascript = JavaScriptStacks(MAX_JAVASCRIPT_STACKS)
 
     def of(
@@ -65,10 +68,11 @@ class Interpreters:
                 lambda: python.of(thread, stack, named, function_of), [],
             )  # fmt: skip
         found += self._javascript.of(named.frames, named.total)
-        if (perl := self._perl) is not None and main:
+        for calls in self._calls if main else ():
             found += self._guard(
-                "perl", "its frames", lambda: perl.of_main_thread(stack, named, function_of), []
-            )
+                "interpreters", "Perl and PHP frames",
+                partial(calls.of_main_thread, stack, named, function_of), [],
+            )  # fmt: skip
         return found
 
     def of_crashing(self, named: Named) -> list[report.InterpretedStack]:
@@ -81,7 +85,8 @@ class Interpreters:
     def all(self) -> list[report.Interpreter]:
         """The interpreters that the process has."""
         found = [*self._python.interpreters] if self._python else []
-        found += self._perl.interpreters if self._perl else []
+        for calls in self._calls:
+            found += calls.interpreters
         return [*found, *(self._java.interpreters(self._modules) if self._java else [])]
 
     def cause(self, found: report.Cause, signal: report.Signal | None) -> report.Cause:

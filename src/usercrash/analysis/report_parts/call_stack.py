@@ -1,12 +1,14 @@
-"""The calls of a Perl interpreter: read from its own structures (perl/), and tied to the native
-loops that run them."""
+"""The calls of an interpreter of Perl or PHP: read from its own structures (perl/, php/), and tied
+to the native loops that run them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from ... import report
-from ...perl.walk import Found, Frame, Walked, find, is_perl, walk
+from ...perl import walk as perl
+from ...php import walk as php
 from ..binary.symbol_entries import addresses_of
 from ..core.image import CoreImage
 from ..core.modules import ModuleTable
@@ -15,25 +17,52 @@ from ..unwinding.frames import END_OF_STACK, RawFrame, Stack
 from .cycles import find_cycles, kept_numbers, without_rounds
 from .stacks import Named
 
-FACT = b"@perl"
-LANGUAGE = "perl"
-LOOP = "Perl_runops_standard"
-_STAGE = "perl"
 _MAX_NAME, _MAX_FILE = 300, 1024
 _FIRST_FRAMES, _LAST_FRAMES = 200, 56
 _FRAME_COST = 150  # bytes of JSON and text beside the names
 _SECONDS = 2.0
-_UNNAMED = "(a sub without a name)"
+_UNNAMED = "(without a name)"
+Found = perl.Found | php.Found
+Frame = perl.Frame | php.Frame
+Walked = perl.Walked | php.Walked
+Read = Callable[[int, int], bytes]
 
 
-class PerlStack:
-    """The Perl stack of one process's main thread. `interpreters` is empty where it runs none."""
+class Runtime(NamedTuple):
+    """How a language's interpreter is read: the native function that runs its code, the names of
+    its modules, the walk."""
+
+    language: str
+    loop: str
+    is_module: Callable[[bytes], bool]
+    found: Callable[[bytes, int, tuple[int, int, int], int], Found]
+    find: Callable[[Read, Iterable[tuple[bytes, int]], Callable[[int, bytes], int]], Found | None]
+    walk: Callable[[Read, Found], Walked | None]
+
+
+def _walk_perl(read: Read, found: Found) -> Walked | None:
+    return perl.walk(read, found, seconds=_SECONDS) if isinstance(found, perl.Found) else None
+
+
+def _walk_php(read: Read, found: Found) -> Walked | None:
+    return php.walk(read, found, seconds=_SECONDS) if isinstance(found, php.Found) else None
+
+
+RUNTIMES = (
+    Runtime("perl", "Perl_runops_standard", perl.is_perl, perl.Found, perl.find, _walk_perl),
+    Runtime("php", "execute_ex", php.is_php, php.Found, php.find, _walk_php),
+)
+
+
+class CallStack:
+    """The stack of one process's main thread. `interpreters` is empty where it runs none."""
 
     def __init__(
-        self, image: CoreImage, modules: ModuleTable, read: Callable[[int, int], bytes],
-        budget: int,
-    ) -> None:  # fmt: skip
+        self, runtime: Runtime, image: CoreImage, modules: ModuleTable, read: Read, budget: int
+    ) -> None:
         """`budget`: bytes of JSON and text that all frames together may take."""
+        self._runtime = runtime
+        self._stage = runtime.language
         self._budget = budget
         self._read = read
         self._image = image
@@ -49,46 +78,51 @@ class PerlStack:
         image = self._image
         if image.arch.long != 8 or image.arch.order != "<":
             return None
-        words = image.facts.get(FACT, b"").split(b" ", 3)
+        words = image.facts.get(b"@" + self._stage.encode(), b"").split(b" ", 3)
         if len(words) == 4:
             try:
                 major, minor, patch = (int(word) for word in words[1].split(b"."))
                 where, size = int(words[0], 16), int(words[2], 16)
-                return Found(words[3], where, (major, minor, patch), size)
+                return self._runtime.found(words[3], where, (major, minor, patch), size)
             except ValueError:
-                image.notes.add(_STAGE, "where its interpreter is", "the fact makes no sense")
+                image.notes.add(self._stage, "where its interpreter is", "the fact makes no sense")
         if image.facts:
             return None  # capture has looked, and kept nothing
-        modules = {one.start: one for one in self._modules if one.elf and is_perl(one.path)}
+        is_own = self._runtime.is_module
+        modules = {one.start: one for one in self._modules if one.elf and is_own(one.path)}
 
         def symbol(start: int, name: bytes) -> int:
             module = modules[start]
             values = addresses_of(module.elf, name) if module.elf is not None else []
             return values[0] + module.bias if len(values) == 1 else 0
 
-        return find(self._read, [(one.path, start) for start, one in modules.items()], symbol)
+        return self._runtime.find(
+            self._read, [(one.path, start) for start, one in modules.items()], symbol
+        )
 
     def _walk(self, found: Found) -> None:
         path = safe(found.path.decode("utf-8", "backslashreplace"), _MAX_FILE)
         self._version = ".".join(str(number) for number in found.version)
         if found.layout is None:
             why = f"version {self._version} is not known in a build of this kind"
-            self._image.notes.add(_STAGE, f"the interpreter in {path}", why)
+            self._image.notes.add(self._stage, f"the interpreter in {path}", why)
             return
-        self._walked = walk(self._read, found, seconds=_SECONDS)
+        self._walked = self._runtime.walk(self._read, found)
         if self._walked is not None:
             self.interpreters.append(
-                report.Interpreter(language=LANGUAGE, version=self._version, module=path, threads=1)
+                report.Interpreter(
+                    language=self._stage, version=self._version, module=path, threads=1
+                )
             )
 
     def of_main_thread(
         self, stack: Stack, named: Named, function: Callable[[RawFrame], str | None]
     ) -> list[report.InterpretedStack]:
-        """The Perl stack of the main thread. `function` names a native frame."""
+        """The stack of the main thread. `function` names a native frame."""
         walked = self._walked
         if walked is None:
             return []
-        native = _places(walked, stack, named, function)
+        native = self._places(walked, stack, named, function)
         keys: dict[tuple[bytes, bytes, int, bool], int] = {}
         numbers = [
             keys.setdefault((one.name, one.file, one.line, one.entry), len(keys))
@@ -104,7 +138,7 @@ class PerlStack:
             frames.append(frame)
         return [
             report.InterpretedStack(
-                language=LANGUAGE,
+                language=self._stage,
                 version=self._version,
                 frames=frames,
                 frames_total=len(walked.frames),
@@ -124,20 +158,21 @@ class PerlStack:
             native=native,
         )  # fmt: skip
 
-
-def _places(
-    walked: Walked, stack: Stack, named: Named, function: Callable[[RawFrame], str | None]
-) -> dict[int, int]:
-    """The report index of the loop's native frame by the number of the Perl frame that it runs;
-    only where there are exactly as many loops as C code has entered Perl."""
-    if walked.end or stack.end != END_OF_STACK or stack.tail:
-        return {}
-    loops = [number for number, one in enumerate(stack.frames) if function(one) == LOOP]
-    if len(loops) != len(walked.runs):
-        return {}
-    places = {}
-    start = 0
-    for end, loop in zip(walked.runs, loops, strict=True):
-        places.update(dict.fromkeys(range(start, end), named.index_of(loop)))
-        start = end
-    return places
+    def _places(
+        self, walked: Walked, stack: Stack, named: Named,
+        function: Callable[[RawFrame], str | None],
+    ) -> dict[int, int]:  # fmt: skip
+        """The report index of the loop's native frame by the number of the frame that it runs;
+        only where there are exactly as many loops as C code has entered the language."""
+        if walked.end or stack.end != END_OF_STACK or stack.tail:
+            return {}
+        loop = self._runtime.loop
+        loops = [number for number, one in enumerate(stack.frames) if function(one) == loop]
+        if len(loops) != len(walked.runs):
+            return {}
+        places: dict[int, int] = {}
+        start = 0
+        for end, number in zip(walked.runs, loops, strict=True):
+            places.update(dict.fromkeys(range(start, end), named.index_of(number)))
+            start = end
+        return places
