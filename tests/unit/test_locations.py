@@ -12,16 +12,8 @@ from hypothesis import strategies as st
 
 from usercrash.analysis.dwarf.abbreviations import Shape
 from usercrash.analysis.dwarf.attributes import AT_byte_size, AT_encoding
-from usercrash.analysis.dwarf.locations import (
-    NOT_IN_DUMP,
-    OPTIMIZED_OUT,
-    THREAD_LOCAL,
-    Gap,
-    Part,
-    Where,
-    locate,
-    number_of,
-)
+from usercrash.analysis.dwarf.gaps import NOT_IN_DUMP, OPTIMIZED_OUT, THREAD_LOCAL, Gap
+from usercrash.analysis.dwarf.locations import Part, Where, locate, number_of
 from usercrash.analysis.dwarf.units import Entry, Unit
 from usercrash.analysis.dwarf.work import Work
 from usercrash.analysis.variables.storage import Order, Source, Sources, bits_of

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usercrash.analysis.dwarf.locations import Gap
+from usercrash.analysis.dwarf.gaps import Gap
 from usercrash.analysis.dwarf.work import TooMuchError, Work
 from usercrash.analysis.variables.numbers import floating, quoted
 
@@ -44,6 +44,7 @@ def test_extended_come_back(mantissa: int, exponent: int, negative: bool) -> Non
     [
         (struct.pack("<d", 0.1), "x86_64", "0.1"),
         (struct.pack("<f", 0.1), "x86_64", "0.1"),
+        (b"\xff\xff\x7f\x7f", "x86_64", "3.4028235e+38"),  # the largest float
         (struct.pack("<f", 16777216.0), "x86_64", "16777216"),
         (struct.pack("<d", 3.0), "x86_64", "3"),
         (struct.pack("<d", -math.inf), "x86_64", "-inf"),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.support.build import need
 from tests.support.gcore import gcore_at_fault
 from tests.support.variables_compare import (
     DIFFERENT,
@@ -30,7 +33,6 @@ C = {
     "gcc-O2": ("gcc -g -O2", 30, USER_IS_NULL),
     "gcc-O3-types": ("gcc -gdwarf-5 -fdebug-types-section -O3", 30, USER_IS_NULL),
     "gcc-split": ("gcc -g -gsplit-dwarf -O2", 30, USER_IS_NULL),
-    "gcc-split-dwarf4": ("gcc -gdwarf-4 -gsplit-dwarf -O2", 30, USER_IS_NULL),
     "gcc-m32": ("gcc -m32 -D__int128=int64_t -g -O1", 30, USER_IS_NULL),
     "clang-O0": ("clang -g -O0", 45, USER_IS_NULL),
     "clang-O2-dwarf4": ("clang -gdwarf-4 -O2", 30, USER_IS_NULL),
@@ -102,3 +104,39 @@ def test_floating_point_registers(tmp_path: Path) -> None:
         "twice": "4.5",
         "found": "<optimized out>",
     }
+
+
+def test_common_parts(tmp_path: Path) -> None:
+    """Types that dwz moved to another file, whose units say no language, have whole names there."""
+    programs = [tmp_path / name for name in ("values", "second", "third")]
+    build("g++ -g -O0", HERE / "values.cc", programs[0])
+    for copy in programs[1:]:
+        shutil.copy(programs[0], copy)
+    common = tmp_path / "common.debug"
+    command = [need("dwz", "dwz"), "-m", str(common), "-M", str(common), *map(str, programs)]
+    subprocess.run(command, check=True)
+    core = gcore_at_fault([bytes(programs[0])], tmp_path / "core")
+    found = compare(report_of(core), gdb_variables(core, programs[0]))
+    _check(found, 25, set())
+
+
+def test_package_of_split_units(tmp_path: Path) -> None:
+    """Location lists of a unit in a `.dwp` begin where its index says."""
+    other = tmp_path / "other.c"
+    other.write_text(
+        "int other(int n, int *p) { int sum = n * 2; for (int i = 0; i < n; i++) sum += p[i];\n"
+        "    return sum; }\n"
+    )
+    flags = ["-gdwarf-4", "-gsplit-dwarf", "-O2", "-w"]
+    for source in (other, HERE / "values.c"):
+        command = [need("gcc", "gcc"), *flags, "-c", str(source)]
+        subprocess.run(command, check=True, cwd=tmp_path)
+    exe = tmp_path / "values"
+    subprocess.run([need("gcc", "gcc"), "-o", exe, "other.o", "values.o"], check=True, cwd=tmp_path)
+    package = [need("dwp", "binutils"), "-e", "values", "-o", "values.dwp"]
+    subprocess.run(package, check=True, cwd=tmp_path)
+    for unit in tmp_path.glob("*.dwo"):
+        unit.unlink()
+    core = gcore_at_fault([bytes(exe)], tmp_path / "core")
+    found = compare(report_of(core), gdb_variables(core, exe))
+    _check(found, 35, set())

@@ -49,7 +49,7 @@ def test_names(name: str, level: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("level", "words"),
-    [("-O0", ()), ("-O1", ()), ("-O2", ()), ("-O0", ("more",))],
+    [("-O0", ()), ("-O2", ()), ("-O0", ("more",))],
 )
 def test_calls(level: str, words: tuple[str, ...], tmp_path: Path) -> None:
     expected = "function" if words else "device->ops->close"

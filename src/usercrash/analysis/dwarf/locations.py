@@ -6,7 +6,6 @@ nowhere. Values on the stack may have a base type (section 2.5.1.4).
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -16,22 +15,11 @@ from ...errors import FormatError
 from .attributes import AT_byte_size, AT_encoding
 from .encodings import sleb, uleb
 from .expression import BINARY, MAX_STEPS, Machine, MissingValue
+from .gaps import NOT_IN_DUMP, OPTIMIZED_OUT, THREAD_LOCAL, Gap
+from .typed_values import Typed, calculate, convert
 from .units import Unit
 
-OPTIMIZED_OUT = "optimized out"
-NOT_IN_DUMP = "not in the dump"
-_IN_FLOATS = "location not supported: calculated in floating point"
-THREAD_LOCAL = "thread-local"
 MAX_PARTS = 256
-_SIGNED, _FLOATS = frozenset((0x05, 0x06, 0x0D)), frozenset((0x03, 0x04, 0x09, 0x0F))
-
-
-class Gap(Exception):
-    """A value that cannot be had: `why` in a few words, for people."""
-
-    def __init__(self, why: str) -> None:
-        super().__init__(why)
-        self.why = why
 
 
 class Where(Enum):
@@ -68,28 +56,6 @@ class FrameState(Protocol):
     def frame_base(self) -> int: ...
     def frame_address(self) -> int: ...
     def entry_value(self, expression: bytes, unit: Unit) -> int: ...
-
-
-class Typed(int):
-    """A number on the stack with a base type: its bits, `size` in bytes and DWARF encoding."""
-
-    size: int
-    encoding: int
-
-    @classmethod
-    def of(cls, value: int, size: int, encoding: int) -> Typed:
-        """The lowest bits of a number as one of this type."""
-        found = cls(value & (1 << 8 * size) - 1)
-        found.size, found.encoding = size, encoding
-        return found
-
-    @property
-    def meant(self) -> int:
-        """The number with its sign."""
-        value = int(self)
-        if self.encoding in _SIGNED and value >> 8 * self.size - 1:
-            value -= 1 << 8 * self.size
-        return value
 
 
 def locate(expression: bytes, unit: Unit, frame: FrameState, obj: int | None = None) -> list[Part]:
@@ -178,29 +144,13 @@ class _Locator(Machine):
             _PLACES[op](self)
         elif op in BINARY and len(self.stack) > 1 and self._typed(op):
             self.position += 1
-            self._binary(op)
+            right = self.pop()
+            self.push(calculate(op, self.pop(), right))
         else:
             super().step()
 
     def _typed(self, op: int) -> bool:
         return isinstance(self.stack[-1], Typed) or isinstance(self.stack[-2], Typed)
-
-    def _binary(self, op: int) -> None:
-        right, left = self.pop(), self.pop()
-        kind = left if isinstance(left, Typed) else right
-        if isinstance(kind, Typed) and kind.encoding in _FLOATS:
-            self.push(_floating(op, left, right, kind))
-            return
-        if not isinstance(kind, Typed):
-            raise FormatError("DWARF expression: no type")  # (one of them has one)
-        one, other = (Typed.of(value, kind.size, kind.encoding).meant for value in (left, right))
-        result = _TYPED[op](one, other, kind.size) if op in _TYPED else None
-        if result is None:
-            raise FormatError(f"DWARF expression: operation {op:#x} on typed values")
-        if 0x29 <= op <= 0x2E:
-            self.push(result)
-        else:
-            self.push(Typed.of(result, kind.size, kind.encoding))
 
     def take(self, size: int) -> bytes:
         """The next bytes of the expression."""
@@ -220,31 +170,6 @@ class _Locator(Machine):
         self.parts.append(Part(found.where, found.value, found.data, bits, skip))
         self.found = None
         self.stack.clear()
-
-
-def _floating(op: int, left: int, right: int, kind: Typed) -> int:
-    """A calculation in floating point."""
-    letter = {4: "f", 8: "d"}.get(kind.size)
-    action = _FLOATING.get(op)
-    if letter is None or action is None:
-        raise Gap(_IN_FLOATS)
-    pair = (float_of(value, letter) for value in (left, right))
-    try:
-        result = action(*pair)
-        if 0x29 <= op <= 0x2E:
-            return int(result)
-        bits = struct.unpack(f"<{'I' if letter == 'f' else 'Q'}", struct.pack(f"<{letter}", result))
-    except (OverflowError, ZeroDivisionError):
-        raise Gap(_IN_FLOATS) from None
-    return Typed.of(bits[0], kind.size, kind.encoding)
-
-
-def float_of(value: int, letter: str) -> float:
-    """The floating point number that some bits are; `letter` is that of `struct`."""
-    size = 4 if letter == "f" else 8
-    data = (value & (1 << 8 * size) - 1).to_bytes(size, "little")
-    found: float = struct.unpack(f"<{letter}", data)[0]
-    return found
 
 
 def _number(data: bytes, order: str) -> int:
@@ -355,44 +280,10 @@ def _deref_typed(m: _Locator) -> None:
     m.push(Typed.of(value, *kind) if kind is not None else value)
 
 
-def _converted(value: int, kind: tuple[int, int] | None, m: _Locator) -> int:
-    """A number of floating point to or from another type."""
-    meant: float
-    if isinstance(value, Typed) and value.encoding in _FLOATS:
-        if value.size not in (4, 8):
-            raise Gap(_IN_FLOATS)
-        meant = float_of(value, "f" if value.size == 4 else "d")
-    else:
-        meant = value.meant if isinstance(value, Typed) else m.signed(value)
-    try:
-        if kind is None:
-            return int(meant)
-        if kind[1] not in _FLOATS:
-            return Typed.of(int(meant), *kind)
-        letters = {4: "fI", 8: "dQ"}.get(kind[0])
-        if letters is None:
-            raise Gap(_IN_FLOATS)
-        bits = struct.unpack(f"<{letters[1]}", struct.pack(f"<{letters[0]}", meant))[0]
-    except (OverflowError, ValueError):
-        raise Gap(_IN_FLOATS) from None
-    return Typed.of(bits, *kind)
-
-
 def _convert(m: _Locator) -> None:
     kind = base_type(m.unit, m.unsigned())
     value = m.pop()
-    floating = [
-        one for one in (kind and kind[1], getattr(value, "encoding", None)) if one in _FLOATS
-    ]
-    if floating and not (
-        kind and isinstance(value, Typed) and kind == (value.size, value.encoding)
-    ):
-        m.push(_converted(value, kind, m))
-        return
-    meant = value.meant if isinstance(value, Typed) else value
-    if kind is not None and not isinstance(value, Typed):
-        meant = m.signed(value) if kind[1] in _SIGNED else value
-    m.push(Typed.of(meant, *kind) if kind is not None else meant)
+    m.push(convert(value, kind, m.signed(value)))
 
 
 def _reinterpret(m: _Locator) -> None:
@@ -442,40 +333,4 @@ _PLACES: dict[int, Callable[[_Locator], object]] = {
     0xA8: _convert, 0xF7: _convert,
     0xA9: _reinterpret, 0xF9: _reinterpret,
     0xFA: _unsupported, 0xFD: _unsupported,  # GNU's parameter_ref, variable_value
-}  # fmt: skip
-
-
-def _divided(a: int, b: int, _size: int) -> int | None:
-    if not b:
-        return None
-    quotient = abs(a) // abs(b)
-    return -quotient if (a < 0) != (b < 0) else quotient
-
-
-def _shifted(a: int, b: int, size: int, left: bool = False) -> int | None:
-    if not 0 <= b < 8 * size:
-        return 0 if a >= 0 or left else -1
-    return a << b if left else a >> b
-
-
-def _remainder(a: int, b: int, size: int) -> int | None:
-    quotient = _divided(a, b, size)
-    return None if quotient is None else a - b * quotient
-
-
-_FLOATING: dict[int, Callable[[float, float], float]] = {
-    0x1B: lambda a, b: a / b, 0x1C: lambda a, b: a - b, 0x1E: lambda a, b: a * b,
-    0x22: lambda a, b: a + b, 0x29: lambda a, b: a == b, 0x2A: lambda a, b: a >= b,
-    0x2B: lambda a, b: a > b, 0x2C: lambda a, b: a <= b, 0x2D: lambda a, b: a < b,
-    0x2E: lambda a, b: a != b,
-}  # fmt: skip
-_TYPED: dict[int, Callable[[int, int, int], int | None]] = {
-    0x1A: lambda a, b, s: a & b, 0x1B: _divided, 0x1C: lambda a, b, s: a - b,
-    0x1D: _remainder, 0x1E: lambda a, b, s: a * b, 0x21: lambda a, b, s: a | b,
-    0x22: lambda a, b, s: a + b, 0x24: lambda a, b, s: _shifted(a, b, s, True),
-    0x25: lambda a, b, s: _shifted(a & (1 << 8 * s) - 1, b, s), 0x26: _shifted,
-    0x27: lambda a, b, s: a ^ b, 0x29: lambda a, b, s: int(a == b),
-    0x2A: lambda a, b, s: int(a >= b), 0x2B: lambda a, b, s: int(a > b),
-    0x2C: lambda a, b, s: int(a <= b), 0x2D: lambda a, b, s: int(a < b),
-    0x2E: lambda a, b, s: int(a != b),
 }  # fmt: skip

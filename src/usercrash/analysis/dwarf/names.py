@@ -56,11 +56,11 @@ def name_of(entry: Entry) -> tuple[bytes, int]:
     return plain, language
 
 
-def qualified_name(entry: Entry) -> str:
+def qualified_name(entry: Entry, language: int) -> str:
     """The name of a type with the scopes around it, where its language has such; "" without a
     name."""
     name = entry.text(AT_name)
-    if name and language_of(entry.unit) in _SCOPED:
+    if name and language in _SCOPED:
         name = b"::".join((*_scopes(_declaration(entry), name), name))
     return name.decode("utf-8", "backslashreplace")
 

@@ -106,16 +106,20 @@ class TypeReader:
 
     def __init__(self) -> None:
         self._known: dict[tuple[int, int], Type] = {}
+        self.language = 0  # of the units that do not say theirs: dwz's partial ones
 
     def of(self, holder: Entry, attribute: int = AT_type) -> Type:
         """The type that an entry's attribute refers to; void where it has none. FormatError where
         that is broken."""
         return self._of(holder, attribute, 0)
 
+    def _language(self, entry: Entry) -> int:
+        return language_of(entry.unit) or self.language
+
     def _of(self, holder: Entry, attribute: int, depth: int) -> Type:
         entry = holder.reference(attribute)
         if entry is None:
-            return Type(Kind.VOID, "()" if language_of(holder.unit) == RUST else "void")
+            return Type(Kind.VOID, "()" if self._language(holder) == RUST else "void")
         if AT_signature in entry.values:  # a declaration; the type has a unit of its own
             entry = entry.reference(AT_signature) or entry
         key = key_of(entry)
@@ -128,7 +132,7 @@ class TypeReader:
         return found
 
     def _read(self, entry: Entry, depth: int) -> Type:
-        tag, language = entry.tag, language_of(entry.unit)
+        tag, language = entry.tag, self._language(entry)
         size = entry.number(AT_byte_size)
         if entry.block(AT_byte_size) is not None:
             size = None
@@ -137,7 +141,7 @@ class TypeReader:
         name = text(entry, AT_name)
         if tag in (TAG_typedef, TAG_template_alias):
             target = self._of(entry, AT_type, depth)
-            return _renamed(target, qualified_name(entry) or name)
+            return _renamed(target, qualified_name(entry, language) or name)
         if tag == TAG_base:
             name = _PLAIN.get(name, name)
             return Type(Kind.BASE, name, size=size, encoding=entry.number(AT_encoding) or 0,
@@ -146,7 +150,7 @@ class TypeReader:
             return self._record_type(entry, name, size, language)
         if tag == TAG_enumeration:
             below = self._of(entry, AT_type, depth) if AT_type in entry.values else None
-            whole = _tagged(qualified_name(entry) or name, "enum", language)
+            whole = _tagged(qualified_name(entry, language) or name, "enum", language)
             size = size if size is not None or below is None else below.size
             return Type(Kind.ENUM, whole, size=size, target=below, entry=entry,
                         language=language, base_name=whole)  # fmt: skip
@@ -193,7 +197,7 @@ class TypeReader:
         return Type(Kind.MEMBER_POINTER, before, after, size, 0, target, entry, (), language)
 
     def _record_type(self, entry: Entry, name: str, size: int | None, language: int) -> Type:
-        whole = qualified_name(entry) or name
+        whole = qualified_name(entry, language) or name
         word = _RECORDS[entry.tag]
         shown = _tagged(whole, word, language)
         return Type(Kind.RECORD, shown, size=size, entry=entry, language=language,

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..dwarf.attributes import AT_name
-from ..dwarf.locations import NOT_IN_DUMP, Gap
+from ..dwarf.gaps import NOT_IN_DUMP, Gap
 from ..dwarf.types import GO, RUST, Kind, Type
+from .arrays import elements
+from .limits import MASKED, MAX_STRING
 from .storage import InMemory, Source
 
 if TYPE_CHECKING:
@@ -111,8 +113,6 @@ class _Reading:
 
     def text(self, address: int, length: int) -> str:
         """A string of a known length; of a long one the beginning."""
-        from .printer import MASKED, MAX_STRING
-
         if self.secret:
             return MASKED
         if length > _MAX_LENGTH:
@@ -140,7 +140,7 @@ class _Reading:
         def one(number: int) -> str:
             return self.printer.inner(element, memory, number * size, self.depth + 2, self.secret)
 
-        return "{" + self.printer.elements(one, count) + "}"
+        return "{" + elements(self.printer, one, count) + "}"
 
     def value(self, kind: Type, source: Source, at: int) -> str:
         """A value in this one."""
@@ -187,8 +187,6 @@ def _string(r: _Reading) -> str:
     address, size = r.number(pointer), r.number(length)
     own = r.source.address(r.field("_M_local_buf").at)
     if size < _INLINE and own is not None and address == own:
-        from .printer import MASKED
-
         data = r.source.read(r.field("_M_local_buf").at, size)
         return MASKED if r.secret else r.printer.quoted(data)
     return r.text(address, size)

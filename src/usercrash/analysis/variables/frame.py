@@ -19,9 +19,11 @@ from ..dwarf.attributes import (
     AT_low_pc,
 )
 from ..dwarf.functions import Level, TAG_call_site, TAG_GNU_call_site, call_entries, is_tail_call
+from ..dwarf.gaps import OPTIMIZED_OUT, Gap
 from ..dwarf.location_lists import expression_at
-from ..dwarf.locations import OPTIMIZED_OUT, Gap, Typed, number_of, register_named
+from ..dwarf.locations import number_of, register_named
 from ..dwarf.names import name_of
+from ..dwarf.typed_values import Typed
 from ..dwarf.units import Entry, Unit
 from .storage import ReadMemory, Sources
 from .vectors import vector

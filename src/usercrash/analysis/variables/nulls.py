@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from ...errors import FormatError
 from ..dwarf.functions import Level
-from ..dwarf.locations import Gap, Where
+from ..dwarf.gaps import Gap
+from ..dwarf.locations import Where
 from ..dwarf.records import Member, Types
 from ..dwarf.types import Kind, Type, constant_count, is_complete
 from .reading import ERRORS, FrameReader

@@ -6,7 +6,7 @@ import math
 import struct
 from fractions import Fraction
 
-from ..dwarf.locations import Gap
+from ..dwarf.gaps import Gap
 from ..dwarf.types import RUST, Type
 from .storage import Order
 
@@ -91,7 +91,7 @@ def floating(data: bytes, order: Order, machine: str) -> str:
             return _trimmed(repr(value))
         for digits in range(1, 10):
             shown = f"{value:.{digits}g}"
-            if struct.pack(sign + letter, float(shown)) == data:
+            if _packed(sign + letter, float(shown)) == data:
                 break
         return _trimmed(shown)
     if machine in _X87 and len(data) in (10, 12, 16):
@@ -99,6 +99,14 @@ def floating(data: bytes, order: Order, machine: str) -> str:
     if len(data) == 16 and not machine.startswith("ppc"):
         return _quad(int.from_bytes(data, order))
     raise Gap(f"type not supported: {len(data)} bytes of floating point")
+
+
+def _packed(layout: str, value: float) -> bytes:
+    """The bytes of a number, none where rounding made it too large."""
+    try:
+        return struct.pack(layout, value)
+    except OverflowError:
+        return b""
 
 
 def _trimmed(text: str) -> str:

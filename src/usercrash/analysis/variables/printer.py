@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ...errors import FormatError
-from ..dwarf.attributes import AT_containing_type, AT_count, AT_lower_bound, AT_upper_bound
-from ..dwarf.locations import Gap, number_of
+from ..dwarf.attributes import AT_containing_type
+from ..dwarf.gaps import Gap
+from ..dwarf.locations import number_of
 from ..dwarf.records import Member, Record, Types
 from ..dwarf.scopes import Declared
 from ..dwarf.types import (
@@ -15,27 +15,17 @@ from ..dwarf.types import (
     RUST,
     Kind,
     Type,
-    constant_count,
-    first_index,
-    has_bound,
     is_complete,
 )
 from ..dwarf.units import Entry
-from ..facts.secrets import MASK, is_secret_name, mask_value
-from . import containers
+from ..facts.secrets import is_secret_name, mask_value
+from . import arrays, containers
 from .frame import Frame
-from .numbers import UNSIGNED_CHAR, base_value, is_char, quoted
+from .limits import MASKED, MAX_CHARACTERS, MAX_DEPTH, MAX_MEMBERS, MAX_STRING
+from .numbers import base_value, is_char, quoted
 from .storage import InMemory, Known, ReadMemory, Source, Synthetic, bits_of
 
-MAX_CHARACTERS = 600  # of one value
-MAX_DEPTH = 4
-MAX_MEMBERS = 32
-MAX_ELEMENTS = 16
-MAX_READ_ELEMENTS = 256
-MAX_STRING = 120  # characters
-_REPEATED = 4  # equal elements that are told once
 _CHUNK = 64
-MASKED = MASK.decode()
 
 
 @dataclass(slots=True)
@@ -98,7 +88,7 @@ class Printer:
         if kind.kind is Kind.ENUM:
             return MASKED if secret else self._enumeration(kind, source, at)
         if kind.kind is Kind.ARRAY:
-            return self._array(kind, source, at, depth, secret)
+            return arrays.array(self, kind, source, at, depth, secret)
         if kind.kind is Kind.RECORD:
             return self._record(kind, source, at, depth, secret)
         if kind.kind is Kind.MEMBER_POINTER:
@@ -200,7 +190,7 @@ class Printer:
             raise Gap("optimized out: it would point to a variable that is, too")
         target, pointee = found
         if target.kind is Kind.BASE and is_char(target) and target.size == 1:
-            data = self._beginning(pointee, 0, MAX_STRING).partition(b"\0")[0]
+            data = arrays.beginning(pointee, 0, MAX_STRING).partition(b"\0")[0]
             return f"<optimized out> → {MASKED if secret else self.quoted(data)}"
         return f"<optimized out> → {self.inner(target, pointee, 0, depth + 1, secret)}"
 
@@ -253,129 +243,12 @@ class Printer:
                 return f"&{holder.name}::{member.name}"
         return f"offset {offset:#x}"
 
-    # --- arrays ---
-
-    def _array(self, kind: Type, source: Source, at: int, depth: int, secret: bool) -> str:
-        target = kind.target
-        if target is None:
-            raise Gap("type not supported: an array of nothing")
-        counts = [self._count(bound) for bound in kind.bounds] or [None]
-        return self._dimension(target, source, at, depth, secret, counts)
-
-    def _count(self, bound: Entry) -> int | None:
-        """The length of a dimension, None for an array that does not say it."""
-        count = constant_count(bound)
-        if count is not None or not has_bound(bound):
-            return count
-        count = self._bound(bound, AT_count)
-        if count is not None:
-            return count
-        upper, lower = self._bound(bound, AT_upper_bound), self._bound(bound, AT_lower_bound)
-        if upper is None:
-            raise Gap("an array of unknown length")
-        return upper - (first_index(bound) if lower is None else lower) + 1
-
-    def _bound(self, bound: Entry, attribute: int) -> int | None:
-        """A bound that is a constant, an expression, or the value of another variable."""
-        if attribute not in bound.values:
-            return None
-        expression = bound.block(attribute)
-        if expression is not None:
-            value = number_of(expression, bound.unit, self.frame)
-            bits = 8 * bound.unit.shape.word
-            return value - (1 << bits) if value >> bits - 1 else value
-        try:
-            entry = bound.reference(attribute)
-        except FormatError:
-            return bound.number(attribute)
-        found = self.resolve(0, entry)
-        if found is None or not found[0].size:
-            raise Gap("an array of unknown length")
-        return self.number(found[1], 0, found[0].size, signed=True)
-
-    def _dimension(
-        self, target: Type, source: Source, at: int, depth: int, secret: bool,
-        counts: list[int | None],
-    ) -> str:  # fmt: skip
-        count, inner = counts[0], counts[1:]
-        size = self.size_of(target)
-        for one in inner:
-            size *= one or 0
-        if count is None:
-            return "{…}"
-        if not inner and target.kind is Kind.BASE and is_char(target) and target.size == 1:
-            if secret:
-                return MASKED
-            return self._char_array(source, at, count, target.encoding == UNSIGNED_CHAR)
-
-        def element(number: int) -> str:
-            place = at + number * size
-            if inner:
-                return self._dimension(target, source, place, depth + 1, secret, inner)
-            return self.inner(target, source, place, depth + 1, secret)
-
-        if depth >= MAX_DEPTH and count > 0:
-            return "{…}"
-        return "{" + self.elements(element, count) + "}"
-
-    def elements(self, element: Callable[[int], str], count: int) -> str:
-        """Elements with commas between, runs of equal ones once, not too many."""
-        groups: list[tuple[str, int]] = []
-        number = 0
-        while number < min(count, MAX_READ_ELEMENTS):
-            if self.budget.left <= 0 and number:
-                break
-            one = element(number)
-            if groups and groups[-1][0] == one:
-                groups[-1] = (one, groups[-1][1] + 1)
-                self.budget.left += len(one)
-            else:
-                shown = sum(1 if times >= _REPEATED else times for _, times in groups)
-                if shown >= MAX_ELEMENTS:
-                    break
-                groups.append((one, 1))
-            number += 1
-        words = []
-        for one, times in groups:
-            if times >= _REPEATED:
-                words.append(f"{one} <repeats {times:,} times>")
-            else:
-                words += [one] * times
-        if number < count:
-            words.append(f"… {count - number:,} more")
-        return ", ".join(words)
-
-    def _char_array(self, source: Source, at: int, count: int, numbers: bool) -> str:
-        """A text up to its first zero; `numbers`: as likely no text, to its last byte."""
-        size = min(max(count, 0), MAX_STRING + 1)
-        why = ""
-        try:
-            data = source.read(at, size)
-        except Gap as gap:
-            data, why = self._beginning(source, at, size), f"<{gap.why}>"
-            if not data:
-                raise
-        end = len(data.rstrip(b"\0")) if numbers else data.find(0)
-        if end < 0 or end == len(data):
-            return self.quoted(data[:MAX_STRING]) + (why or ("…" if count > MAX_STRING else ""))
-        return self.quoted(data[:end])
-
-    def _beginning(self, source: Source, at: int, size: int) -> bytes:
-        """The bytes before the first that is missing."""
-        data = b""
-        try:
-            while len(data) < size:
-                data += source.read(at + len(data), 1)
-        except Gap:
-            pass
-        return data
-
     def size_of(self, kind: Type) -> int:
         """Bytes of a type. Gap where that is not known."""
         if kind.kind is Kind.ARRAY and kind.size is None and kind.target is not None:
             size = self.size_of(kind.target)
             for bound in kind.bounds:
-                size *= self._count(bound) or 0
+                size *= arrays.length_of(self, bound) or 0
             return size
         if kind.size is None:
             if kind.kind is Kind.RECORD:

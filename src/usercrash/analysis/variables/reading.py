@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from ...errors import FormatError
 from ..dwarf.attributes import AT_abstract_origin, AT_const_value, AT_location, AT_type
 from ..dwarf.functions import Level
+from ..dwarf.gaps import OPTIMIZED_OUT, Gap
 from ..dwarf.location_lists import expression_at
-from ..dwarf.locations import OPTIMIZED_OUT, Gap, Part, locate
+from ..dwarf.locations import Part, locate
+from ..dwarf.names import language_of
 from ..dwarf.records import Types
 from ..dwarf.scopes import Declared, TAG_variable, declared_in
 from ..dwarf.types import TAG_formal_parameter, Type
@@ -73,6 +75,7 @@ class FrameReader:
     def type_of(self, one: Declared) -> Type:
         """A variable's type."""
         holder = one.holder(AT_type)
+        self.types.language = language_of(self.frame.function.unit)
         return self.types.of(holder if holder is not None else one.entries[0])
 
     def parts(self, one: Declared) -> list[Part]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
-from ..dwarf.locations import NOT_IN_DUMP, OPTIMIZED_OUT, Gap, Part, Where
+from ..dwarf.gaps import NOT_IN_DUMP, OPTIMIZED_OUT, Gap
+from ..dwarf.locations import Part, Where
 
 ReadMemory = Callable[[int, int], bytes]
 Order = Literal["little", "big"]
