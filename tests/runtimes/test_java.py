@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import convert
 
-from tests.runtimes.keep_logs import HERE, KEPT, java_arguments
-from tests.support.commands import settings
-from tests.support.run_verb import reports, run
+from tests.runtimes.keep_logs import KEPT
 from usercrash.analysis.facts.hs_err import method, parse_hs_err
 from usercrash.analysis.report_parts.java_stack import JavaStack
 from usercrash.capture.hs_err import FACT, find_hs_err, read_hs_err
-from usercrash.report import Cause, Frame, InterpretedStack, Report, Signal
+from usercrash.report import Cause, Frame, InterpretedStack, Signal
 
 LOGS = sorted(KEPT.glob("*.log"))
 ORDER = [
@@ -274,31 +269,3 @@ def test_no_link_and_no_pipe(place: Path) -> None:
     path.unlink()
     os.mkfifo(path)
     assert read(facts_of()) == b""
-
-
-# --- a real one ---
-
-
-@pytest.mark.skipif(shutil.which("javac") is None, reason="no Java on this machine")
-def test_a_real_machine(tmp_path: Path) -> None:
-    place = tmp_path / "place"
-    place.mkdir()
-    settings(tmp_path)
-    subprocess.run(
-        ["javac", "-nowarn", "-d", str(place), str(HERE / "Shop.java")],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    run(place, "java", *java_arguments(place, "native"))
-    (report,) = (convert(one, Report) for one in reports(place))
-    (own,) = place.glob("hs_err*")
-    wanted = parse_hs_err(own.read_bytes())
-    assert wanted is not None and report.cause is not None
-    (stack,) = report.threads[0].interpreted
-    assert stack.language == "java" and stack.version == wanted.version
-    assert [one.function for one in stack.frames] == [one.function for one in wanted.java]
-    assert stack.frames[0].native is not None
-    assert report.threads[0].frames[stack.frames[0].native].module is None
-    assert report.cause.kind == "null-pointer"
-    assert any("the Java virtual machine caught SIGSEGV" in one for one in report.cause.details)
-    (interpreter,) = report.interpreters
-    assert interpreter.language == "java" and interpreter.module.endswith("/libjvm.so")

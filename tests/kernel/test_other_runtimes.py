@@ -1,0 +1,75 @@
+"""Programs of other languages die through the real kernel: their own frames are in the report."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.kernel.test_jit_names import allow_cores
+from tests.runtimes.keep_logs import HERE, java_arguments
+from tests.support.build import need
+from tests.support.kernel import Installation, analyze
+
+from usercrash.report import Report
+
+pytestmark = pytest.mark.usefixtures("needs_kernel")
+
+PERL = """\
+sub fault { kill 'SEGV', $$; sleep 9 }
+sub order { $_[0] ? order($_[0] - 1) : fault() }
+order(2);
+"""
+
+
+def rows(report: Report) -> list[tuple[str, int | None]]:
+    (stack,) = report.threads[0].interpreted
+    return [(one.function, one.line) for one in stack.frames]
+
+
+def test_perl(tmp_path: Path) -> None:
+    script = tmp_path / "order.pl"
+    script.write_text(PERL)
+    with Installation() as place:
+        place.start_server()
+        with place.receiving():
+            process = subprocess.Popen(
+                [need("perl", "perl"), str(script)], preexec_fn=allow_cores, cwd="/"
+            )
+            assert process.wait(60) == -signal.SIGSEGV
+            found = place.wait_pid(process.pid)
+        again = analyze(found.core)
+    for report in (found.report, again):
+        if report.interpreters:  # (a Perl whose layout is known)
+            assert rows(report) == [
+                ("main::fault", 1), *[("main::order", 2)] * 3, ("(main program)", 3)
+            ]  # fmt: skip
+    assert len(found.report.interpreters) == len(again.interpreters)
+
+
+@pytest.mark.skipif(shutil.which("javac") is None, reason="no Java on this machine")
+def test_java(tmp_path: Path) -> None:
+    """Its own directory is one that only it may enter."""
+    source = str(HERE / "Shop.java")
+    subprocess.run(
+        ["javac", "-nowarn", "-d", str(tmp_path), source], check=True, capture_output=True
+    )
+    with Installation() as place:
+        place.start_server()
+        with place.receiving():
+            process = subprocess.Popen(
+                ["java", *java_arguments(tmp_path, "native")],
+                preexec_fn=allow_cores, cwd=tmp_path, stdout=subprocess.DEVNULL,
+            )  # fmt: skip
+            assert process.wait(60) == -signal.SIGABRT
+            report = place.wait_pid(process.pid).report
+    assert [name for name, _ in rows(report)][:2] == ["Shop.poke(long)", "Shop.call(int, long[])"]
+    (stack,) = report.threads[0].interpreted
+    assert stack.frames[0].native is not None
+    assert report.threads[0].frames[stack.frames[0].native].module is None
+    (interpreter,) = report.interpreters
+    assert interpreter.language == "java" and interpreter.module.endswith("/libjvm.so")
+    assert report.cause is not None and report.cause.kind == "null-pointer"
+    assert any("the Java virtual machine caught SIGSEGV" in one for one in report.cause.details)
