@@ -5,13 +5,19 @@ from __future__ import annotations
 import math
 import struct
 from fractions import Fraction
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from usercrash.analysis.dwarf.gaps import Gap
+from usercrash.analysis.dwarf.records import Member, Record, Types
+from usercrash.analysis.dwarf.types import Kind, Type
+from usercrash.analysis.dwarf.units import Entry, Unit
 from usercrash.analysis.dwarf.work import TooMuchError, Work
+from usercrash.analysis.variables.nulls import NullPointer
 from usercrash.analysis.variables.numbers import floating, quoted
 
 
@@ -85,6 +91,24 @@ def test_strings(data: bytes, size: int, shown: str) -> None:
 @given(st.binary(max_size=60), st.sampled_from((1, 2, 4)))
 def test_any_string_is_printable(data: bytes, size: int) -> None:
     assert quoted(data, size).isprintable()
+
+
+class _Endless(Types):
+    """A record that is its own base, many times."""
+
+    def _read_record(self, entry: Entry) -> Record:
+        kind = Type(Kind.RECORD, "A", size=8, entry=entry)
+        return Record([Member("", kind, base=True)] * 500)
+
+
+def test_records_without_end() -> None:
+    """Searching in bases and members is spent, too."""
+    work = Work(100_000)
+    unit = cast(Unit, SimpleNamespace(file=SimpleNamespace(work=work)))
+    kind = Type(Kind.RECORD, "A", size=8, entry=Entry(unit, 1, 0x13, True, {}, 2))
+    null = NullPointer("a", None, None, kind, _Endless())
+    assert null.member_at(0, 8) is None
+    assert work.exhausted
 
 
 def test_work_is_lent() -> None:

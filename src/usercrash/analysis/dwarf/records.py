@@ -88,6 +88,8 @@ class Types(TypeReader):
         found = self._records.get(key)
         if found is None:
             found = self._records[key] = self._read_record(entry)
+        # (also when it is known: a record may be its own base, a thousand times)
+        entry.unit.file.work.spend(2 + len(found.members) + len(found.variants))
         return found
 
     def _read_record(self, entry: Entry) -> Record:

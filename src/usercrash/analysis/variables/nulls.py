@@ -122,6 +122,8 @@ class _Search:
             self._members(target, pointee, 0, words + mark, depth + 1)
 
     def _members(self, kind: Type, source: Source, at: int, words: str, depth: int) -> None:
+        if depth > 2 * _MAX_DEPTH:
+            return
         for member in self.reader.types.record(kind).members[:_MAX_MEMBERS]:
             if member.bits or member.place is not None:
                 continue
