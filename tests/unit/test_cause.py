@@ -286,6 +286,16 @@ def test_abort() -> None:
     assert aborted("__raise", "__chk_fail").reason == "buffer-overflow"
 
 
+def test_v8_without_memory() -> None:
+    result = aborted(
+        "__GI_abort", "node::OOMErrorHandler(char const*, v8::OOMDetails const&)",
+        "v8::internal::V8::FatalProcessOutOfMemory(v8::internal::Isolate*, char const*)",
+        "v8::internal::Heap::FatalProcessOutOfMemory(char const*)", "grow(int)",
+    )  # fmt: skip
+    assert result.reason == "javascript-memory"
+    assert result.summary == "V8 had no more memory for JavaScript, by grow(int) at x.c:4"
+
+
 def test_terminate() -> None:
     result = aborted("__raise", "std::terminate()", "__cxa_throw", "parse(char const*)", "main")
     assert result.reason == "uncaught-exception"
