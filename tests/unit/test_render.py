@@ -278,3 +278,20 @@ def test_a_stack_that_a_missing_file_ends_says_so() -> None:
     screen = render_screen(changed, part="first", width=100)
     warnings = [line for line in screen.splitlines() if line.startswith("Warning")]
     assert warnings == ["Warning  no call frames from /root/lib/a.so: No such file or directory"]
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        ("shop::Cart::add(shop::Item const&, int) const", "shop::Cart::add(node = null)"),
+        ("shop::Less::operator()(int)", "shop::Less::operator()(node = null)"),
+        ("main.(*Server).Serve", "main.(*Server).Serve(node = null)"),
+    ],
+)
+def test_a_call_has_its_arguments_once(function: str, words: str) -> None:
+    report = sample_reports.null_pointer()
+    thread = report.threads[0]
+    frame = msgspec.structs.replace(thread.frames[0], function=function)
+    threads = [msgspec.structs.replace(thread, frames=[frame, *thread.frames[1:]])]
+    text = render_text(msgspec.structs.replace(report, threads=threads), first_screen_only=True)
+    assert f"Call     {words}" in text.splitlines()

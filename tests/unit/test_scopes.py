@@ -12,6 +12,7 @@ from tests.support.build import need
 from tests.support.compare import differences
 from tests.support.gcore import gcore_at_fault
 from tests.support.oracle import gdb_frames
+from tests.support.variables_compare import report_of
 
 from usercrash.analysis.assemble import assemble
 
@@ -95,3 +96,29 @@ def test_lines_of_functions_without_an_entry(tmp_path: Path, compressed: bool) -
     ]
     assert places == [("fault", 4, False), ("within", 6, True), ("outer", 8, False),
                       ("main", 10, False)]  # fmt: skip
+
+
+ORDER = r"""
+struct item { struct item *next; double price; };
+static inline __attribute__((always_inline)) double sum(struct item *o, int limit, double start) {
+    double total = start; struct item *each = o;
+    for (int k = 0; k < limit; k++) { total += each->price; each = each->next; }
+    return total; }
+__attribute__((noinline)) double bill(struct item *first, int count) {
+    return sum(first, count + 1, 0.5); }
+int main(int c, char **v) { (void)v; struct item one = {0, 1.0}; return (int)bill(&one, c); }
+"""
+
+
+@pytest.mark.parametrize("how", ["-gdwarf-4", "-gdwarf-5"])
+def test_an_inlined_function_has_its_variables_as_declared(tmp_path: Path, how: str) -> None:
+    source, program = tmp_path / "program.c", tmp_path / "program"
+    source.write_text(ORDER)
+    subprocess.run([need("gcc", "gcc"), how, "-O2", source, "-o", program], check=True)
+    frame = report_of(gcore_at_fault([bytes(program)], tmp_path / "core")).threads[0].frames[0]
+    assert (frame.function, frame.inline) == ("sum", True)
+    assert [one.name for one in frame.variables if one.kind == "parameter"] == [
+        "o", "limit", "start",
+    ]  # fmt: skip
+    locals_ = [one.name for one in frame.variables if one.name in ("total", "each")]
+    assert locals_ == ["total", "each"]

@@ -59,7 +59,7 @@ def call_words(report: Report) -> str:
             continue
         arguments = [one for one in frame.variables if one.kind == "parameter"]
         if arguments:
-            name = short_functions(clean(frame.function or "?"))[-1]
+            name = short_functions(clean(frame.function or "?"))[-1].removesuffix("(...)")
             words = [f"{clean(one.name)} = {_short(one.value)}" for one in arguments[:_ARGUMENTS]]
             more = ["..."] if len(arguments) > _ARGUMENTS else []
             return f"{name}({', '.join([*words, *more])})"

@@ -43,13 +43,23 @@ class Declared:
 
 def declared_in(function: Entry, address: int) -> list[Declared]:
     """The variables of a function (a concrete or inlined one) whose blocks hold an address:
-    parameters, then locals, the innermost block's first."""
+    parameters, then locals, the innermost block's first; those of the function itself as its
+    source declares them."""
     found: list[Declared] = []
     origins = _chain(function)
     _collect(function, address, 0, found, True)
+    order: dict[tuple[int, int], int] = {}
     if len(origins) > 1:
         _add_missing(origins[-1], found)
-    found.sort(key=lambda one: (not one.parameter, -one.depth))
+        # (compilers list an instance's variables in any order, its origin as they are declared)
+        children = origins[-1].unit.children(origins[-1])
+        order = {_identity(child): place for place, child in enumerate(children)}
+
+    def rank(one: Declared) -> int:
+        places = (order.get(_identity(entry)) for entry in one.entries)
+        return next((place for place in places if place is not None), len(order))
+
+    found.sort(key=lambda one: (not one.parameter, -one.depth, rank(one)))
     return found
 
 
@@ -96,13 +106,18 @@ def _add_missing(abstract: Entry, found: list[Declared]) -> None:
     """What an inlined function's description has, and this instance of it left out."""
     if abstract.tag != TAG_subprogram:
         return
-    known = {(id(one.unit.file), one.offset) for each in found for one in each.entries}
+    known = {_identity(one) for each in found for one in each.entries}
     for child in abstract.unit.children(abstract):
         if child.tag not in (TAG_formal_parameter, TAG_variable) or len(found) >= MAX_VARIABLES:
             continue
-        one = _declared(child, 0) if (id(child.unit.file), child.offset) not in known else None
+        one = _declared(child, 0) if _identity(child) not in known else None
         if one is not None:
             found.append(one)
+
+
+def _identity(entry: Entry) -> tuple[int, int]:
+    """What tells an entry from all others."""
+    return id(entry.unit.file), entry.offset
 
 
 def _chain(entry: Entry) -> list[Entry]:
