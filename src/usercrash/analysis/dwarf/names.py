@@ -59,7 +59,7 @@ def name_of(entry: Entry) -> tuple[bytes, int]:
 def qualified_name(entry: Entry, language: int) -> str:
     """The name of a type with the scopes around it, where its language has such; "" without a
     name."""
-    name = entry.text(AT_name)
+    name = entry.text(AT_name) or (b"?" if AT_name in entry.values else b"")
     if name and language in _SCOPED:
         name = b"::".join((*_scopes(_declaration(entry), name), name))
     return name.decode("utf-8", "backslashreplace")
@@ -119,6 +119,8 @@ def _scope_name(scope: Entry, declared: Entry, function: bytes) -> bytes:
     name = scope.text(AT_name) or declared.text(AT_name)
     if name:
         return name
+    if AT_name in scope.values or AT_name in declared.values:
+        return b"?"  # it lies in a file that is missing
     if scope.tag == _TAG_namespace:
         return b"(anonymous namespace)"
     return b"{lambda}" if function in _OF_LAMBDA else b"{unnamed}"

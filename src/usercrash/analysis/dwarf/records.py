@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ...errors import FormatError
 from .attributes import (
     AT_artificial,
     AT_bit_offset,
@@ -22,6 +23,7 @@ from .attributes import (
 )
 from .encodings import uleb
 from .types import (
+    Kind,
     TAG_enumerator,
     TAG_inheritance,
     TAG_member,
@@ -33,6 +35,7 @@ from .types import (
     text,
 )
 from .units import Entry
+from .work import TooMuchError
 
 MAX_MEMBERS = 2_000
 
@@ -112,7 +115,7 @@ class Types(TypeReader):
         if entry.block(AT_data_member_location) is not None:
             constant = _plain_offset(entry.block(AT_data_member_location) or b"")
             place, offset = (entry, 0) if constant is None else (None, constant)
-        kind = self.of(entry)
+        kind = self._type_of(entry)
         bits = entry.number(AT_bit_size) or 0
         start = 0
         if bits:
@@ -121,6 +124,15 @@ class Types(TypeReader):
             text(entry, AT_name), kind, offset, bits, start, entry.tag == TAG_inheritance,
             AT_artificial in entry.values, place,
         )  # fmt: skip
+
+    def _type_of(self, member: Entry) -> Type:
+        """A member's type; one that cannot be read (a file is missing) costs only itself."""
+        try:
+            return self.of(member)
+        except TooMuchError:
+            raise
+        except FormatError:
+            return Type(Kind.OTHER, "?")
 
     def _variants(self, part: Entry) -> tuple[Member | None, list[Variant]]:
         chosen = part.reference(AT_discr)

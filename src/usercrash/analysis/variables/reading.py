@@ -21,7 +21,7 @@ from .printer import Printer, Process, named
 from .storage import Known, Source
 
 _TAG_dwarf_procedure = 0x36
-BROKEN = "its debug information is broken"
+BROKEN = "debug information is broken, or a file of it is missing"
 ERRORS = (struct.error, RecursionError, OverflowError, ValueError)
 
 
