@@ -12,6 +12,10 @@ from .scene import Handled
 
 MAX_HANDLED = 8
 _SIGINFO_SIZE, _USED = 128, 48
+# By Arch.name: where all handlers have one form of frame, and the siginfo_t in it is written only
+# for those with SA_SIGINFO (setup_rt_frame() in arch/x86 and arch/arm64). Elsewhere there is a
+# form without it, or it is always written.
+_SOMETIMES_WRITTEN = frozenset(("x86_64", "x32", "aarch64", "aarch64_be"))
 
 
 def handled_signals(
@@ -41,9 +45,11 @@ def handled_signals(
 
 
 def _is_filled(data: bytes, info: SigInfo, arch: Arch) -> bool:
-    """Whether the kernel wrote the siginfo_t: for handlers without SA_SIGINFO some architectures
-    leave the place as it was. Behind the 48 bytes that it uses the kernel writes zeros (since 4.20,
-    copy_siginfo_to_user() in kernel/signal.c), as between the numbers and what follows them."""
+    """Whether the kernel wrote the siginfo_t, or left the place as it was. Behind the 48 bytes that
+    it uses it writes zeros (since 4.20, copy_siginfo_to_user() in kernel/signal.c), as between the
+    numbers and what follows them."""
+    if arch.name not in _SOMETIMES_WRITTEN:
+        return True
     if len(data) < _SIGINFO_SIZE or any(data[_USED:]):
         return False
     if arch.long == 8 and any(data[12:16]):
