@@ -97,6 +97,22 @@ def test_how_it_aborted_counts() -> None:
     assert len(keys) == 3
 
 
+@pytest.mark.parametrize("runtime", ["__rustc::", "__rustc[59807616e1fa2540]::", ""])
+def test_how_a_panic_ends_the_program_does_not_count(runtime: str) -> None:
+    """All of it is in the program's own file; newer compilers put it into a crate of its own."""
+    ending = [
+        "std::sys::pal::unix::abort_internal", "std::process::abort", f"{runtime}__rust_abort",
+        f"{runtime}__rust_start_panic", f"{runtime}rust_panic", "std::panicking::panic_with_hook",
+        "std::panicking::panic_handler::{closure#0}",
+        "std::sys::backtrace::__rust_end_short_backtrace::<std::panicking::panic_handler, !>",
+        f"{runtime}rust_begin_unwind", "core::panicking::panic_fmt", "core::option::unwrap_failed",
+    ]  # fmt: skip
+    names = ["abort", *ending, "shop::price", "shop::main"]
+    names += ["std::sys::backtrace::__rust_begin_short_backtrace", "std::rt::lang_start"]
+    frames = [frame(at, name) for at, name in enumerate(names)]
+    assert of(frames, ABRT).frames == ["shop::price", "shop::main"]
+
+
 def test_of_a_recursion_the_cycle_counts() -> None:
     """Whichever of its functions ran out of stack."""
     cause = r.Cause(kind="stack-overflow", summary="x", reason="recursion")

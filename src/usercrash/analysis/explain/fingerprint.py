@@ -27,12 +27,14 @@ _RAISING = re.compile(
     r"|libc_message\w*|malloc_printerr|chk_fail|fortify_fail\w*|stack_chk_fail\w*"
     r"|(mem|str|wcs|wmem)(n?cpy|move|set|n?cmp|n?len|chr|rchr|n?cat)\w*)"
     r"|std::(terminate|__terminate|rethrow_exception)|__cxxabiv1::\w+|__cxa_\w+|__gnu_cxx::\w+"
-    r"|rust_panic\w*|rust_begin_unwind|__rust_\w+|(std|core)::panick?ing::\S+"
+    r"|(__rustc::)?(rust_panic\w*|rust_begin_unwind|__rust_\w+)|(std|core)::panick?ing::\S+"
+    r"|std::process::abort|(std|core)::intrinsics::abort|core::(option|result)::\w+_failed"
     r"|std::sys::\S+|runtime\.\S+"
 )
 _BEGINNING = re.compile(
     r"_start|__libc_start\w*|start_thread|(__)?clone3?|thread_start|runtime\.(main|goexit|mstart)"
-    r"|std::rt::\S+|std::sys_common::\S+|core::ops::function::FnOnce::call_once|invoke_main"
+    r"|std::rt::\S+|std::sys::backtrace::__rust_begin\S+|std::sys_common::\S+"
+    r"|core::ops::function::FnOnce::call_once|invoke_main"
     r"|threading:Thread\.(run|_bootstrap|_bootstrap_inner)"
 )
 _LIBRARY_VERSION = re.compile(r"(?<=\.so)[.\d]+$|-\d[\d.]*(?=\.so)|(?<=\d)\.\d+$")
