@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from usercrash.capture.interpreters import Interpreters
+from usercrash.capture.procfs import MapTable
+from usercrash.cpython.find import Found
 from usercrash.model.notes import NoteLog
 
 SIZE = 1 << 16
@@ -61,3 +65,23 @@ def test_no_more_than_there_is_room() -> None:
     sizes = [len(taken.read(at, 300)) for at in range(0, 3000, 300)]
     assert sizes[:3] == [300] * 3 and sizes[-1] == 0
     assert sum(len(data) for _, data in taken.pieces([])) < 1500
+
+
+def test_nothing_is_read_when_its_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever its structures are like: each of its reads looks at the time."""
+    now = [100.0]
+    monkeypatch.setattr("usercrash.capture.interpreters.time.monotonic", lambda: now[0])
+    notes = NoteLog()
+    taken = Interpreters(Memory(False), notes)  # type: ignore[arg-type]
+    seen: list[bytes] = []
+
+    def found(read: Callable[[int, int], bytes], *_: object) -> Found:
+        seen.append(read(64, 8))
+        now[0] += 1
+        seen.append(read(64, 8))
+        return Found(b"/usr/bin/python3", 64, None, "")
+
+    monkeypatch.setattr("usercrash.capture.interpreters.find", found)
+    taken.look(MapTable(b""), [])
+    assert seen == [CONTENTS[64:72], b""]
+    assert [note.why for note in notes] == ["no time left"]

@@ -233,3 +233,40 @@ def test_the_layout_is_that_of_the_headers(tmp_path: Path) -> None:
     major, minor, size = (int(word) for word in first.split())
     table = {name: int(value) for name, value in (line.split() for line in rest)}
     assert TABLES[(major, minor), size] == table
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e-9])
+def test_contexts_of_no_call(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand levels that share their contexts, none of which is of a call: they are not looked
+    at for ever, with a bound of time or without."""
+    monkeypatch.setattr("usercrash.perl.walk._ALL_CONTEXTS", 2000)
+    found = Found(b"/usr/bin/perl", 0x1000, (5, 36, 0), 3768)
+    at = found.layout
+    assert at is not None
+    statement, array, levels, contexts = 0x10000, 0x20000, 0x30000, 1 << 32
+    words = {0x1000 + at["curcop"]: statement, 0x1000 + at["curstackinfo"]: levels}
+    numbers = {statement + at["cop_type"]: at["op_nextstate"], array + at["sv_flags"]: at["sv_av"]}
+    for level in range(levels, levels + 1000 * 64, 64):
+        words |= {level + at["si_stack"]: array, level + at["si_cxstack"]: contexts,
+                  level + at["si_prev"]: level + 64}  # fmt: skip
+        numbers |= {level + at["si_cxix"]: 999, level + at["si_cxmax"]: 1000}
+    read_bytes = 0
+
+    def read(address: int, size: int) -> bytes:
+        nonlocal read_bytes
+        data = bytearray(size)
+        if address >= contexts:
+            read_bytes += size
+            return bytes(data)
+        for known, width in ((words, 8), (numbers, 4)):
+            for place in range(address, address + size - width + 1, 4):
+                if place in known:
+                    where = place - address
+                    data[where : where + width] = known[place].to_bytes(width, "little")
+        return bytes(data)
+
+    walked = walk(read, found, seconds=seconds)
+    assert walked is not None
+    assert walked.end == "only 0 frames were read"
+    assert read_bytes <= 3000 * at["cx_size"]
+    assert bool(read_bytes) == (not seconds)

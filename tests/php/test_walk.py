@@ -152,3 +152,23 @@ def test_other_versions_are_left_alone() -> None:
     ours = Found(b"/usr/bin/php8.2", 0x1000, (8, 2, 1), 20220829)
     assert walk(lambda address, size: bytes(size), ours) is None
     assert walk(lambda address, size: b"", ours) is None
+
+
+def test_calls_of_no_function() -> None:
+    """Endlessly many that only hold others together: they are counted, too."""
+    version, at = next(iter(TABLES.items()))
+    found = Found(b"/usr/bin/php", 0x1000, (*version, 0), at["api"])
+    asked: list[int] = []
+
+    def read(address: int, size: int) -> bytes:
+        asked.append(address)
+        assert len(asked) < 1000
+        data = bytearray(size)
+        if address == 0x1000 + at["current"]:
+            data[:8] = (0x100000).to_bytes(8, "little")
+        elif size >= at["execute_size"]:
+            data[at["previous"] : at["previous"] + 8] = (address + 128).to_bytes(8, "little")
+        return bytes(data)
+
+    assert walk(read, found, most=100) is None
+    assert len(asked) > 100

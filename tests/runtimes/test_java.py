@@ -269,3 +269,12 @@ def test_no_link_and_no_pipe(place: Path) -> None:
     path.unlink()
     os.mkfifo(path)
     assert read(facts_of()) == b""
+
+
+@pytest.mark.parametrize("beginning", ["j  ", "J 1 "])
+def test_a_line_of_brackets(beginning: str) -> None:
+    """There are endless ways to divide it; none of them is tried for long."""
+    head = "#  Internal Error (a.cpp:1), pid=5, tid=5\nJava frames:\n"
+    found = parse_hs_err(f"{head}{beginning}{'()' * 50_000}+1!\n".encode())
+    assert found is not None
+    assert found.java == []

@@ -136,3 +136,9 @@ def test_any_memory(memory: bytes, at: int, call: int, names: tuple[str, ...]) -
     frames: list[Frame] = [frame(0, name) for name in names]
     one = WaitingThread(1, 1, "", dict.fromkeys(ARCH.call, at) | {"orig_rax": call}, frames)
     waits([one], ARCH, lambda address, size: memory[:size], [])
+
+
+def test_endless_names() -> None:
+    """No function of a C library has one; patterns would spend their time on it."""
+    name = "pthread_mutex_" + "lock" * 4000
+    assert lock(mutex(2, 11), name) == Lock("mutex", WORD, 11, sure=False)

@@ -6,6 +6,8 @@ that it reads is kept: a few KB of any heap. Imported only where the maps show a
 
 from __future__ import annotations
 
+import time
+
 from ..cpython.find import Found, find, is_worth_asking
 from ..cpython.walk import Limits, walk
 from ..elf.headers import PT_DYNAMIC, PT_LOAD, ElfHeader, parse_program_headers
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 FACT = b"@cpython"  # where its runtime is, of which version, which file has it
 SECONDS = 0.06  # held for it, at most
+_END_SECONDS = 0.09  # nothing is read any more, whatever its structures are like
 MAX_BYTES = 16 << 20
 _GRAIN = 64  # as in plan.py: elfutils wants pieces that begin at multiples of something
 _JOIN = 256  # bytes between two reads of a page that are kept along with them
@@ -40,6 +43,8 @@ class Interpreters:
         self._notes = notes
         self._touched: dict[int, bytes] = {}  # by address
         self._left = self._room = min(room, MAX_BYTES)
+        self._end = float("inf")  # until one is looked for
+        self._late = False
         self.fact = b""
         self.calls: dict[bytes, bytes] = {}  # facts @perl, @php
 
@@ -47,6 +52,7 @@ class Interpreters:
         """Walk the calls of a Perl interpreter's main thread."""
         from ..perl import walk as perl
 
+        self._begin()
         found = perl.find(self.read, _first_pages(maps), self._symbol)
         if found is not None and found.layout is not None:
             perl.walk(self.read, found, seconds=SECONDS)
@@ -56,6 +62,7 @@ class Interpreters:
         """Walk the calls of a PHP interpreter."""
         from ..php import walk as php
 
+        self._begin()
         found = php.find(self.read, _first_pages(maps), self._symbol)
         if found is not None and found.layout is not None:
             php.walk(self.read, found, seconds=SECONDS)
@@ -64,6 +71,7 @@ class Interpreters:
     def look(self, maps: MapTable, threads: list[ThreadState], *, variables: bool = False) -> None:
         """Walk the threads of the interpreter, the first of `threads` before all others; with
         `variables`, the values of local ones, too."""
+        self._begin()
         modules: list[tuple[bytes, int]] = []
         for mapping in maps.modules():
             if mapping.offset == 0 and (not modules or is_worth_asking(mapping.path)):
@@ -76,14 +84,17 @@ class Interpreters:
         if threads:
             first = threads[0].tid, threads[0].registers.get(_TCB, 0)
         walked = walk(self.read, found, first, Limits(seconds=SECONDS, variables=variables))
-        if walked is not None and walked.cut:
+        if (walked is not None and walked.cut) or self._late:
             self._notes.add("python", "some frames of its threads", "no time left")
         if self._left <= 0:
             self._notes.add("python", "some memory", f"more than {max(self._room, 0)} bytes")
 
     def read(self, address: int, size: int) -> bytes:
         """The bytes at an address, which are kept."""
-        if self._left <= 0:
+        if self._left <= 0 or self._late:
+            return b""
+        if time.monotonic() > self._end:
+            self._late = True
             return b""
         start = address & -_GRAIN
         skip = address - start
@@ -92,6 +103,10 @@ class Interpreters:
             self._touched[start] = data
             self._left -= len(data)
         return data[skip : skip + size]
+
+    def _begin(self) -> None:
+        """One time for all that is looked for."""
+        self._end = min(self._end, time.monotonic() + _END_SECONDS)
 
     def _symbol(self, start: int, name: bytes) -> int:
         bias, dynamic = dynamic_of(self._memory.read(start, PAGE), start)

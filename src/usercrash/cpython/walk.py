@@ -240,12 +240,14 @@ class _Walk:
             count = len(thread.frames)
             if not frame:
                 break
-            if count >= most or (count - checked > 200 and self._late()):
-                self._walked.cut |= count < most
+            # (a loop's own frame stands beside one that it runs: more of them are damage)
+            late = len(seen) - checked > 200 and self._late()
+            if count >= most or len(seen) > 2 * most or late:
+                self._walked.cut |= late
                 thread.end = f"only {count:,} frames were read"
                 break
-            if count - checked > 200:
-                checked = count
+            if len(seen) - checked > 200:
+                checked = len(seen)
             if frame in seen:
                 thread.end = "the frames run in a circle"
                 break

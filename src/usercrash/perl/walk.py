@@ -31,6 +31,7 @@ _MAX_MODULES = 8
 _MAX_LEVELS = 1000
 _BLOCK = 256  # contexts that are read at once
 _MAX_CONTEXTS = 200_000  # of one level
+_ALL_CONTEXTS = 400_000  # of all levels: they may share theirs
 _MAX_NAME = 512
 _MAX_FILE = 1024
 _TYPE = 0x0F  # CXTYPEMASK
@@ -136,6 +137,7 @@ class _Walk:
         self._address = address
         self._most = most
         self._until = time.monotonic() + seconds if seconds else 0.0
+        self._left = _ALL_CONTEXTS
         self._walked = Walked()
         self._place = (b"", 0)  # of the statement that runs in the frame that comes next
         self._names: dict[int, bytes] = {}
@@ -179,8 +181,7 @@ class _Walk:
             if frame is None:
                 continue
             count = len(walked.frames)
-            late = self._until and count % 64 == 63 and time.monotonic() > self._until
-            if count >= self._most or late:
+            if count >= self._most:
                 walked.end = f"only {count:,} frames were read"
                 return False
             walked.frames.append(frame)
@@ -210,7 +211,11 @@ class _Walk:
         size = self._at["cx_size"]
         count = level.last + 1
         while count:
+            if self._left <= 0 or self._late():  # (most contexts may be of no call)
+                self._walked.end = f"only {len(self._walked.frames):,} frames were read"
+                return
             start = max(count - _BLOCK, 0)
+            self._left -= count - start
             data = self._read(level.contexts + start * size, (count - start) * size)
             if len(data) < (count - start) * size:
                 self._walked.end = "its contexts are not in memory"
@@ -218,6 +223,9 @@ class _Walk:
             for number in range(count - start - 1, -1, -1):
                 yield data[number * size : (number + 1) * size]
             count = start
+
+    def _late(self) -> bool:
+        return bool(self._until) and time.monotonic() > self._until
 
     def _frame(self, context: bytes, place: tuple[bytes, int]) -> Frame | None:
         """The call that a context is of; None for one of a loop or a block."""

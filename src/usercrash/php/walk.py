@@ -130,8 +130,9 @@ class _Walk:
         seen: set[int] = set()
         while execute:
             count = len(walked.frames)
-            late = self._until and count % 64 == 63 and time.monotonic() > self._until
-            if count >= self._most or late:
+            late = self._until and len(seen) % 64 == 63 and time.monotonic() > self._until
+            # (those without a function are few, if nothing is amiss)
+            if count >= self._most or len(seen) > 2 * self._most or late:
                 walked.end = f"only {count:,} frames were read"
                 break
             data = b""

@@ -16,6 +16,7 @@ from ...elf.arch import Arch
 from ...report import Frame
 
 _DEPTH = 10  # frames looked at for the function that waits
+_MAX_NAME = 100  # the C library's are shorter; on long ones the patterns would spend long
 _TID = 0x3FFFFFFF  # FUTEX_TID_MASK (<linux/futex.h>)
 _PI = (6, 13)  # FUTEX_LOCK_PI, FUTEX_LOCK_PI2
 _WAITS = (0, 9, 11, *_PI)  # FUTEX_WAIT, _WAIT_BITSET, _WAIT_REQUEUE_PI
@@ -138,6 +139,8 @@ class LockReader:
 
 def _sort(names: Sequence[str]) -> str:
     for name in names:
+        if len(name) > _MAX_NAME:
+            continue
         for pattern, sort in _SORTS:
             if pattern.fullmatch(name):
                 return sort

@@ -13,15 +13,18 @@ from dataclasses import dataclass, field
 _MAX_LINES = 4000
 _MAX_FRAMES = 2000
 _MAX_WORDS = 400
+# A method: its name, and what stands in and behind its brackets has none: else a line of brackets
+# could be divided in endless ways.
+_METHOD = rb"(\S+)\(([^\s()]*)\)([^\s()]+)"
 _NUMBERS = re.compile(rb"pid=(\d{1,10}), tid=(\d{1,10})$")
 _SIGNAL = re.compile(rb"#  (SIG[A-Z0-9+]{1,12}) \(0x[0-9a-f]+\) at pc=(0x[0-9a-f]{1,16}), ")
 _THREAD = re.compile(rb'Current thread(?: \(0x[0-9a-f]+\))?: +(\w+) "(.*)" *(?:daemon )?\[(\w*), ')
 _VERSION = re.compile(rb"# Java VM: .*?\(([0-9][^,)]*)")
 _ADDRESS = re.compile(rb"siginfo: si_signo: \d+ \(SIG\w+\), si_code: -?\d+ \((\w+)\)(?:.*"
                       rb"si_addr: (0x[0-9a-f]{1,16}))?")  # fmt: skip
-_INTERPRETED = re.compile(rb"j  (\S+)\((\S*)\)(\S+)\+(\d{1,6})(?: (\S+))?$")
+_INTERPRETED = re.compile(rb"j  " + _METHOD + rb"\+(\d{1,6})(?: (\S+))?$")
 _COMPILED = re.compile(
-    rb"J +\d+(%?) +(?:(c1|c2|jvmci) +)?(\S+)\((\S*)\)(\S+)(?: (\S+))? \(\d+ bytes\)"
+    rb"J +\d+(%?) +(?:(c1|c2|jvmci) +)?" + _METHOD + rb"(?: (\S+))? \(\d+ bytes\)"
     rb" @ (0x[0-9a-f]{1,16})"
 )
 _STUB = re.compile(rb"v  ~(\S+)(?: (0x[0-9a-f]{1,16}))?")
