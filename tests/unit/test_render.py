@@ -16,7 +16,16 @@ from usercrash.render.frames import short_functions
 from usercrash.render.layout import Paper, clean, columns, duration, moment, size, wrap
 from usercrash.render.screen import render_screen
 from usercrash.render.text import render_stacks, render_text
-from usercrash.report import MemoryBlock, NoteEntry, Report, System, Waiting, to_json
+from usercrash.report import (
+    Cause,
+    Fingerprint,
+    MemoryBlock,
+    NoteEntry,
+    Report,
+    System,
+    Waiting,
+    to_json,
+)
 
 # How the lines begin that are ours.
 _OURS = re.compile(
@@ -295,3 +304,32 @@ def test_a_call_has_its_arguments_once(function: str, words: str) -> None:
     threads = [msgspec.structs.replace(thread, frames=[frame, *thread.frames[1:]])]
     text = render_text(msgspec.structs.replace(report, threads=threads), first_screen_only=True)
     assert f"Call     {words}" in text.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("ending", "outer", "words"),
+    [
+        (30, 30, "#0 #1 ... #29 #30 #31 #32 #33 #34 #35 #36 #37 ... #59"),
+        (30, 3, "#0 #1 ... #22 #23 #24 #25 #26 #27 #28 #29 #30 #31 #32"),
+        (6, 30, "#0 #1 #2 #3 #4 #5 #6 #7 #8 #9 #10 #11 ... #35"),
+    ],
+)
+def test_of_a_long_end_the_programs_functions_are_shown(
+    ending: int, outer: int, words: str
+) -> None:
+    """`outer` functions of the program called what ended it, which takes `ending` frames."""
+    report = sample_reports.null_pointer()
+    names = [f"raise_{at}" for at in range(ending)] + ["shop::serve(int)"]
+    names += [f"caller_{at}" for at in range(outer - 1)]
+    frames = [sample_reports.frame(at, name) for at, name in enumerate(names)]
+    thread = msgspec.structs.replace(report.threads[0], frames=frames, folds=[])
+    mark = Fingerprint(version=1, key="0" * 16, sort="", frames=["shop::serve", "caller_0"])
+    cause = Cause(kind="abort", summary="abort() called", reason="abort")
+    crash = msgspec.structs.replace(
+        report, threads=[thread], fingerprint=mark, cause=cause, excerpts=[]
+    )
+    lines = render_text(crash, first_screen_only=True).splitlines()
+    shown = [line.split()[0] for line in lines if line.startswith(("#", "    ..."))]
+    assert " ".join(shown) == words
+    hidden = sum(int(line.split()[1]) for line in lines if line.startswith("    ..."))
+    assert hidden + sum(word[0] == "#" for word in shown) == len(frames)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from ..report import Fold, Frame, HandledSignal, Report, Thread
 from .interpreted import (
     Interpreted,
+    Row,
     interpreted_line,
     merged,
     stack_key,
@@ -20,6 +21,7 @@ TRUSTED = ("context", "cfi", "tail-call")
 END_OF_STACK = "end of stack"
 INLINED = "inlined into the next"
 _NUMBER_WIDTH = 4  # "#12 "
+_INNER, _OWN = 2, 4  # lines of the innermost frames, and of the program's own, if some are hidden
 _MODULE_COLUMNS = 24
 MORE_INTERPRETED = 8  # lines more for a stack that has frames of two kinds
 _SOURCE_COLUMNS = 40  # of a file's name, at least
@@ -176,22 +178,18 @@ def stack_lines(
     thread: Thread,
     handled: Sequence[HandledSignal] = (),
     most: int | None = None,
+    own: int | None = None,
 ) -> None:
     """The thread's stack: cycles folded, gaps and the end told. `most` is the number of lines
-    for frames; where there is one, the frames of an interpreter itself are only counted."""
+    for frames; where there is one, the frames of an interpreter itself are only counted, and the
+    frame with the index `own` is shown before those that it called."""
     rows = merged(thread, stack_rows(thread), brief=most is not None)
-    hidden = 0
     if most is not None and any(isinstance(row, Interpreted) for row in rows):
         most += MORE_INTERPRETED
     if most is not None and len(rows) > most:
-        outer = 1 if isinstance(rows[-1], Frame) else 2  # (a text tells of frames left out)
-        kept = most - 1 - outer  # one line for the gap, those for the outermost frame
-        hidden = len(rows) - kept - outer
-        rows = [*rows[:kept], None, *rows[-outer:]]
+        rows = _cut(rows, most, own)
     for row in rows:
-        if row is None:
-            paper.line(Span(f"    ... {hidden} more lines of this stack in the full report", DIM))
-        elif isinstance(row, str):
+        if isinstance(row, str):
             paper.line(Span(row, DIM))
         elif isinstance(row, Interpreted):
             interpreted_line(paper, row)
@@ -200,6 +198,28 @@ def stack_lines(
     state_lines(paper, thread)
     if end_of_stack(thread):
         paper.line(Span(f"    {end_of_stack(thread)}", DOUBT))
+
+
+def _cut(rows: Sequence[Row], most: int, own: int | None) -> list[Row]:
+    """So many of the rows, which are more: the inner ones and the outermost; where that would
+    hide the frame `own` or what called it, two of the inner ones, and from it on."""
+    outer = 1 if isinstance(rows[-1], Frame) else 2  # (a text tells of frames left out)
+    kept = most - 1 - outer  # one line for the gap, those for the outermost frame
+    found = (at for at, row in enumerate(rows) if isinstance(row, Frame) and row.index == own)
+    place = next(found, 0)
+    if place <= _INNER + 1 or place + _OWN <= kept or kept < _INNER + 1 + _OWN:
+        return [*rows[:kept], _gap(len(rows) - kept - outer), *rows[-outer:]]
+    rest = most - _INNER - 1
+    start = min(place - 1, len(rows) - rest)
+    end = start + rest - 1 - outer
+    inner = [*rows[:_INNER], _gap(start - _INNER)]
+    if len(rows) - start <= rest:
+        return [*inner, *rows[start:]]
+    return [*inner, *rows[start:end], _gap(len(rows) - end - outer), *rows[-outer:]]
+
+
+def _gap(lines: int) -> str:
+    return f"    ... {lines} more lines of this stack in the full report"
 
 
 def end_of_stack(thread: Thread) -> str:

@@ -31,7 +31,7 @@ class Interpreted:
     language: str
 
 
-Row = Frame | Interpreted | str | None
+Row = Frame | Interpreted | str
 
 
 def language_name(language: str) -> str:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ..report import Report
 from .excerpts import excerpt_lines, excerpt_title
-from .first import FRAMES, end_words, fields, shortened, stack_title, title_words
+from .first import FRAMES, end_words, fields, own_frame, shortened, stack_title, title_words
 from .frames import stack_lines
 from .layout import DIM, TITLE, Line, Paper, Span, columns
 
@@ -60,7 +60,8 @@ def _body(report: Report, width: int, form: _Form) -> Paper:
         paper.blank()
         title = _lines(width, Span(stack_title(report), TITLE))
         paper.lines += _short(title, 1 if form.lines else 0, width)
-        stack_lines(paper, report.threads[0], report.handled_signals, form.frames)
+        thread, own = report.threads[0], own_frame(report)
+        stack_lines(paper, thread, report.handled_signals, form.frames, own)
     return paper
 
 
