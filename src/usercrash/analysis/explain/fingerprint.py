@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from ...report import Cause, Fingerprint, Frame, InterpretedStack, Signal, Thread
-from .function_identity import function_identity
+from .function_identity import begins, function_identity
 
 VERSION = 1
 FRAMES = 5
@@ -30,12 +30,6 @@ _RAISING = re.compile(
     r"|(__rustc::)?(rust_panic\w*|rust_begin_unwind|__rust_\w+)|(std|core)::panick?ing::\S+"
     r"|std::process::abort|(std|core)::intrinsics::abort|core::(option|result)::\w+_failed"
     r"|std::sys::\S+|runtime\.\S+"
-)
-_BEGINNING = re.compile(
-    r"_start|__libc_start\w*|start_thread|(__)?clone3?|thread_start|runtime\.(main|goexit|mstart)"
-    r"|std::rt::\S+|std::sys::backtrace::__rust_begin\S+|std::sys_common::\S+"
-    r"|core::ops::function::FnOnce::call_once|invoke_main"
-    r"|threading:Thread\.(run|_bootstrap|_bootstrap_inner)"
 )
 _LIBRARY_VERSION = re.compile(r"(?<=\.so)[.\d]+$|-\d[\d.]*(?=\.so)|(?<=\d)\.\d+$")
 
@@ -83,10 +77,10 @@ def _names(frames: Sequence[Frame], interpreted: Sequence[InterpretedStack]) -> 
         name = _identity(frame)
         if frame.index in inner:
             begun = True
-            own += [name for name in inner[frame.index] if not _BEGINNING.fullmatch(name)]
+            own += [name for name in inner[frame.index] if not begins(name)]
         if _RUNTIME.match(_base(frame)) or (not begun and _RAISING.fullmatch(name)):
             continue
-        if _BEGINNING.fullmatch(name):
+        if begins(name):
             break
         begun = True
         own.append(name)

@@ -26,6 +26,17 @@ _MADE_NAMES = (
 _OPERATOR = re.compile(r"\boperator\s*(\(\)|\[\]|<=>|<<=|>>=|->\*?|<<|>>|<=|>=|<|>)")
 _CONVERSION = re.compile(r"\boperator [\w:]+")  # operator new, operator bool
 _MAX_NAME = 200
+_BEGINNING = re.compile(
+    r"_start|__libc_start\w*|start_thread|(__)?clone3?|thread_start|runtime\.(main|goexit|mstart)"
+    r"|std::rt::\S+|std::sys::backtrace::__rust_begin\S+|std::sys_common::\S+"
+    r"|core::ops::function::FnOnce::call_once|invoke_main"
+    r"|threading:Thread\.(run|_bootstrap|_bootstrap_inner)"
+)
+
+
+def begins(identity: str) -> bool:
+    """Whether programs and threads begin in the function of this identity: of all the same."""
+    return _BEGINNING.fullmatch(identity) is not None
 
 
 def function_identity(name: str) -> str:

@@ -20,6 +20,7 @@ from ..dwarf.names import language_of, name_of
 from ..dwarf.records import Types
 from ..dwarf.types import GO
 from ..dwarf.work import Work
+from ..explain.function_identity import begins, function_identity
 from ..facts.texts import safe
 from ..symbols.symbolizer import Symbolizer
 from ..unwinding.frames import RawFrame, Trust
@@ -236,6 +237,8 @@ def _frames_of(scene: Scene, named: Named) -> list[_One]:
         if module is None or raw.signal_frame or index not in position:
             continue
         rows = _rows(named.frames, position[index])
+        if begins(function_identity(rows[-1].function or "")):
+            break  # what calls main() is of no interest, and its debug information is dear
         nowhere = number == 1 and _was_called_nowhere(scene, named.raw)
         registers = list(raw.values) if nowhere else _registers(raw, scene.arch, doubt)
         direct = _is_direct(named, number, position)
