@@ -18,6 +18,7 @@ from .core.modules import ModuleTable
 from .core.places import Places, StackOwner
 from .explain.cause import explain
 from .explain.last_words import abort_message
+from .explain.null_member import KINDS as NULLS
 from .explain.null_member import with_null_member
 from .explain.scene import Scene, mapped_file
 from .facts.open_files import open_files
@@ -289,7 +290,7 @@ class _Assembly:
             mapped_file=mapped_file(self.facts.get(b"@fault_file", b"")),
         )
         found = explain(scene)
-        if (variables := self.variables) is not None and found.kind == "null-pointer":
+        if (variables := self.variables) is not None and found.kind in NULLS:
             nulls: list[NullPointer] = self.guard("variables", "null pointers", variables.nulls, [])
             found = with_null_member(found, scene, nulls)
         found = self.interpreters.cause(found, self._signal())
