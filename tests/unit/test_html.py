@@ -30,6 +30,7 @@ from usercrash.render.first import end_words, fields, title_words
 from usercrash.render.frames import other_threads, stack_lines
 from usercrash.render.html import render_html
 from usercrash.render.html.memory_map import draw
+from usercrash.render.html.stacks import first_stack
 from usercrash.render.layout import HEADING, Paper, Span, clean
 from usercrash.render.text import report_paper
 
@@ -376,6 +377,22 @@ def test_stacks_have_the_words_of_the_text(make: Callable[[], r.Report]) -> None
     for line in paper.text().splitlines():
         hidden = "more lines of this stack in the full report" in line
         assert hidden or without_spaces(line) in without_spaces(first), line
+
+
+@pytest.mark.parametrize(("ending", "shown"), [(20, 24), (11, 15), (300, 12)])
+def test_of_a_long_end_the_programs_functions_are_not_folded(ending: int, shown: int) -> None:
+    names = [f"raise_{at}" for at in range(ending)] + ["serve"] + [f"by_{at}" for at in range(9)]
+    frames = [sample_reports.frame(at, name) for at, name in enumerate(names)]
+    report = sample_reports.null_pointer()
+    crash = msgspec.structs.replace(
+        report,
+        threads=[msgspec.structs.replace(report.threads[0], frames=frames, folds=[])],
+        fingerprint=r.Fingerprint(version=1, key="0" * 16, sort="", frames=["serve"]),
+        cause=r.Cause(kind="abort", summary="abort() called", reason="abort"),
+    )
+    stack = first_stack(crash)
+    assert stack is not None
+    assert (len(stack.rows), len(stack.more)) == (shown, len(names) - shown)
 
 
 def without_spaces(text: str) -> str:

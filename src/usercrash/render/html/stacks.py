@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ...report import Frame, HandledSignal, Report
-from ..first import FRAMES
+from ..first import FRAMES, own_frame
 from ..frames import (
     INLINED,
     MORE_INTERPRETED,
@@ -34,6 +34,7 @@ MAX_ROWS_OF_ALL = 5_000  # of all stacks but the first
 MAX_GROUPS = 400
 _COLUMNS = 200  # of a function and its place: as in the text, longer ones are shortened
 _MOST_COLUMNS = 1 << 20
+_FAR, _OWN = 40, 4  # rows to the program's own in what is not folded, and so many of those
 FEW_ROWS = 3  # of a stack when the page is full
 
 
@@ -71,7 +72,8 @@ class Others(NamedTuple):
 
 
 def first_stack(report: Report) -> Stack | None:
-    """The crashing thread's; on the first screen as many rows as the text has there."""
+    """The crashing thread's; on the first screen as many rows as the text has there, and as far as
+    to the program's own, if what ended it is not too long."""
     if not report.threads:
         return None
     thread = report.threads[0]
@@ -79,6 +81,9 @@ def first_stack(report: Report) -> Stack | None:
     rows = _bounded(found, report.handled_signals, MAX_ROWS_OF_ALL)
     most = FRAMES + MORE_INTERPRETED * any(isinstance(row, Interpreted) for row in found)
     shown = len(rows) if len(rows) <= most else most - 2
+    own = f"#{own_frame(report)}"
+    place = next((at for at, row in enumerate(rows[:_FAR]) if row.number == own), 0)
+    shown = max(shown, min(place + _OWN, len(rows)) if place else 0)
     return Stack("", rows[:shown], rows[shown:], end_of_stack(thread), [], state_words(thread))
 
 
