@@ -145,7 +145,7 @@ FORBIDDEN = Family(
 FREED = Family(
     "Freed memory",
     "The program used an object after it had given it back. What is in the pointer shows it: glibc "
-    "leaves its own marks in freed blocks, debugging allocators and kernels-like lists their "
+    "leaves its own marks in freed blocks, debugging allocators fill them with their "
     "patterns. It is always a bug of the program (or of a library that keeps an object too long). "
     "AddressSanitizer names who freed it. Treat it as exploitable.",
     (
