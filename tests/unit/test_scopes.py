@@ -110,15 +110,34 @@ int main(int c, char **v) { (void)v; struct item one = {0, 1.0}; return (int)bil
 """
 
 
-@pytest.mark.parametrize("how", ["-gdwarf-4", "-gdwarf-5"])
-def test_an_inlined_function_has_its_variables_as_declared(tmp_path: Path, how: str) -> None:
-    source, program = tmp_path / "program.c", tmp_path / "program"
-    source.write_text(ORDER)
-    subprocess.run([need("gcc", "gcc"), how, "-O2", source, "-o", program], check=True)
+METHOD = r"""
+struct item { item *next; double price; };
+struct Till { virtual double sum(item *o, int limit, double start); };
+inline __attribute__((always_inline)) double Till::sum(item *o, int limit, double start) {
+    double total = start; item *each = o;
+    for (int k = 0; k < limit; k++) { total += each->price; each = each->next; }
+    return total; }
+__attribute__((noinline)) double bill(Till *till, item *first, int count) {
+    return till->Till::sum(first, count + 1, 0.5); }
+int main(int c, char **) { item one = {0, 1.0}; Till t; return (int)bill(&t, &one, c); }
+"""
+
+
+@pytest.mark.parametrize("how", ["-gdwarf-4", "-gdwarf-5", "-flto"])
+@pytest.mark.parametrize("language", ["c", "cc"])
+def test_an_inlined_function_has_its_variables_as_declared(
+    tmp_path: Path, how: str, language: str
+) -> None:
+    method = language == "cc"
+    source, program = tmp_path / f"program.{language}", tmp_path / "program"
+    source.write_text(METHOD if method else ORDER)
+    compiler = need("g++", "g++") if method else need("gcc", "gcc")
+    subprocess.run([compiler, "-g", how, "-O2", source, "-o", program], check=True)
     frame = report_of(gcore_at_fault([bytes(program)], tmp_path / "core")).threads[0].frames[0]
-    assert (frame.function, frame.inline) == ("sum", True)
+    assert (frame.function or "").startswith("Till::sum" if method else "sum")
+    assert frame.inline
     assert [one.name for one in frame.variables if one.kind == "parameter"] == [
-        "o", "limit", "start",
+        *["this"][: int(method)], "o", "limit", "start",
     ]  # fmt: skip
     locals_ = [one.name for one in frame.variables if one.name in ("total", "each")]
     assert locals_ == ["total", "each"]

@@ -49,11 +49,13 @@ def declared_in(function: Entry, address: int) -> list[Declared]:
     origins = _chain(function)
     _collect(function, address, 0, found, True)
     order: dict[tuple[int, int], int] = {}
-    if len(origins) > 1:
-        _add_missing(origins[-1], found)
+    for origin in origins[1:]:
+        if AT_declaration in origin.values:
+            break  # (of a class's member, whose parameters have no names there)
+        _add_missing(origin, found)
         # (compilers list an instance's variables in any order, its origin as they are declared)
-        children = origins[-1].unit.children(origins[-1])
-        order = {_identity(child): place for place, child in enumerate(children)}
+        for place, child in enumerate(origin.unit.children(origin)):
+            order[_identity(child)] = place
 
     def rank(one: Declared) -> int:
         places = (order.get(_identity(entry)) for entry in one.entries)
