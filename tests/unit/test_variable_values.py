@@ -17,8 +17,12 @@ from usercrash.analysis.dwarf.records import Member, Record, Types
 from usercrash.analysis.dwarf.types import Kind, Type
 from usercrash.analysis.dwarf.units import Entry, Unit
 from usercrash.analysis.dwarf.work import TooMuchError, Work
+from usercrash.analysis.variables.frame import Frame
 from usercrash.analysis.variables.nulls import NullPointer
 from usercrash.analysis.variables.numbers import floating, quoted
+from usercrash.analysis.variables.printer import Printer, Process
+from usercrash.analysis.variables.storage import Known
+from usercrash.elf.arch.x86_64 import ARCH
 
 
 @given(st.floats(width=64))
@@ -124,3 +128,31 @@ def test_work_is_lent() -> None:
     module.spend(30)
     with pytest.raises(TooMuchError):
         module.spend(1)
+
+
+@pytest.mark.parametrize(
+    ("before", "text", "shown"),
+    [
+        (b"HOME=/root\0", b"DB_PASSWORD=hunter2", "DB_PASSWORD=<masked>"),
+        (b"app\0--password\0", b"hunter2", "<masked>"),
+        (b"app\0--secret=", b"hunter2", "<masked>"),
+        (b"app\0--color\0", b"yellow", "yellow"),
+    ],
+)
+def test_strings_of_arguments_and_environment(before: bytes, text: bytes, shown: str) -> None:
+    """What a pointer leads to is masked there as it is where arguments and environment are told."""
+    start = 0x7000
+    data = bytes(64) + before + text + b"\0" + bytes(300)
+
+    def memory(address: int, size: int) -> bytes:
+        at = address - start
+        return data[at : at + size] if 0 <= at <= len(data) else b""
+
+    process = Process(memory, lambda address: "", lambda address: True)
+    frame = cast("Frame", SimpleNamespace(arch=ARCH))
+    address = start + 64 + len(before)
+    character = Type(Kind.BASE, "char", size=1, encoding=6)
+    pointer = Type(Kind.POINTER, "char *", size=8, target=character)
+    printer = Printer(Types(), process, frame)
+    source = Known(address.to_bytes(8, "little"))
+    assert printer.value(pointer, source) == f'{address:#x} "{shown}"'

@@ -8,8 +8,10 @@ are masked as well.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 MASK = b"<masked>"
+_BEFORE = 4096  # bytes before an address that are looked at: it may point into a secret's value
 
 _SECRET_NAME = re.compile(
     rb"KEY|TOKEN|SECRET|PASS|PWD|CREDENTIAL|AUTH|COOKIE|SESSION|PRIVATE|BEARER|JWT|SIGNATURE"
@@ -87,3 +89,30 @@ def mask_cmdline(arguments: list[bytes]) -> list[bytes]:
             and is_secret_name(argument.lstrip(b"-"))
         )
     return result
+
+
+def mask_at(read: Callable[[int, int], bytes], address: int, text: bytes) -> bytes:
+    """The text at an address of the process, with what is or holds a secret masked: by what stands
+    before it, too, as in the environment and the arguments."""
+    *earlier, begun = _before(read, address).split(b"\0")
+    if begun:
+        # It points into a text: what is masked in the whole may be what it points to.
+        return MASK if mask_assignment(begun + text) != begun + text else text
+    shown = mask_assignment(text)
+    option = earlier[-1] if earlier else b""
+    if option.startswith(b"-") and shown == text:
+        return mask_cmdline([b"", option, text])[2]
+    return shown
+
+
+def _before(read: Callable[[int, int], bytes], address: int) -> bytes:
+    """What lies before an address, as far as it was captured."""
+    known, unknown, found = 0, _BEFORE + 1, b""
+    while unknown - known > 1:
+        distance = _BEFORE if unknown > _BEFORE else (known + unknown) // 2
+        data = read(address - distance, distance) if address >= distance else b""
+        if len(data) == distance:
+            known, found = distance, data
+        else:
+            unknown = distance
+    return found

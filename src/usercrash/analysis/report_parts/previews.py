@@ -5,11 +5,10 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 
-from ..facts.secrets import MASK, mask_assignment, mask_cmdline
+from ..facts.secrets import mask_at
 
 _SHORTEST, _SHOWN = 4, 48  # characters
 _LOOKED_AT = 256  # bytes
-_BEFORE = 4096  # bytes before the address that are looked at: it may point into a secret's value
 _IN_TEXTS = "\t\n\r"
 # x86's flags (Intel SDM volume 1, 3.4.3): those that programs change
 _FLAGS = {
@@ -31,8 +30,9 @@ def text_at(read: Read, address: int) -> str:
     text, whole = _decoded(data)
     if len(text) < _SHORTEST:
         return ""
-    masked = _masked(read, address, data.partition(b"\0")[0])
-    if masked is not None:
+    plain = data.partition(b"\0")[0]
+    masked = mask_at(read, address, plain)
+    if masked != plain:
         text, whole = masked.decode("utf-8", "replace"), True
     more = "" if whole and len(text) <= _SHOWN else "…"
     return f'"{escaped(text[:_SHOWN])}"{more}'
@@ -53,32 +53,6 @@ def _decoded(data: bytes) -> tuple[str, bool]:
         decoded = text[: error.start].decode()
     shown = decoded.translate(str.maketrans("", "", _IN_TEXTS))
     return (decoded, bool(nul)) if shown.isprintable() else ("", False)
-
-
-def _masked(read: Read, address: int, text: bytes) -> bytes | None:
-    """What is to be shown instead of the text at an address where it is, or holds, a secret."""
-    *earlier, begun = _before(read, address).split(b"\0")
-    if begun:
-        # It points into a text: what is masked in the whole may be what it points to.
-        return MASK if mask_assignment(begun + text) != begun + text else None
-    shown = mask_assignment(text)
-    option = earlier[-1] if earlier else b""
-    if option.startswith(b"-"):
-        shown = mask_cmdline([b"", option, text])[2] if shown == text else shown
-    return shown if shown != text else None
-
-
-def _before(read: Read, address: int) -> bytes:
-    """What lies before an address, as far as it was captured."""
-    known, unknown, found = 0, _BEFORE + 1, b""
-    while unknown - known > 1:
-        distance = _BEFORE if unknown > _BEFORE else (known + unknown) // 2
-        data = read(address - distance, distance) if address >= distance else b""
-        if len(data) == distance:
-            known, found = distance, data
-        else:
-            unknown = distance
-    return found
 
 
 def escaped(text: str) -> str:

@@ -16,7 +16,7 @@ from ...cpython.walk import Limits, Raised, Thread, Walked, walk
 from ..binary.symbol_entries import addresses_of
 from ..core.image import CoreImage, CoreThread
 from ..core.modules import ModuleTable
-from ..facts.secrets import MASK, is_secret_name, mask_value
+from ..facts.secrets import MASK, is_secret_name, mask_assignment
 from ..facts.texts import json_cost, safe
 from ..unwinding.frames import END_OF_STACK, RawFrame, Stack
 from .cycles import find_cycles, kept_numbers, without_rounds
@@ -273,7 +273,7 @@ def _variable(name: Text, value: Value) -> report.Variable:
     written = value.written().encode("utf-8", "backslashreplace")
     if is_secret_name(text.encode("utf-8", "backslashreplace")) and value.kind != b"NoneType":
         written = MASK
-    shown = mask_value(written).decode("utf-8", "backslashreplace")
+    shown = mask_assignment(written).decode("utf-8", "backslashreplace")
     return report.Variable(name=safe(text, _MAX_NAME), value=safe(shown, _MAX_VALUE))
 
 
@@ -281,7 +281,7 @@ def _exception(raised: Raised) -> report.InterpretedException:
     text = None
     if raised.text is not None:
         data = raised.text.decode().encode("utf-8", "backslashreplace")
-        text = mask_value(data).decode("utf-8", "backslashreplace")
+        text = mask_assignment(data).decode("utf-8", "backslashreplace")
     return report.InterpretedException(
         type=safe(raised.name.decode("utf-8", "backslashreplace"), _MAX_NAME),
         text=None if text is None else safe(text),

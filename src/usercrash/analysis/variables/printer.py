@@ -18,7 +18,7 @@ from ..dwarf.types import (
     is_complete,
 )
 from ..dwarf.units import Entry
-from ..facts.secrets import is_secret_name, mask_value
+from ..facts.secrets import is_secret_name, mask_assignment, mask_at
 from . import arrays, containers
 from .frame import Frame
 from .limits import MASKED, MAX_CHARACTERS, MAX_DEPTH, MAX_MEMBERS, MAX_STRING
@@ -202,13 +202,19 @@ class Printer:
             end = _end_of(piece, size)
             data += piece if end < 0 else piece[:end]
             if end >= 0:
-                return self.quoted(data, size)
+                return self._quoted_at(address, data, size)
             if len(piece) < _CHUNK * size:
                 break
         if not data:
             known = self.process.mapped(address)
             return "<not mapped>" if known is False else "<not in the dump>"
-        return self.quoted(data[: MAX_STRING * size], size) + "…"
+        return self._quoted_at(address, data[: MAX_STRING * size], size) + "…"
+
+    def _quoted_at(self, address: int, data: bytes, size: int) -> str:
+        """A string in memory: an argument's or the environment's is masked as there."""
+        if size == 1:
+            data = mask_at(self.process.memory, address, data)
+        return self.quoted(data, size)
 
     def _readable(self, source: Source, at: int, size: int) -> bytes:
         """As many bytes as there are."""
@@ -220,7 +226,7 @@ class Printer:
     def quoted(self, data: bytes, size: int = 1) -> str:
         """A string in quotes; what looks like a secret in it is masked."""
         if size == 1:
-            data = mask_value(data)
+            data = mask_assignment(data)
         return quoted(data, size, self.frame.arch.byte_order)
 
     def _member_pointer(self, kind: Type, source: Source, at: int) -> str:
