@@ -68,11 +68,15 @@ def _cannot_run(reason: str) -> None:
     pytest.skip(reason)
 
 
-# Rooms and files whose tests set core_pattern for long, or whose programs die while others' do:
-# whoever stands in core_pattern gets every crash of the machine.
+# Rooms and files whose tests look at every crash of the machine, or whose programs die by the way:
+# whoever stands in core_pattern gets them. The others crash programs under the lock of
+# core_pattern only, and look at those only.
 MACHINE = {
-    "kernel", "server", "causes", "test_documents.py", "test_html_option.py", "test_qemu_cores.py",
+    "kernel", "server", "test_documents.py", "test_html_option.py", "test_qemu_cores.py",
     "test_stderr_tail.py",
+}  # fmt: skip
+NOT_MACHINE = {
+    "test_i386.py", "test_kernel_dump.py", "test_real_crashes.py", "test_real_processes.py",
 }  # fmt: skip
 
 
@@ -80,5 +84,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Several at once (pytest -n): those of MACHINE come one after the other, and a file's tests
     stay together, as what they build serves all of them."""
     for item in items:
-        alone = MACHINE & {item.path.parent.name, item.path.name}
+        name = item.path.name
+        alone = MACHINE & {item.path.parent.name, name} and name not in NOT_MACHINE
         item.add_marker(pytest.mark.xdist_group("machine" if alone else str(item.path)))
