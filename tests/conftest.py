@@ -80,6 +80,7 @@ NOT_MACHINE = {
 }  # fmt: skip
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks at the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Several at once (pytest -n): those of MACHINE come one after the other, and a file's tests
     stay together, as what they build serves all of them."""
