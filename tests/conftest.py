@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -80,11 +82,16 @@ NOT_MACHINE = {
 }  # fmt: skip
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks at the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Several at once (pytest -n): those of MACHINE come one after the other, and a file's tests
     stay together, as what they build serves all of them."""
-    for item in items:
-        name = item.path.name
-        alone = MACHINE & {item.path.parent.name, name} and name not in NOT_MACHINE
-        item.add_marker(pytest.mark.xdist_group("machine" if alone else str(item.path)))
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByRoom(LoadScopeScheduling):  # type: ignore[misc, unused-ignore]
+        def _split_scope(self, nodeid: str) -> str:
+            file = Path(nodeid.partition("::")[0])
+            alone = MACHINE & {file.parent.name, file.name} and file.name not in NOT_MACHINE
+            return "machine" if alone else str(file)
+
+    return ByRoom(config, log)

@@ -221,7 +221,9 @@ def test_notes_behind_one_whose_size_cannot_be(
     report = report_of(core.with_bytes(head + 4, struct.pack("<I", size)), tmp_path)
     if size > 5:  # (what is too small may lead to the next by chance)
         assert "some notes: one is cut short" in notes(report)
-    assert functions(report) == (["fault", "main"] if kind != NT_PRSTATUS else [])
+        assert functions(report) == (["fault", "main"] if kind != NT_PRSTATUS else [])
+    else:  # (nor can be told what else it leads to)
+        assert functions(report) in (["fault", "main"], [])
     assert report.signal is not None and report.signal.name == "SIGSEGV"
     assert len(report.modules) >= 3
 
