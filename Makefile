@@ -26,7 +26,8 @@ demo: $(VENV)/.runtime
 
 test: lint
 	@sh tools/test_packages.sh
-	$(PY) -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+	$(PY) -m pytest -n 2 --dist loadgroup -m "not machine" $(PYTEST_ARGS) || [ $$? = 5 ]
+	$(PY) -m pytest -m machine $(PYTEST_ARGS) || [ $$? = 5 ]
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check

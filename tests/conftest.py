@@ -82,16 +82,26 @@ NOT_MACHINE = {
 }  # fmt: skip
 
 
+def _alone(path: Path) -> bool:
+    names = {path.parent.name, path.name}
+    return bool(MACHINE & names) and path.name not in NOT_MACHINE
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """`-m machine` are those that need the machine for themselves: `make test` runs them last."""
+    if _alone(item.path):
+        item.add_marker(pytest.mark.machine)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Several at once (pytest -n): those of MACHINE come one after the other, and a file's tests
-    stay together, as what they build serves all of them."""
+    """Several at once (pytest -n): a file's tests stay together, as what they build serves all of
+    them, and those of MACHINE come one after the other."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByRoom(LoadScopeScheduling):  # type: ignore[misc, unused-ignore]
         def _split_scope(self, nodeid: str) -> str:
             file = Path(nodeid.partition("::")[0])
-            alone = MACHINE & {file.parent.name, file.name} and file.name not in NOT_MACHINE
-            return "machine" if alone else str(file)
+            return "machine" if _alone(file) else str(file)
 
     return ByRoom(config, log)
