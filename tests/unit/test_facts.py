@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 
 from usercrash.analysis.facts import proc_texts as facts
 from usercrash.analysis.facts.process import Identity, build_event, build_process, build_system
-from usercrash.analysis.facts.secrets import MASK, mask_assignment, mask_cmdline, mask_value
+from usercrash.analysis.facts.secrets import (
+    MASK,
+    is_secret_name,
+    mask_assignment,
+    mask_cmdline,
+    mask_value,
+)
 from usercrash.analysis.facts.texts import Texts
 from usercrash.elf.arch.x86_64 import ARCH as X86_64
 from usercrash.model.event import SOURCE_PIPE, CrashEvent
@@ -121,6 +127,36 @@ def test_secrets_in_environment() -> None:
         b"https://x/y?a=1&sig_token=<masked>&b=2"
     )
     assert MASK in mask_value(b"eyJhbGciOiJI.eyJzdWIiOiIx.abc-_123")
+
+
+def test_secrets_by_short_words() -> None:
+    secret = (
+        b"pin_code", b"userPin", b"PIN", b"card-cvv2", b"otp", b"WIFI_PSK", b"creditCardNumber",
+        b"pincode", b"dbPw", b"mfa_2",
+    )  # fmt: skip
+    for name in secret:
+        assert is_secret_name(name), name
+    for name in (
+        b"spin",
+        b"pinned",
+        b"ping",
+        b"mapping",
+        b"SPIN_LOCK",
+        b"credits",
+        b"pwm",
+        b"opts",
+    ):
+        assert not is_secret_name(name), name
+
+
+def test_web_tokens_in_other_text() -> None:
+    token = b"eyJhbGciOiJI.eyJzdWIiOiIx.abc-_123"
+    for before in (b"", b"a.", b"token-", b'{"t":"', b"eyJshort.", b"x eyJ."):
+        assert mask_value(before + token + b" z") == before + MASK + b" z", before
+    for kept in (b"eyJhbGciOiJI.x.y", b"heyJhbGciOiJI.eyJzdWIiOiIx.abc", b"eyJabc.eyJabcdefgh.x"):
+        assert mask_value(kept) == kept
+    hostile = b"-eyJ" * 250_000  # (to look for an end from each of the beginnings takes minutes)
+    assert mask_value(hostile) == hostile
 
 
 def test_secrets_in_cmdline() -> None:

@@ -15,9 +15,16 @@ _BEFORE = 4096  # bytes before an address that are looked at: it may point into 
 
 _SECRET_NAME = re.compile(
     rb"KEY|TOKEN|SECRET|PASS|PWD|CREDENTIAL|AUTH|COOKIE|SESSION|PRIVATE|BEARER|JWT|SIGNATURE"
-    rb"|_SAS\b|_PAT\b|_DSN\b|PASSPHRASE|_PIN\b|_OTP\b",
+    rb"|_SAS\b|_PAT\b|_DSN\b|PINCODE|CARD_?NUMBER|SOCIAL_?SECURITY",
     re.IGNORECASE,
 )
+# Short words, which mean a secret only where they stand alone: in `pin_code`, `userPin` and
+# `card-cvv2`, not in `pinned`, `spin` and `ping`.
+_SECRET_WORDS = frozenset({
+    b"pin", b"pins", b"otp", b"totp", b"mfa", b"cvv", b"cvc", b"ssn", b"psk", b"pw", b"cred",
+    b"creds",
+})  # fmt: skip
+_WORD = re.compile(rb"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 # Names that match and hold paths or plain words, which the reader of a crash needs.
 _HARMLESS = frozenset({
     b"PWD", b"OLDPWD", b"XAUTHORITY", b"SSH_AUTH_SOCK", b"DESKTOP_SESSION", b"SESSION_MANAGER",
@@ -31,10 +38,16 @@ _URL_PARAMETER = re.compile(
     rb"(?:key|token|secret|pass|pwd|credential|auth|signature|session)[a-z0-9_.-]{0,40})=)[^&;\s#]+"
 )
 _HEADER = re.compile(rb"(?i)\b(authorization|proxy-authorization|cookie|x-api-key)(:\s*).+")
-# Shapes that are secrets wherever they stand: JSON Web Tokens and issuers' prefixes.
+# Shapes that are secrets wherever they stand: JSON Web Tokens and issuers' prefixes. A token is
+# looked for from the beginning of its run of characters on, each run once: a text of nothing
+# but beginnings of tokens would take the square of its length.
+_WEB_TOKEN = re.compile(
+    rb"(?<![A-Za-z0-9_-])((?>(?:(?!\beyJ)[A-Za-z0-9_-])*))"  # (`*+` of a group fails in 3.11.2)
+    rb"eyJ(?>[A-Za-z0-9_-]{8,})\.(?>[A-Za-z0-9_-]{8,})\.[A-Za-z0-9_-]*"
+)
 _SHAPES = re.compile(
-    rb"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"
-    rb"|\b(?:gh[pousr]_|github_pat_|glpat-|xox[abprs]-|sk-|sk_live_|AKIA|ASIA)[A-Za-z0-9_-]{12,}"
+    rb"\b(?:gh[pousr]_|github_pat_|glpat-|xox[abprs]-|xapp-|sk-|[sr]k_live_|whsec_|npm_|hf_|AIza"
+    rb"|AKIA|ASIA)[A-Za-z0-9_-]{12,}"
     rb"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*",
     re.DOTALL,
 )
@@ -43,7 +56,11 @@ _OFF = (b"--no-", b"--without-", b"--disable-")
 
 def is_secret_name(name: bytes) -> bool:
     """Whether a variable or an option of this name is likely to hold a secret."""
-    return name not in _HARMLESS and _SECRET_NAME.search(name) is not None
+    if name in _HARMLESS:
+        return False
+    return _SECRET_NAME.search(name) is not None or any(
+        word.lower() in _SECRET_WORDS for word in _WORD.findall(name)
+    )
 
 
 def mask_value(value: bytes) -> bytes:
@@ -52,7 +69,7 @@ def mask_value(value: bytes) -> bytes:
     value = _URL_PASSWORD.sub(rb"\1" + MASK + b"@", value)
     value = _URL_PARAMETER.sub(rb"\1" + MASK, value)
     value = _HEADER.sub(rb"\1\2" + MASK, value)
-    return _SHAPES.sub(MASK, value)
+    return _SHAPES.sub(MASK, _WEB_TOKEN.sub(rb"\1" + MASK, value))
 
 
 def mask_assignment(text: bytes) -> bytes:
