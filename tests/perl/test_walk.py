@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import random
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from tests.support.build import need
-from usercrash.capture.collect import collect
-from usercrash.capture.interpreters import dynamic_of
-from usercrash.capture.link_map import find_symbol
-from usercrash.capture.live import LiveTarget
-from usercrash.config import Config
-from usercrash.isolated_analysis import Material, View, analyse_isolated
+from tests.support.interpreted import (
+    Memory,
+    Row,
+    found_in,
+    rows_of,
+    survives_loss_and_damage,
+    taken,
+    telling,
+)
+from usercrash.interpreter_calls import MOST
 from usercrash.perl.layout import TABLES
-from usercrash.perl.walk import MAIN, MOST, Found, find, walk
-from usercrash.pipeline import snapshot_core
+from usercrash.perl.walk import MAIN, find, known, walk
 from usercrash.render.text import render_text
-from usercrash.report import InterpretedStack, Report, from_json
 
 HERE = Path(__file__).parent
 TOOL = HERE.parents[1] / "tools" / "perl_layout.c"
@@ -31,7 +30,6 @@ SCENES = [
     "pattern", "warn", "die", "signal",
 ]  # fmt: skip
 STAND = range(11, 18)  # lines of stand()
-Row = tuple[str, str, int]
 
 
 def version() -> tuple[int, int]:
@@ -42,103 +40,23 @@ def version() -> tuple[int, int]:
     return int(major), int(minor)
 
 
-known = pytest.mark.skipif(
+is_known = pytest.mark.skipif(
     version() not in {key[0] for key in TABLES}, reason="this Perl's layout is not known"
 )
 
 
-@contextmanager
-def standing(scene: str) -> Iterator[tuple[int, list[Row]]]:
+def standing(scene: str) -> AbstractContextManager[tuple[int, list[Row]]]:
     """The pid of a process in a scene, and what its caller() says: subs, innermost first, and
     from where each was called."""
-    process = subprocess.Popen(
-        [need("perl", "perl"), str(HERE / "scenes.pl"), scene], stdout=subprocess.PIPE
-    )
-    assert process.stdout is not None
-    try:
-        rows = []
-        while (line := process.stdout.readline().decode()) != "end\n":
-            assert line, f"{scene} has ended"
-            name, file, number = line.split("\t")
-            rows.append((name, file, int(number)))
-        yield process.pid, rows
-    finally:
-        process.kill()
-        process.communicate()
+    return telling([need("perl", "perl"), str(HERE / "scenes.pl"), scene])
 
 
-class Memory:
-    """A process's memory; what was read stays in `kept`."""
-
-    def __init__(self, pid: int) -> None:
-        self._fd = os.open(f"/proc/{pid}/mem", os.O_RDONLY)
-        self.kept: dict[tuple[int, int], bytes] = {}
-
-    def read(self, address: int, size: int) -> bytes:
-        try:
-            data = os.pread(self._fd, size, address)
-        except (OSError, OverflowError):
-            data = self._piecewise(address, size)
-        self.kept[address, size] = data
-        return data
-
-    def _piecewise(self, address: int, size: int) -> bytes:
-        data = b""
-        while len(data) < size:
-            at = address + len(data)
-            try:
-                data += os.pread(self._fd, min(size - len(data), 4096 - at % 4096), at)
-            except (OSError, OverflowError):
-                break
-        return data
-
-
-def found_in(pid: int, read: Callable[[int, int], bytes]) -> Found:
-    modules = []
-    for line in Path(f"/proc/{pid}/maps").read_bytes().splitlines():
-        fields = line.split()
-        if len(fields) > 5 and fields[2] == b"00000000":
-            modules.append((fields[5], int(line.partition(b"-")[0], 16)))
-
-    def symbol(start: int, name: bytes) -> int:
-        bias, dynamic = dynamic_of(read(start, 4096), start)
-        return find_symbol(read, bias, dynamic, name) if dynamic else 0
-
-    found = find(read, modules, symbol)
-    assert found is not None
-    return found
-
-
-def taken(pid: int) -> Report:
-    """The report that the minicore alone gives."""
-    target = LiveTarget.stop(pid)
-    try:
-        snapshot = collect(target)
-    finally:
-        target.close()
-    core = snapshot_core(snapshot)
-    for file in snapshot.files:
-        if file.fd >= 0:
-            os.close(file.fd)
-    done = analyse_isolated(Material("a" * 32, core, by_path=True), Config(), View())
-    os.close(core)
-    return from_json(done.json)
-
-
-def of_kept(kept: dict[tuple[int, int], bytes]) -> Callable[[int, int], bytes]:
-    return lambda address, size: kept.get((address, size), b"")
-
-
-def rows_of(stack: InterpretedStack) -> list[Row]:
-    return [(one.function, one.file, one.line or 0) for one in stack.frames]
-
-
-@known
+@is_known
 @pytest.mark.parametrize("scene", SCENES)
 def test_each_call_as_the_process_tells_it(scene: str) -> None:
     with standing(scene) as (pid, told):
         memory = Memory(pid)
-        walked = walk(memory.read, found_in(pid, memory.read))
+        walked = walk(memory.read, found_in(pid, memory.read, find))
     assert walked is not None and walked.end == ""
     rows = [(one.name.decode(), one.file.decode(), one.line) for one in walked.frames]
     assert [row[0] for row in rows] == [*(row[0] for row in told), MAIN.decode()]
@@ -147,7 +65,7 @@ def test_each_call_as_the_process_tells_it(scene: str) -> None:
     assert walked.runs[-1] == len(walked.frames)
 
 
-@known
+@is_known
 @pytest.mark.parametrize("scene", ["sort", "destroy"])
 def test_in_a_report(scene: str) -> None:
     with standing(scene) as (pid, told):
@@ -169,11 +87,11 @@ def test_in_a_report(scene: str) -> None:
     assert interpreter.language == "perl" and interpreter.module.rpartition("/")[2] == "perl"
 
 
-@known
+@is_known
 def test_a_deep_recursion() -> None:
     with standing("recursion") as (pid, _):
         memory = Memory(pid)
-        walked = walk(memory.read, found_in(pid, memory.read))
+        walked = walk(memory.read, found_in(pid, memory.read, find))
         report = taken(pid)
     assert walked is not None and len(walked.frames) == MOST
     assert walked.end == f"only {MOST:,} frames were read"
@@ -182,45 +100,30 @@ def test_a_deep_recursion() -> None:
     assert [(one.start, one.length) for one in stack.folds] == [(1, 1)]
 
 
-@known
+@is_known
 def test_memory_that_is_missing_or_damaged() -> None:
     """Without a piece frames or names are missing, none is another one; damage raises nothing."""
     with standing("destroy") as (pid, _):
         memory = Memory(pid)
-        found = found_in(pid, memory.read)
+        found = found_in(pid, memory.read, find)
         memory.kept.clear()
         whole = walk(memory.read, found)
     assert whole is not None
     names = [frame.name for frame in whole.frames]
-    for lost in memory.kept:
-        left = {key: data for key, data in memory.kept.items() if key != lost}
-        walked = walk(of_kept(left), found)
-        if walked is not None:
-            assert walked.end or len(walked.frames) == len(names)
-            for frame, name in zip(walked.frames, names, strict=False):
-                assert frame.name in (name, b"", name.rpartition(b"::")[2])
-    chance = random.Random(5)
-    for _ in range(300):
-        bad = dict(memory.kept)
-        for key in chance.sample(sorted(bad), 3):
-            data = bytearray(bad[key])
-            if data:
-                data[chance.randrange(len(data))] = chance.randrange(256)
-            bad[key] = bytes(data)
-        walk(of_kept(bad), found)
+    survives_loss_and_damage(lambda read: walk(read, found), memory.kept, names, set())
 
 
 def test_other_versions_are_left_alone() -> None:
-    assert Found(b"/usr/bin/perl", 0x1000, (5, 36, 0), 3760).layout is None
-    assert Found(b"/usr/bin/perl", 0x1000, (5, 38, 0), 3768).layout is None
-    other = Found(b"/usr/bin/perl", 0x1000, (5, 38, 2), 3768)
+    assert known(b"/usr/bin/perl", 0x1000, (5, 36, 0), 3760).layout is None
+    assert known(b"/usr/bin/perl", 0x1000, (5, 38, 0), 3768).layout is None
+    other = known(b"/usr/bin/perl", 0x1000, (5, 38, 2), 3768)
     assert walk(lambda address, size: bytes(size), other) is None
-    ours = Found(b"/usr/bin/perl", 0x1000, (5, 36, 0), 3768)
+    ours = known(b"/usr/bin/perl", 0x1000, (5, 36, 0), 3768)
     assert walk(lambda address, size: bytes(size), ours) is None
     assert walk(lambda address, size: b"", ours) is None
 
 
-@known
+@is_known
 def test_the_layout_is_that_of_the_headers(tmp_path: Path) -> None:
     say = 'use Config; print "$Config{ccflags} -I$Config{archlibexp}/CORE"'
     perl = need("perl", "perl")
@@ -240,7 +143,7 @@ def test_contexts_of_no_call(seconds: float, monkeypatch: pytest.MonkeyPatch) ->
     """A thousand levels that share their contexts, none of which is of a call: they are not looked
     at for ever, with a bound of time or without."""
     monkeypatch.setattr("usercrash.perl.walk._ALL_CONTEXTS", 2000)
-    found = Found(b"/usr/bin/perl", 0x1000, (5, 36, 0), 3768)
+    found = known(b"/usr/bin/perl", 0x1000, (5, 36, 0), 3768)
     at = found.layout
     assert at is not None
     statement, array, levels, contexts = 0x10000, 0x20000, 0x30000, 1 << 32
@@ -258,11 +161,11 @@ def test_contexts_of_no_call(seconds: float, monkeypatch: pytest.MonkeyPatch) ->
         if address >= contexts:
             read_bytes += size
             return bytes(data)
-        for known, width in ((words, 8), (numbers, 4)):
+        for table, width in ((words, 8), (numbers, 4)):
             for place in range(address, address + size - width + 1, 4):
-                if place in known:
+                if place in table:
                     where = place - address
-                    data[where : where + width] = known[place].to_bytes(width, "little")
+                    data[where : where + width] = table[place].to_bytes(width, "little")
         return bytes(data)
 
     walked = walk(read, found, seconds=seconds)

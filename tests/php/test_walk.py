@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import shutil
 import subprocess
 import time
@@ -12,11 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.perl.test_walk import Memory, Row, of_kept, rows_of, taken
-from usercrash.capture.interpreters import dynamic_of
-from usercrash.capture.link_map import find_symbol
+from tests.support.interpreted import (
+    Memory,
+    Row,
+    found_in,
+    rows_of,
+    survives_loss_and_damage,
+    taken,
+    telling,
+)
 from usercrash.php.layout import TABLES
-from usercrash.php.walk import INCLUDED, MAIN, Found, find, walk
+from usercrash.php.walk import INCLUDED, MAIN, find, known, walk
 from usercrash.render.text import render_text
 
 HERE = Path(__file__).parent
@@ -26,7 +31,7 @@ SCENES = [
 ]  # fmt: skip
 
 
-def is_known() -> bool:
+def has_known() -> bool:
     php = shutil.which("php")
     if php is None:
         return False
@@ -36,45 +41,17 @@ def is_known() -> bool:
     return (major, minor) in TABLES and not other
 
 
-known = pytest.mark.skipif(not is_known(), reason="no PHP here whose layout is known")
+is_known = pytest.mark.skipif(not has_known(), reason="no PHP here whose layout is known")
 
 
 @contextmanager
 def standing(scene: str) -> Iterator[tuple[int, list[Row]]]:
     """The pid of a process in a scene, and what its debug_backtrace() says: functions, innermost
     first, and from where each was called."""
-    command = ["php", "-n", str(HERE / "scenes.php"), scene]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    try:
-        rows = []
-        while (line := process.stdout.readline().decode()) != "end\n":
-            assert line, f"{scene} has ended"
-            name, file, number = line.split("\t")
-            name = INCLUDED.decode() if name == "eval" else name
-            rows.append((name, file, int(number)))
-        while ") S " not in Path(f"/proc/{process.pid}/stat").read_text():
+    with telling(["php", "-n", str(HERE / "scenes.php"), scene]) as (pid, told):
+        while ") S " not in Path(f"/proc/{pid}/stat").read_text():
             time.sleep(0.001)  # until it sleeps
-        yield process.pid, rows
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def found_in(pid: int, memory: Memory) -> Found:
-    modules = []
-    for line in Path(f"/proc/{pid}/maps").read_bytes().splitlines():
-        fields = line.split()
-        if len(fields) > 5 and fields[2] == b"00000000":
-            modules.append((fields[5], int(line.partition(b"-")[0], 16)))
-
-    def symbol(start: int, name: bytes) -> int:
-        bias, dynamic = dynamic_of(memory.read(start, 4096), start)
-        return find_symbol(memory.read, bias, dynamic, name) if dynamic else 0
-
-    found = find(memory.read, modules, symbol)
-    assert found is not None
-    return found
+        yield pid, [(INCLUDED.decode() if row[0] == "eval" else row[0], *row[1:]) for row in told]
 
 
 def wanted(told: list[Row]) -> tuple[list[str], list[tuple[str, int]]]:
@@ -83,12 +60,12 @@ def wanted(told: list[Row]) -> tuple[list[str], list[tuple[str, int]]]:
     return names, [row[1:] for row in told]
 
 
-@known
+@is_known
 @pytest.mark.parametrize("scene", SCENES)
 def test_each_call_as_the_process_tells_it(scene: str) -> None:
     with standing(scene) as (pid, told):
         memory = Memory(pid)
-        walked = walk(memory.read, found_in(pid, memory))
+        walked = walk(memory.read, found_in(pid, memory.read, find))
     assert walked is not None and walked.end == ""
     names, places = wanted(told)
     assert [one.name.decode() for one in walked.frames] == names
@@ -96,7 +73,7 @@ def test_each_call_as_the_process_tells_it(scene: str) -> None:
     assert walked.frames[1].line == 13 and walked.runs[-1] == len(walked.frames)
 
 
-@known
+@is_known
 @pytest.mark.parametrize("scene", ["sort", "text"])
 def test_in_a_report(scene: str) -> None:
     with standing(scene) as (pid, told):
@@ -116,40 +93,26 @@ def test_in_a_report(scene: str) -> None:
     assert interpreter.language == "php" and "php" in interpreter.module
 
 
-@known
+@is_known
 def test_memory_that_is_missing_or_damaged() -> None:
     """Where a piece is lost frames or names are missing, none is another one."""
     with standing("text") as (pid, _):
         memory = Memory(pid)
-        found = found_in(pid, memory)
+        found = found_in(pid, memory.read, find)
         memory.kept.clear()
         whole = walk(memory.read, found)
     assert whole is not None
     names = [frame.name for frame in whole.frames]
-    for lost in memory.kept:
-        left = {key: data for key, data in memory.kept.items() if key != lost}
-        walked = walk(of_kept(left), found)
-        if walked is not None:
-            assert walked.end or len(walked.frames) == len(names)
-            for frame, name in zip(walked.frames, names, strict=False):
-                assert frame.name in (name, b"", name.rpartition(b"::")[2], INCLUDED, MAIN)
-    chance = random.Random(5)
-    for _ in range(300):
-        bad = dict(memory.kept)
-        for key in chance.sample(sorted(bad), 3):
-            data = bytearray(bad[key])
-            if data:
-                data[chance.randrange(len(data))] = chance.randrange(256)
-            bad[key] = bytes(data)
-        walk(of_kept(bad), found)
+    others = {INCLUDED, MAIN}
+    survives_loss_and_damage(lambda read: walk(read, found), memory.kept, names, others)
 
 
 def test_other_versions_are_left_alone() -> None:
-    assert Found(b"/usr/bin/php8.2", 0x1000, (8, 2, 32), 20220829).layout is not None
-    assert Found(b"/usr/bin/php8.2", 0x1000, (8, 2, 32), 20220830).layout is None
-    other = Found(b"/usr/bin/php8.3", 0x1000, (8, 3, 1), 20230831)
+    assert known(b"/usr/bin/php8.2", 0x1000, (8, 2, 32), 20220829).layout is not None
+    assert known(b"/usr/bin/php8.2", 0x1000, (8, 2, 32), 20220830).layout is None
+    other = known(b"/usr/bin/php8.3", 0x1000, (8, 3, 1), 20230831)
     assert other.layout is None and walk(lambda address, size: bytes(size), other) is None
-    ours = Found(b"/usr/bin/php8.2", 0x1000, (8, 2, 1), 20220829)
+    ours = known(b"/usr/bin/php8.2", 0x1000, (8, 2, 1), 20220829)
     assert walk(lambda address, size: bytes(size), ours) is None
     assert walk(lambda address, size: b"", ours) is None
 
@@ -157,7 +120,7 @@ def test_other_versions_are_left_alone() -> None:
 def test_calls_of_no_function() -> None:
     """Endlessly many that only hold others together: they are counted, too."""
     version, at = next(iter(TABLES.items()))
-    found = Found(b"/usr/bin/php", 0x1000, (*version, 0), at["api"])
+    found = known(b"/usr/bin/php", 0x1000, (*version, 0), at["api"])
     asked: list[int] = []
 
     def read(address: int, size: int) -> bytes:

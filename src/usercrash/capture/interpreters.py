@@ -17,10 +17,9 @@ from .link_map import find_symbol
 from .procfs import PAGE
 
 if TYPE_CHECKING:
+    from ..interpreter_calls import Found as FoundCalls
     from ..model.notes import NoteLog
     from ..model.snapshot import ThreadState
-    from ..perl import walk as perl
-    from ..php import walk as php
     from .memory import Memory
     from .procfs import MapTable
 
@@ -156,10 +155,10 @@ def _first_pages(maps: MapTable) -> list[tuple[bytes, int]]:
     return [(one.path, one.start) for one in maps.modules() if one.offset == 0]
 
 
-def calls_fact(found: perl.Found | php.Found) -> bytes:
+def calls_fact(found: FoundCalls) -> bytes:
     """The fact @perl or @php: where the interpreter is, its version, the size of its structure or
     the number of its interface, its file."""
-    return b"%x %d.%d.%d %x %s" % (found.address, *found.version, found.size, found.path)
+    return b"%x %d.%d.%d %x %s" % (found.address, *found.version, found.mark, found.path)
 
 
 def fact_of(found: Found) -> bytes:

@@ -7,13 +7,6 @@ PL_interp_size: exported, "for binary compatibility checks" by globvar.sym) are 
 
 from __future__ import annotations
 
-from ..model.types import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Read = Callable[[int, int], bytes]
-
 # (version, size of struct interpreter): Debian 12's, x86-64, with ithreads
 TABLES = {
     ((5, 36), 3768): {

@@ -11,23 +11,19 @@ from __future__ import annotations
 import time
 from _struct import Struct
 
+from ..interpreter_calls import MAX_MODULES, MOST, Found, Frame, Walked, is_place, word_at
 from ..model.types import TYPE_CHECKING
 from .layout import TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
-    from .layout import Read
-
-    Symbol = Callable[[int, bytes], int]  # of the module that begins there; 0 if it has none
+    from ..interpreter_calls import Read, Symbol
 
 INTERPRETER = b"PL_curinterp"
 _SIZE, _VERSION = b"PL_interp_size", (b"PL_revision", b"PL_version", b"PL_subversion")
 MAIN, EVAL = b"(main program)", b"(eval)"
 _WORD, _INT, _HALF = Struct("<Q"), Struct("<i"), Struct("<H")
-_TOP = 1 << 47
-MOST = 4000  # frames
-_MAX_MODULES = 8
 _MAX_LEVELS = 1000
 _BLOCK = 256  # contexts that are read at once
 _MAX_CONTEXTS = 200_000  # of one level
@@ -40,54 +36,21 @@ _UTF8 = 1  # HVhek_UTF8
 _LEVEL_MAIN = 1  # PERLSI_MAIN
 
 
-class Found:
-    """An interpreter: its `path`, `address` and version; `layout` is None where it is of a version
-    or a build that is not known."""
-
-    __slots__ = ("address", "layout", "path", "size", "version")
-
-    def __init__(self, path: bytes, address: int, version: tuple[int, int, int], size: int) -> None:
-        self.path = path
-        self.address = address
-        self.version = version
-        self.size = size  # of its structure
-        self.layout = TABLES.get((version[:2], size))
-
-
-class Frame:
-    """A call: `name` in UTF-8 and its file and line, b"" and 0 where they are not known. `entry`:
-    C code called it."""
-
-    __slots__ = ("entry", "file", "line", "name")
-
-    def __init__(self, name: bytes, place: tuple[bytes, int], entry: bool) -> None:
-        self.name = name
-        self.file, self.line = place
-        self.entry = entry
-
-
-class Walked:
-    """The frames, innermost first, and why there are no more ("": the stack ends there). `runs` are
-    the ends of what each native loop runs: frames [runs[n - 1], runs[n])."""
-
-    __slots__ = ("end", "frames", "runs")
-
-    def __init__(self) -> None:
-        self.frames: list[Frame] = []
-        self.runs: list[int] = []
-        self.end = ""
-
-
 def is_perl(path: bytes) -> bool:
     """Whether a module's name is that of an interpreter."""
     base = path.rpartition(b"/")[2]
     return base.startswith((b"libperl.so", b"perl5.")) or base == b"perl"
 
 
+def known(path: bytes, address: int, version: tuple[int, int, int], size: int) -> Found:
+    """An interpreter whose structure is of this version and size."""
+    return Found(path, address, version, size, TABLES.get((version[:2], size)))
+
+
 def find(read: Read, modules: Iterable[tuple[bytes, int]], symbol: Symbol) -> Found | None:
     """The interpreter among `modules` (path, start address), None if there is none that runs."""
     named = [module for module in modules if is_perl(module[0])]
-    for path, start in sorted(named, key=lambda one: b"libperl" not in one[0])[:_MAX_MODULES]:
+    for path, start in sorted(named, key=lambda one: b"libperl" not in one[0])[:MAX_MODULES]:
         place = symbol(start, INTERPRETER)
         if not place:
             continue
@@ -97,7 +60,7 @@ def find(read: Read, modules: Iterable[tuple[bytes, int]], symbol: Symbol) -> Fo
         if len(size) == 2 and len(address) == 8 and all(numbers):
             major, minor, patch = (number[0] for number in numbers)
             where = _WORD.unpack(address)[0]
-            return Found(path, where, (major, minor, patch), _HALF.unpack(size)[0])
+            return known(path, where, (major, minor, patch), _HALF.unpack(size)[0])
     return None
 
 
@@ -105,13 +68,9 @@ def walk(read: Read, found: Found, most: int = MOST, seconds: float = 0.0) -> Wa
     """The calls of the interpreter's main thread, at most so many, and what can be read in so many
     seconds (0: no bound); None where its structures are not as they should be, or it runs
     nothing."""
-    if found.layout is None or not _is_place(found.address):
+    if found.layout is None or not is_place(found.address):
         return None
     return _Walk(read, found.layout, found.address, most, seconds).run()
-
-
-def _is_place(address: int) -> bool:
-    return address % 8 == 0 and 4096 <= address < _TOP
 
 
 class _Level:
@@ -163,12 +122,12 @@ class _Walk:
         """The struct stackinfo at an address; None where there is none."""
         at = self._at
         size = at["si_type"] + 4
-        data = self._read(address, size) if _is_place(address) else b""
+        data = self._read(address, size) if is_place(address) else b""
         if len(data) < size:
             return None
         level = _Level(address, data, at)
         stack = _WORD.unpack_from(data, at["si_stack"])[0]
-        known = -1 <= level.last <= level.most <= _MAX_CONTEXTS and _is_place(level.contexts)
+        known = -1 <= level.last <= level.most <= _MAX_CONTEXTS and is_place(level.contexts)
         return level if known and self._kind(stack) == at["sv_av"] else None
 
     def _calls(self, level: _Level) -> bool:
@@ -243,7 +202,7 @@ class _Walk:
     def _statement(self, address: int) -> tuple[bytes, int] | None:
         """File and line of a COP; None if there is none at the address."""
         at = self._at
-        data = self._read(address, at["cop_size"]) if _is_place(address) else b""
+        data = self._read(address, at["cop_size"]) if is_place(address) else b""
         if len(data) < at["cop_size"]:
             return None
         kind = _HALF.unpack_from(data, at["cop_type"])[0] & _OP_TYPE
@@ -273,7 +232,7 @@ class _Walk:
             return b""
         body = self._word(cv + at["sv_any"])
         flags = self._read(body + at["cv_flags"], 4)
-        if not _is_place(body) or len(flags) < 4:
+        if not is_place(body) or len(flags) < 4:
             return b""
         where = self._word(body + at["cv_gv"])
         if _INT.unpack(flags)[0] & at["cv_named"]:
@@ -315,10 +274,8 @@ class _Walk:
 
     def _kind(self, address: int) -> int:
         """The type of a Perl value, -1 where there is none."""
-        flags = self._read(address + self._at["sv_flags"], 4) if _is_place(address) else b""
+        flags = self._read(address + self._at["sv_flags"], 4) if is_place(address) else b""
         return flags[0] if len(flags) == 4 else -1
 
     def _word(self, address: int) -> int:
-        data = self._read(address, 8) if 0 < address < _TOP else b""
-        value: int = _WORD.unpack(data)[0] if len(data) == 8 else 0
-        return value
+        return word_at(self._read, address)

@@ -6,21 +6,18 @@ from __future__ import annotations
 import time
 from _struct import Struct
 
+from ..interpreter_calls import MAX_MODULES, MOST, Found, Frame, Walked, is_place, word_at
 from ..model.types import TYPE_CHECKING
 from .layout import TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
-    Read = Callable[[int, int], bytes]
-    Symbol = Callable[[int, bytes], int]  # of the module that begins there; 0 if it has none
+    from ..interpreter_calls import Read, Symbol
 
 GLOBALS, REGISTRY = b"executor_globals", b"module_registry"
 MAIN, INCLUDED = b"{main}", b"(included file or eval)"
-MOST = 4000  # frames
 _WORD, _INT = Struct("<Q"), Struct("<I")
-_TOP = 1 << 47
-_MAX_MODULES = 8
 _MAX_NAME = 512
 _MAX_FILE = 4096
 _MAX_VERSION = 32
@@ -31,59 +28,26 @@ _DATA = 16
 _MODULE_SIZE, _API, _FLAGS, _VERSION = 168, 4, 8, 88
 
 
-class Found:
-    """An interpreter: its `path`, the address of its executor_globals, the number of its module
-    interface and its version; `layout` is None where it is of a version that is not known."""
-
-    __slots__ = ("address", "layout", "path", "size", "version")
-
-    def __init__(self, path: bytes, address: int, version: tuple[int, int, int], size: int) -> None:
-        self.path = path
-        self.address = address
-        self.version = version
-        self.size = size  # (the number: the name is that of perl.walk.Found)
-        layout = TABLES.get(version[:2])
-        self.layout = layout if layout is not None and layout["api"] == size else None
-
-
-class Frame:
-    """A call: `name` in UTF-8, its file and line, b"" and 0 where they are not known; of a function
-    in C neither. `entry`: C code called it."""
-
-    __slots__ = ("entry", "file", "line", "name")
-
-    def __init__(self, name: bytes, place: tuple[bytes, int], entry: bool) -> None:
-        self.name = name
-        self.file, self.line = place
-        self.entry = entry
-
-
-class Walked:
-    """The frames, innermost first, and why there are no more ("": the stack ends there). `runs` are
-    the ends of what each native loop runs: frames [runs[n - 1], runs[n])."""
-
-    __slots__ = ("end", "frames", "runs")
-
-    def __init__(self) -> None:
-        self.frames: list[Frame] = []
-        self.runs: list[int] = []
-        self.end = ""
-
-
 def is_php(path: bytes) -> bool:
     """Whether a module's name is that of an interpreter."""
     return path.rpartition(b"/")[2].startswith((b"php", b"libphp"))
 
 
+def known(path: bytes, address: int, version: tuple[int, int, int], api: int) -> Found:
+    """An interpreter whose executor_globals are there; `api`: the number of its interface."""
+    layout = TABLES.get(version[:2])
+    return Found(path, address, version, api, layout if layout and layout["api"] == api else None)
+
+
 def find(read: Read, modules: Iterable[tuple[bytes, int]], symbol: Symbol) -> Found | None:
     """The interpreter among `modules` (path, start address), None if there is none that runs, or
     only one with threads (ZTS) or for debugging."""
-    for path, start in [module for module in modules if is_php(module[0])][:_MAX_MODULES]:
+    for path, start in [module for module in modules if is_php(module[0])][:MAX_MODULES]:
         place, registry = symbol(start, GLOBALS), symbol(start, REGISTRY)
         if not place or not registry:
             continue
         entry = _word(read, _word(read, registry + _DATA))
-        head = read(entry, _FLAGS + 2) if _is_place(entry) else b""
+        head = read(entry, _FLAGS + 2) if is_place(entry) else b""
         if len(head) < _FLAGS + 2 or head[_FLAGS:] != b"\0\0":
             continue
         if int.from_bytes(head[:2], "little") != _MODULE_SIZE:
@@ -93,26 +57,20 @@ def find(read: Read, modules: Iterable[tuple[bytes, int]], symbol: Symbol) -> Fo
         if len(numbers) == 3 and all(one.isdigit() for one in numbers):
             major, minor, patch = (int(one) for one in numbers)
             api = _INT.unpack_from(head, _API)[0]
-            return Found(path, place, (major, minor, patch), api)
+            return known(path, place, (major, minor, patch), api)
     return None
 
 
 def walk(read: Read, found: Found, most: int = MOST, seconds: float = 0.0) -> Walked | None:
     """The calls of the interpreter, at most so many, and what can be read in so many seconds (0: no
     bound); None where it runs nothing, or its structures are not as they should be."""
-    if found.layout is None or not _is_place(found.address):
+    if found.layout is None or not is_place(found.address):
         return None
     return _Walk(read, found.layout, most, seconds).run(found.address)
 
 
-def _is_place(address: int) -> bool:
-    return address % 8 == 0 and 4096 <= address < _TOP
-
-
 def _word(read: Read, address: int) -> int:
-    data = read(address, 8) if _is_place(address) else b""
-    value: int = _WORD.unpack(data)[0] if len(data) == 8 else 0
-    return value
+    return word_at(read, address) if is_place(address) else 0
 
 
 class _Walk:
@@ -136,7 +94,7 @@ class _Walk:
                 walked.end = f"only {count:,} frames were read"
                 break
             data = b""
-            if _is_place(execute) and execute not in seen:
+            if is_place(execute) and execute not in seen:
                 data = self._read(execute, at["execute_size"])
             if len(data) < at["execute_size"]:
                 walked.end = "a frame is damaged"
@@ -159,7 +117,7 @@ class _Walk:
     ) -> Frame | None:
         at = self._at
         size = at["function_size"]
-        kind = self._read(function + at["kind"], 1)[:1] if _is_place(function) else b""
+        kind = self._read(function + at["kind"], 1)[:1] if is_place(function) else b""
         if kind == bytes([at["internal"]]):
             return Frame(self._name(function), (b"", 0), entry=False)
         data = (
@@ -184,7 +142,7 @@ class _Walk:
         number, rest = divmod(instruction - start, at["op_size"])
         if rest or not 0 <= number < _INT.unpack_from(function, at["last"])[0]:
             return 0
-        data = self._read(instruction + at["line"], 4) if _is_place(instruction) else b""
+        data = self._read(instruction + at["line"], 4) if is_place(instruction) else b""
         line: int = _INT.unpack(data)[0] if len(data) == 4 else 0
         return line
 

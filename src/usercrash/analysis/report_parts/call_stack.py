@@ -4,9 +4,10 @@ to the native loops that run them."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ... import report
+from ...interpreter_calls import MOST, Found, Frame, Walked
 from ...perl import walk as perl
 from ...php import walk as php
 from ..binary.symbol_entries import addresses_of
@@ -17,15 +18,14 @@ from ..unwinding.frames import END_OF_STACK, RawFrame, Stack
 from .cycles import find_cycles, kept_numbers, without_rounds
 from .stacks import Named
 
+if TYPE_CHECKING:
+    from ...interpreter_calls import Read, Symbol
+
 _MAX_NAME, _MAX_FILE = 300, 1024
 _FIRST_FRAMES, _LAST_FRAMES = 200, 56
 _FRAME_COST = 150  # bytes of JSON and text beside the names
 _SECONDS = 2.0
 _UNNAMED = "(without a name)"
-Found = perl.Found | php.Found
-Frame = perl.Frame | php.Frame
-Walked = perl.Walked | php.Walked
-Read = Callable[[int, int], bytes]
 
 
 class Runtime(NamedTuple):
@@ -35,22 +35,14 @@ class Runtime(NamedTuple):
     language: str
     loop: str
     is_module: Callable[[bytes], bool]
-    found: Callable[[bytes, int, tuple[int, int, int], int], Found]
-    find: Callable[[Read, Iterable[tuple[bytes, int]], Callable[[int, bytes], int]], Found | None]
-    walk: Callable[[Read, Found], Walked | None]
-
-
-def _walk_perl(read: Read, found: Found) -> Walked | None:
-    return perl.walk(read, found, seconds=_SECONDS) if isinstance(found, perl.Found) else None
-
-
-def _walk_php(read: Read, found: Found) -> Walked | None:
-    return php.walk(read, found, seconds=_SECONDS) if isinstance(found, php.Found) else None
+    known: Callable[[bytes, int, tuple[int, int, int], int], Found]
+    find: Callable[[Read, Iterable[tuple[bytes, int]], Symbol], Found | None]
+    walk: Callable[[Read, Found, int, float], Walked | None]
 
 
 RUNTIMES = (
-    Runtime("perl", "Perl_runops_standard", perl.is_perl, perl.Found, perl.find, _walk_perl),
-    Runtime("php", "execute_ex", php.is_php, php.Found, php.find, _walk_php),
+    Runtime("perl", "Perl_runops_standard", perl.is_perl, perl.known, perl.find, perl.walk),
+    Runtime("php", "execute_ex", php.is_php, php.known, php.find, php.walk),
 )
 
 
@@ -82,8 +74,8 @@ class CallStack:
         if len(words) == 4:
             try:
                 major, minor, patch = (int(word) for word in words[1].split(b"."))
-                where, size = int(words[0], 16), int(words[2], 16)
-                return self._runtime.found(words[3], where, (major, minor, patch), size)
+                where, mark = int(words[0], 16), int(words[2], 16)
+                return self._runtime.known(words[3], where, (major, minor, patch), mark)
             except ValueError:
                 image.notes.add(self._stage, "where its interpreter is", "the fact makes no sense")
         if image.facts:
@@ -107,7 +99,7 @@ class CallStack:
             why = f"version {self._version} is not known in a build of this kind"
             self._image.notes.add(self._stage, f"the interpreter in {path}", why)
             return
-        self._walked = self._runtime.walk(self._read, found)
+        self._walked = self._runtime.walk(self._read, found, MOST, _SECONDS)
         if self._walked is not None:
             self.interpreters.append(
                 report.Interpreter(
