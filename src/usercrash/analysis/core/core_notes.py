@@ -11,24 +11,30 @@ from ...model import minicore
 Place = tuple[int, int, int, int, int]  # type; begin and end of the owner, and of the descriptor
 
 _OWNERS = (b"CORE", b"LINUX", b"GDB", minicore.OWNER)  # who writes notes of cores
+_NAME = re.compile(rb"[ -~]{1,64}\0*")  # what may be anybody's who does
 _MAX_RESUMED = 64
 _MAX_HITS = 10_000  # of what looks like a header, for each of these
 
 
 def core_notes(data: memoryview, little: bool, malformed: Callable[[], None]) -> Iterator[Place]:
-    """The notes in `data`, as `note_places` gives them. Where one has a size that cannot be,
-    `malformed` is called (once), and it goes on with the next one that looks like a core's."""
+    """The notes in `data`, as `note_places` gives them. Where one has a size that cannot be, or
+    leads to what bears no owner's name, `malformed` is called (once), and it goes on with the next
+    one that looks like a core's."""
     heads = re.compile(b"|".join(_head(owner, little) for owner in _OWNERS), re.DOTALL)
     start = 0
     for times in range(_MAX_RESUMED):
         # What a wrong size leads to may look like notes, but not like notes of these owners.
-        known = end = start
+        known = reached = start
         for kind, *places in note_places(data[start:], little):
             name, name_end, begin, end = (place + start for place in places)
-            if bytes(data[name:name_end]).rstrip(b"\0") in _OWNERS:
+            owner = bytes(data[name:name_end])
+            if not _NAME.fullmatch(owner):
+                break  # with its sizes it might pass over any number of true ones
+            reached = end
+            if owner.rstrip(b"\0") in _OWNERS:
                 known = end
             yield kind, name, name_end, begin, end
-        if not any(data[end + 3 & -4 : end + 4096]):
+        if not any(data[reached + 3 & -4 : reached + 4096]):
             return
         if times == 0:
             malformed()
