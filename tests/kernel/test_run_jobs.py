@@ -170,13 +170,25 @@ def test_a_program_that_is_stopped_and_continued_by_others(waiting: Waiting) -> 
         os.kill(waiting.main, signal.SIGCONT)
         while process_state(waiting.main) in "Tt":
             os.sched_yield()
-    assert process_state(waiting.front.pid) not in "Tt"
+    assert settled_state(waiting.front.pid) == "S"
     tell(waiting.front)
     assert waiting.front.wait(SECONDS) == 6
 
 
 def process_state(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def settled_state(pid: int) -> str:
+    """Its state once it has heard of what became of its children: it sleeps, or is stopped."""
+    while True:
+        status = Path(f"/proc/{pid}/status").read_text()
+        fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+        state = fields["State"][0]
+        unheard = int(fields["SigPnd"], 16) | int(fields["ShdPnd"], 16)
+        if state not in "RDS" or (state == "S" and not unheard & 1 << signal.SIGCHLD - 1):
+            return state
+        os.sched_yield()
 
 
 SHELL = """
