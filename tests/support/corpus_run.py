@@ -11,11 +11,12 @@ from fnmatch import fnmatchcase
 from itertools import groupby
 from pathlib import Path
 
-from usercrash.report import Report, Thread
+from usercrash.report import Frame, Report, Thread
 
-from .compare import differences, names_follow
+from .compare import Difference, differences, names_follow
 from .corpus import Recipe
 from .oracle import OracleFrame, eu_stack_frames, gdb_frames
+from .tail_calls_proved import proved
 
 SECONDS = 60
 EQUAL, BETTER, WORSE, DIFFERS = "equal", "better", "worse", "differs"
@@ -67,23 +68,36 @@ def judge(recipe: Recipe, exe: Path, core: Path, report: Report) -> list[Verdict
         eu_stack = eu_stack_frames(core, exe).get(thread.tid, [])
     except RuntimeError:  # it finds no thread at all
         eu_stack = []
-    return [_beside_gdb(recipe, thread, gdb), _beside_eu_stack(recipe, thread, eu_stack)]
+    concluded = [
+        frame for at, frame in enumerate(thread.frames)
+        if frame.trust == "tail-call" and not proved(thread.frames, at, gdb)
+    ]  # fmt: skip
+    return [
+        _beside_gdb(recipe, thread, gdb, concluded),
+        _beside_eu_stack(recipe, thread, eu_stack, concluded),
+    ]
 
 
-def _beside_gdb(recipe: Recipe, thread: Thread, frames: list[OracleFrame]) -> Verdict:
+def _beside_gdb(
+    recipe: Recipe, thread: Thread, frames: list[OracleFrame], concluded: list[Frame]
+) -> Verdict:
+    """`concluded` are our tail-call frames for which there is no proof: differences, too."""
     found = [one for one in differences(thread, frames) if one.kind != "alias"]
+    found += [Difference("ours", str(one.function), "", one.index) for one in concluded]
     theirs = [frame.name for frame in frames if frame.kind != "tailcall"]
     kinds = tuple(sorted({one.kind for one in found}))
     word = _word(recipe, thread, theirs, differs=bool(found))
     return Verdict(recipe, "gdb", word, kinds, tuple(map(str, found[:4])))
 
 
-def _beside_eu_stack(recipe: Recipe, thread: Thread, frames: list[OracleFrame]) -> Verdict:
+def _beside_eu_stack(
+    recipe: Recipe, thread: Thread, frames: list[OracleFrame], concluded: list[Frame]
+) -> Verdict:
     """By addresses: it tells inlined functions by their pc alone, and one frame may stand there
-    twice. Tail-call frames, which have no place on the stack, are passed over."""
+    twice. It knows no tail-call frames; ours are passed over but those without proof."""
     ours = [
         int(frame.pc, 16) for frame in thread.frames
-        if not frame.inline and frame.trust != "tail-call"
+        if not frame.inline and (frame.trust != "tail-call" or frame in concluded)
     ]  # fmt: skip
     theirs = [pc for pc, _ in groupby(frame.pc for frame in frames)]
     kinds = []

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.support.analysed import analyse
 from tests.support.gcore import gcore_at_fault
 from tests.support.oracle import OracleFrame, gdb_frames
 from tests.support.spawn import compile_c
+from tests.support.tail_calls_proved import proved
 
 from usercrash.analysis.assemble import assemble
 from usercrash.render.screen import render_screen
@@ -208,3 +210,16 @@ def test_ways_that_meet_again_are_two(tmp_path: Path) -> None:
     frames = report.threads[0].frames
     shown = [(frame.function, frame.by_tail_call) for frame in frames]
     assert shown[:4] == [("leaf", False), ("middle", True), ("base", False), ("main", False)]
+
+
+def test_what_the_proof_of_a_tail_call_asks(tmp_path: Path) -> None:
+    """(with which the corpus's tail-call frames are judged)"""
+    report, told = crash(tmp_path, CHAIN, "-O2")
+    frames = report.threads[0].frames
+    places = [at for at, frame in enumerate(frames) if frame.trust == "tail-call"]
+    assert [frames[at].function for at in places] == ["third", "second", "first"]
+    for at in places:
+        assert proved(frames, at, told) and proved(frames, at, [])
+        wrong = msgspec.structs.replace(frames[at], function="other", offset=1)
+        changed = [*frames[:at], wrong, *frames[at + 1 :]]
+        assert not proved(changed, at, told) and not proved(changed, at, [])
