@@ -26,8 +26,7 @@ demo: $(VENV)/.runtime
 
 test: lint
 	@sh tools/test_packages.sh
-	$(PY) -m pytest -n 2 --dist loadgroup -m "not machine" $(PYTEST_ARGS) || [ $$? = 5 ]
-	$(PY) -m pytest -m machine $(PYTEST_ARGS) || [ $$? = 5 ]
+	@sh tools/run_tests.sh $(PY) $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check

@@ -14,6 +14,7 @@ need redis-server redis-server
 need nginx nginx-light
 need pigz pigz
 need xz xz-utils
+need git git
 need perl perl
 need php php-cli
 need zsh zsh
