@@ -14,7 +14,7 @@ from tests.support.build import build, programs
 from tests.support.coremaker import Segment, file_note, make_core, prstatus, siginfo
 from tests.support.gcore import core_of
 
-from usercrash.analysis.core import image as image_module
+from usercrash.analysis.core import core_threads
 from usercrash.analysis.core.core_mappings import UNKNOWN_PERMISSIONS
 from usercrash.analysis.core.elf_notes import FileRow, parse_auxv, parse_file_note
 from usercrash.analysis.core.image import CoreImage
@@ -22,6 +22,7 @@ from usercrash.elf.arch.x86_64 import ARCH as X86_64
 from usercrash.elf.headers import (
     EHDR64,
     NT_AUXV,
+    NT_FPREGSET,
     NT_PRPSINFO,
     NT_PRSTATUS,
     PHDR64,
@@ -79,9 +80,14 @@ def test_what_follows_a_thread_without_registers_is_not_the_one_befores() -> Non
 
 
 def test_more_threads_than_are_read_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_module, "MAX_THREADS", 2)
-    image = CoreImage.open(make_core([prstatus(number, 11) for number in range(1, 6)]))
-    assert len(image.threads) == 2
+    """And what follows them is of no thread that is read."""
+    monkeypatch.setattr(core_threads, "MAX_THREADS", 2)
+    notes = [prstatus(1, 11), siginfo(11), prstatus(2, 0), prstatus(3, 0), siginfo(5)]
+    floats = ElfNote(b"CORE", NT_FPREGSET, bytes(512))
+    image = CoreImage.open(make_core([*notes, floats, prstatus(4, 0), prstatus(5, 0)]))
+    assert [(one.tid, one.siginfo[:1], one.floats) for one in image.threads] == [
+        (1, b"\x0b", b""), (2, b"", b""),
+    ]  # fmt: skip
     assert ("3 further threads", "too many") in [(note.what, note.why) for note in image.notes]
 
 

@@ -12,7 +12,8 @@ from datetime import UTC, tzinfo
 import msgspec
 
 from .. import __version__, report
-from .core.image import CoreImage, CoreThread
+from .core.core_threads import CoreThread
+from .core.image import CoreImage
 from .core.module_memory import ModuleMemory
 from .core.modules import ModuleTable
 from .core.places import Places, StackOwner

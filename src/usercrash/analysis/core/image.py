@@ -6,35 +6,26 @@ may be larger than memory (it is only mapped) and cut short anywhere.
 
 from __future__ import annotations
 
-import struct
 from bisect import bisect_right
 from collections.abc import Iterator
 from copy import copy
-from dataclasses import dataclass
 from functools import partial
 from mmap import mmap
 
 from ...elf.arch import Arch, arch_of
 from ...elf.headers import (
-    ELFCLASS64,
     EM_AARCH64,
     ET_CORE,
     ET_DYN,
     ET_EXEC,
     ET_REL,
-    NT_386_TLS,
     NT_AUXV,
     NT_FILE,
-    NT_FPREGSET,
     NT_PRPSINFO,
-    NT_PRSTATUS,
-    NT_SIGINFO,
-    PN_XNUM,
     PT_LOAD,
     PT_NOTE,
     ElfHeader,
     ProgramHeader,
-    parse_program_headers,
 )
 from ...errors import FormatError
 from ...model import minicore
@@ -44,38 +35,21 @@ from ...model.notes import NoteLog
 from ...model.snapshot import ElfNote, MappedFile
 from .core_mappings import made_mappings
 from .core_notes import core_notes
+from .core_segments import core_segments
+from .core_threads import CoreThread, ThreadNotes, host_tids
 from .elf_notes import (
     FileRow,
     PsInfo,
     parse_auxv,
     parse_file_note,
     parse_psinfo,
-    thread_pointer,
 )
 
-MAX_SEGMENTS = 1 << 20
-MAX_THREADS = 100_000
-_MAX_FLOATS = 4_096  # threads whose floating point registers are kept (512 bytes each)
 _MAX_NOTES = 2_000_000  # a thread has up to a dozen
 _STAGE = "core"
 _KINDS = {ET_REL: "an object file", ET_EXEC: "a program", ET_DYN: "a program or a library"}
 _NT_ARM_PAC_MASK = 0x406  # <linux/elf.h>
 _ALWAYS_ADDRESS = (1 << 36) - 1  # the smallest address space that the kernel gives
-_CORE_SIGNALS = frozenset((3, 4, 5, 6, 7, 8, 11, 24, 25, 31))  # those that dump core by default
-
-
-@dataclass(frozen=True, slots=True)
-class CoreThread:
-    """A thread: `tid` in its own pid namespace, `host_tid` here (0: not known); `signal` is
-    what PRSTATUS says it was stopped with; registers by the architecture's names. `floats` is the
-    NT_FPREGSET of one of the first threads."""
-
-    tid: int
-    host_tid: int
-    signal: int
-    registers: dict[str, int]
-    siginfo: bytes = b""
-    floats: bytes = b""
 
 
 class CoreImage:
@@ -97,9 +71,8 @@ class CoreImage:
         self.files: list[MappedFile] = []
         self.threads: list[CoreThread] = []
         self.siginfo = b""
-        self._floats: dict[int, bytes] = {}
         self._note_places: set[tuple[int, int]] = set()
-        self._note_bytes = self._note_count = self._threads_left_out = 0
+        self._note_bytes = self._note_count = 0
         self.auxv: dict[int, int] = {}
         self.psinfo: PsInfo | None = None
         self.file_rows: list[FileRow] = []
@@ -125,7 +98,7 @@ class CoreImage:
                 "which is not supported yet"
             )
         image = cls(data, header, arch)
-        segments = image._program_headers()
+        segments = core_segments(header, image._view, image.notes)
         image._take_notes(segments)
         image._take_loads(segments)
         image._finish_mappings(segments)
@@ -192,42 +165,6 @@ class CoreImage:
         """Whether a file with this header is for the core's machine: of its ABI and byte order."""
         return self.arch.runs(header.machine, header.elf_class, header.order, header.flags)
 
-    def _program_headers(self) -> list[ProgramHeader]:
-        header, view = self.header, self._view
-        count = header.phnum
-        size = 56 if header.elf_class == ELFCLASS64 else 32
-        if count == PN_XNUM:
-            count = self._many_headers(size)
-        if count > MAX_SEGMENTS:
-            self.notes.add(_STAGE, f"{count - MAX_SEGMENTS} program headers", "too many")
-            count = MAX_SEGMENTS
-        step = max(header.phentsize, size)
-        table = view[header.phoff : header.phoff + step * count]
-        found = parse_program_headers(header, table, count)
-        if len(found) < count:
-            self.notes.add(_STAGE, f"{count - len(found)} program headers", "the file is cut short")
-        return found
-
-    def _many_headers(self, size: int) -> int:
-        """The number of program headers where e_phnum has no room for it.
-
-        It stands in section header 0's sh_info; a stream that ends before the section
-        header (which the kernel writes last) has the first PT_NOTE right behind the table.
-        """
-        header, view = self.header, self._view
-        layout = struct.Struct(
-            header.order + ("44xI" if header.elf_class == ELFCLASS64 else "28xI")
-        )
-        if header.shoff and header.shoff + layout.size <= len(view):
-            count: int = layout.unpack_from(view, header.shoff)[0]
-            if count:
-                return count
-        first = parse_program_headers(header, view[header.phoff : header.phoff + size], 1)
-        if first and first[0].type == PT_NOTE and first[0].offset > header.phoff:
-            behind: int = first[0].offset - header.phoff
-            return behind // size
-        return PN_XNUM
-
     def _take_loads(self, segments: list[ProgramHeader]) -> None:
         length = len(self._view)
         rows = []
@@ -253,36 +190,18 @@ class CoreImage:
     # --- notes ---
 
     def _take_notes(self, segments: list[ProgramHeader]) -> None:
-        threads: list[tuple[int, int, dict[str, int]]] = []
-        siginfos: dict[int, bytes] = {}
+        found = ThreadNotes(self.arch, self.notes)
         for segment in segments:
             if segment.type != PT_NOTE:
                 continue
             for note in self._notes_of(segment):
                 if note.owner == minicore.OWNER:
                     self._take_own(note)
-                elif note.owner == b"CORE" and note.type == NT_PRSTATUS:
-                    self._take_thread(note.desc, threads)
-                elif note.owner == b"CORE" and note.type == NT_FPREGSET and threads:
-                    threads[-1][2].update(self.arch.parse_floats(note.desc))
-                    if len(self._floats) < _MAX_FLOATS:
-                        self._floats[len(threads) - 1] = note.desc
-                elif note.owner == b"LINUX" and note.type == _NT_ARM_PAC_MASK:
-                    self._take_signature_bits(note.desc)
-                elif note.owner == b"LINUX" and note.type == NT_386_TLS and threads:
-                    registers = threads[-1][2]
-                    base = thread_pointer(note.desc, registers.get("gs", 0))
-                    if base is not None:
-                        registers["gs_base"] = base
-                elif note.owner == b"CORE" and note.type == NT_SIGINFO:
-                    siginfos.setdefault(max(0, len(threads) - 1), note.desc)
-                elif note.owner == b"CORE":
+                elif not found.take(note):
                     self._take_process(note)
-        if self._threads_left_out:
-            self.notes.add(_STAGE, f"{self._threads_left_out:,} further threads", "too many")
-        self._order_threads(threads, siginfos)
-        if not threads:
-            self.siginfo = siginfos.get(0, b"")
+        tids = found.tids()
+        self.threads = found.threads(host_tids(tids, self.facts, self.event))
+        self.siginfo = self.threads[0].siginfo if self.threads else found.stray_siginfo()
 
     def _notes_of(self, segment: ProgramHeader) -> Iterator[ElfNote]:
         """The notes of one segment, each segment once, and all together no more bytes than the
@@ -305,21 +224,12 @@ class CoreImage:
                 return
             yield ElfNote(bytes(data[start:stop]).rstrip(b"\0"), kind, bytes(data[begin:end]))
 
-    def _take_thread(self, desc: bytes, threads: list[tuple[int, int, dict[str, int]]]) -> None:
-        """One thread more. It counts without registers, too: what follows in the core, up to the
-        next NT_PRSTATUS, is of this one and of no other."""
-        if len(threads) >= MAX_THREADS:
-            self._threads_left_out += 1
-            return
-        try:
-            signal, tid, registers = self.arch.parse_prstatus(desc)
-        except ValueError as error:
-            self.notes.add(_STAGE, "a thread's registers", str(error))
-            signal, tid, registers = 0, 0, {}
-        threads.append((tid, signal, registers))
-
     def _take_process(self, note: ElfNote) -> None:
         desc = note.desc
+        if note.owner == b"LINUX" and note.type == _NT_ARM_PAC_MASK:
+            self._take_signature_bits(desc)
+        if note.owner != b"CORE":
+            return
         if note.type == NT_AUXV and not self.auxv:
             self.auxv = parse_auxv(desc, self.arch)
         elif note.type == NT_FILE and not self.file_rows:
@@ -347,59 +257,6 @@ class CoreImage:
             self.arch = copy(self.arch)
             self.arch.code_mask = self.arch.mask & ~bits
 
-    def _order_threads(
-        self, threads: list[tuple[int, int, dict[str, int]]], siginfos: dict[int, bytes]
-    ) -> None:
-        """The crashing thread to the front.
-
-        The kernel (and gdb since 7.3) put it first. Where the first one's siginfo says
-        otherwise, it is the one whose siginfo names a signal that dumps core.
-        """
-        first = 0
-        if siginfos and not self._dumps_core(siginfos.get(0, b"")):
-            first = next((at for at, info in siginfos.items() if self._dumps_core(info)), 0)
-        host = self._host_tids([tid for tid, _, _ in threads])
-        self.threads = [
-            CoreThread(
-                tid,
-                host.get(tid, 0),
-                signal,
-                registers,
-                siginfos.get(at, b""),
-                self._floats.get(at, b""),
-            )
-            for at, (tid, signal, registers) in enumerate(threads)
-        ]
-        if 0 < first < len(self.threads):
-            self.threads.insert(0, self.threads.pop(first))
-        self.threads = list(_distinct(self.threads))
-        if self.threads:
-            self.siginfo = self.threads[0].siginfo
-
-    def _dumps_core(self, siginfo: bytes) -> bool:
-        number = int.from_bytes(siginfo[:4], self.arch.byte_order)
-        return self.arch.signals.get(number, number) in _CORE_SIGNALS
-
-    def _host_tids(self, tids: list[int]) -> dict[int, int]:
-        """Own-namespace tid to host tid, from `NSpid:` of the captured status files."""
-        found = {}
-        foreign = False
-        for name, text in self.facts.items():
-            if not name.startswith(b"task/") or not name.endswith(b"/status"):
-                continue
-            for line in text.split(b"\n"):
-                ids = line.split()[1:] if line.startswith(b"NSpid:") else []
-                if ids and ids[0].isdigit() and ids[-1].isdigit():
-                    found[int(ids[-1])] = int(ids[0])
-                    foreign = foreign or len(ids) > 1
-        if self.event is not None and tids:
-            found.setdefault(tids[0], self.event.tid)
-            foreign = foreign or self.event.tid not in (0, tids[0])
-        if not foreign:
-            for tid in tids:
-                found[tid] = tid
-        return found
-
     # --- mappings ---
 
     def _finish_mappings(self, segments: list[ProgramHeader]) -> None:
@@ -409,12 +266,3 @@ class CoreImage:
         else:
             self.mappings = made_mappings(segments, self.file_rows, self.auxv)
         self.mappings.sort(key=lambda mapping: mapping.start)
-
-
-def _distinct(threads: list[CoreThread]) -> Iterator[CoreThread]:
-    """Each thread once, though its notes stand there twice."""
-    known: dict[int, CoreThread] = {}
-    for thread in threads:
-        first = known.setdefault(thread.tid, thread)
-        if first is thread or not thread.tid or first.registers != thread.registers:
-            yield thread

@@ -8,7 +8,7 @@ import msgspec
 
 from ... import report
 from ...elf.arch import Arch
-from ..core.image import CoreThread
+from ..core.core_threads import CoreThread
 from ..explain.fingerprint import fingerprint
 from ..explain.waits import ObjectAt, WaitingThread, deadlocks, waits
 from ..facts.texts import safe

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from functools import partial
 
 from ... import report
-from ..core.image import CoreImage, CoreThread
+from ..core.core_threads import CoreThread
+from ..core.image import CoreImage
 from ..core.modules import ModuleTable
 from ..guard import Guard
 from ..unwinding.frames import RawFrame

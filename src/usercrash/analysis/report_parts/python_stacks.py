@@ -14,7 +14,8 @@ from ...cpython.objects import Text
 from ...cpython.values import Value
 from ...cpython.walk import Limits, Raised, Thread, Walked, walk
 from ..binary.symbol_entries import addresses_of
-from ..core.image import CoreImage, CoreThread
+from ..core.core_threads import CoreThread
+from ..core.image import CoreImage
 from ..core.modules import ModuleTable
 from ..facts.secrets import MASK, is_secret_name, mask_assignment
 from ..facts.texts import json_cost, safe

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 
 from ... import report
-from ..core.image import CoreImage, CoreThread
+from ..core.core_threads import CoreThread
+from ..core.image import CoreImage
 from ..core.module_memory import ModuleMemory
 from ..core.modules import ModuleTable
 from ..explain.handled import handled_signals
