@@ -1,4 +1,4 @@
-"""Layouts that an interpreter describes itself: the forms of 3.13 and 3.14, and what is no such."""
+"""Layouts that an interpreter describes itself: the forms of 3.13 to 3.15, and what is no such."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import lzma
 import struct
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -15,10 +16,12 @@ from tests.cpython.keep_cores import KEPT
 from tests.support.analysed import analyse
 from usercrash.cpython.find import identify
 from usercrash.cpython.layout import _FORMS, COOKIE, Layout, by_debug_offsets, by_version
+from usercrash.cpython.objects import Objects
 from usercrash.cpython.tables import TABLES
 from usercrash.cpython.walk import walk
 
 RUNTIME = 0x10000
+FREE_THREADED = Path(__file__).parent / "free_threaded.json"
 HEAD = 2048  # where the list of interpreters is put
 
 Read = Callable[[int, int], bytes]
@@ -71,12 +74,11 @@ def test_314(number: int) -> None:
         if frame.code is not None
     ]
     assert frames == [row[:2] for row in told]
-    assert walked.threads[0].exception is None  # where 3.14 keeps it is not known
 
 
 def test_versions_that_are_not_known() -> None:
     read, runtime, _ = kept()
-    for version in (0x030F00F0, 0x030C00F0, 0x040D00F0):
+    for version in (0x031000F0, 0x030F00F0, 0x030C00F0, 0x040D00F0):
         head = COOKIE + struct.pack("<Q", version)
 
         def changed(address: int, size: int, head: bytes = head) -> bytes:
@@ -86,6 +88,58 @@ def test_versions_that_are_not_known() -> None:
         assert identify(changed, b"libpython3.13.so", runtime).layout is None
     assert by_version(0x030D00F0) is None and by_version(0x02070000) is None
     assert by_version(0x030B0000) is not None
+
+
+@pytest.mark.parametrize("minor", sorted(_FORMS))
+def test_tables_are_what_interpreters_say(minor: tuple[int, int]) -> None:
+    """Of each interpreter that describes itself: the table that the compiler made from its headers
+    says the same of all that both have."""
+    name = f"{minor[0]}.{minor[1]}.generator.core.xz"
+    image = analyse(lzma.decompress((KEPT / name).read_bytes())).image
+    layout = by_debug_offsets(image.read, int(image.facts[b"@cpython"].split()[0], 16))
+    assert layout is not None and layout.minor == minor
+    common = layout.at.keys() & TABLES[minor].keys()
+    assert len(common) > 40
+    assert {field: layout.at[field] for field in common} == {
+        field: TABLES[minor][field] for field in common
+    }
+
+
+@pytest.mark.parametrize("minor", sorted(_FORMS))
+def test_the_free_threaded_build(minor: tuple[int, int]) -> None:
+    """Its headers, compiled with Py_GIL_DISABLED, make this description of itself; objects begin
+    with 32 bytes there, and what it does not say is as the compiler has it, too."""
+    words = json.loads(FREE_THREADED.read_text())[f"{minor[0]}.{minor[1]}"]
+    memory = COOKIE + struct.pack(f"<{len(words)}Q", *words)
+    layout = by_debug_offsets(lambda at, size: memory[at : at + size], 0)
+    assert layout is not None and layout.free_threaded and layout.minor == minor
+    at = layout.at
+    assert (at["object_type"], at["object_size"], at["str_state"]) == (24, 32, 48)
+    assert (at["exception_arguments"], at["dict_used"]) == (40, 32)
+    raised = (136, 144) if minor == (3, 15) else (112, 120)
+    assert (at["thread_raised"], at["thread_handled"]) == raised
+    assert (at["handled_value"], at["handled_previous"]) == (0, 8)
+    state = (0x60 if minor == (3, 13) else 0x1800) | 1 << (2 if minor == (3, 13) else 8)
+    text = bytearray(at["str_ascii"]) + b"name"
+    struct.pack_into("<Q", text, at["object_type"], STR)
+    struct.pack_into("<Q", text, at["str_length"], 4)
+    struct.pack_into("<I", text, at["str_state"], state)
+    found = Objects(described(layout, bytes(text)), layout).text(TEXT)
+    assert found is not None and found.decode() == "name"
+
+
+STR, TYPE, TEXT = 0x1000, 0x2000, 0x3000  # where `str`, `type` and a text of it lie
+
+
+def described(layout: Layout, text: bytes) -> Read:
+    """Memory that has these three objects."""
+    memory = bytearray(TEXT) + text
+    at = layout.at
+    for kind, name in ((STR, b"str"), (TYPE, b"type")):
+        struct.pack_into("<Q", memory, kind + at["object_type"], TYPE)
+        struct.pack_into("<Q", memory, kind + at["type_name"], kind + 512)
+        memory[kind + 512 : kind + 512 + len(name)] = name
+    return lambda address, size: bytes(memory[address : address + size])
 
 
 def test_names() -> None:
@@ -104,9 +158,10 @@ OWN_WORDS = {
 @given(st.data())
 def test_any_offsets(data: st.DataObject) -> None:
     """What is believed fits: nothing is read outside of its structure."""
-    form = data.draw(st.sampled_from([*_FORMS[3, 13], *_FORMS[3, 14]]))
-    version = 0x030D00F0 if form in _FORMS[3, 13] else 0x030E00F0
-    base = TABLES[3, 13] | OWN_WORDS
+    minor = data.draw(st.sampled_from([*_FORMS]))
+    form = data.draw(st.sampled_from(_FORMS[minor]))
+    version = minor[0] << 24 | minor[1] << 16 | 0xF0
+    base = TABLES[minor] | OWN_WORDS
     words = [base.get(name, 8) for name in form]
     changes = data.draw(st.integers(0, 4))
     for _ in range(changes):

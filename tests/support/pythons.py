@@ -21,7 +21,7 @@ from usercrash.model.maps import parse_maps
 from usercrash.report import Thread
 
 SCENES = Path(__file__).parents[1] / "cpython" / "scenes.py"
-MINORS = range(8, 15)
+MINORS = range(8, 16)
 Row = tuple[str, str, int]  # function, file, line
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Read = Callable[[int, int], bytes]
 
-OLDEST, NEWEST = (3, 8), (3, 14)
+OLDEST, NEWEST = (3, 8), (3, 15)
 COOKIE = b"xdebugpy"
 _MAX_OFFSET = 1 << 20  # PyInterpreterState has 100 to 300 KiB
 _MAX_THREAD = 4096
@@ -34,8 +34,8 @@ _FRAME = ("frame_size", "frame_previous", "frame_code", "frame_last", "frame_loc
 _WORDS_OF_FRAME = ("frame_previous", "frame_code", "frame_last")
 _CODE = ("code_size", "code_filename", "code_name", "code_qualname", "code_lines",
          "code_first_line", "", "code_names", "", "code_instructions")  # fmt: skip
-_TYPES = ("", "object_type", "", "type_name", "", "type_flags", "", "tuple_items", "tuple_size",
-          "", "", "")  # fmt: skip
+_TYPES = ("", "object_type", "", "type_name", "", "type_flags")
+_TUPLE = ("", "tuple_items", "tuple_size", "", "", "")
 _SET = ("", "", "", "")
 _VALUES = ("", "", "", "", "float_value", "", "long_tag", "long_digits", "", "bytes_size",
            "bytes_data", "str_compact_end", "str_state", "str_length", "str_ascii")  # fmt: skip
@@ -45,14 +45,24 @@ def _interpreter(*first: str, more: int = 0) -> tuple[str, ...]:
     return ("", "interp_id", "interp_next", "interp_threads", *first, *_GIL, *[""] * more)
 
 
+# 3.15 tells more of threads and types, and where a raised exception is.
+_THREAD_315 = (*_THREAD[:5], "", "", "", *_THREAD[5:], "", "", "thread_raised", "",
+               "handled_value")  # fmt: skip
+_TYPES_315 = (*_TYPES, "", "", "", "")
+
 # 3.14 had no thread-local bytecode in its first previews.
 _FORMS = {
-    (3, 13): (_HEAD + _RUNTIME + _interpreter() + _THREAD + _FRAME + _CODE + _TYPES + _VALUES,),
+    (3, 13): (_HEAD + _RUNTIME + _interpreter() + _THREAD + _FRAME + _CODE + _TYPES + _TUPLE
+             + _VALUES,),
     (3, 14): (
         _HEAD + _RUNTIME + _interpreter("", more=2) + _THREAD + (*_FRAME, "", "") + (*_CODE, "")
-        + _TYPES + _SET + _VALUES,
+        + _TYPES + _TUPLE + _SET + _VALUES,
         _HEAD + _RUNTIME + _interpreter("") + _THREAD + (*_FRAME, "") + _CODE
-        + _TYPES + _SET + _VALUES,
+        + _TYPES + _TUPLE + _SET + _VALUES,
+    ),
+    (3, 15): (
+        _HEAD + _RUNTIME + _interpreter("", more=2) + _THREAD_315 + (*_FRAME, "", "")
+        + (*_CODE, "") + _TYPES_315 + _TUPLE + _SET + _VALUES,
     ),
 }  # fmt: skip
 
@@ -130,7 +140,7 @@ def _makes_sense(at: dict[str, int]) -> bool:
         and at["frame_owner"] < at["frame_locals"] < 256
         and at["code_filename"] < at["code_name"] < at["code_instructions"] < 1024
         and all(at[name] <= at["code_instructions"] - 8 for name in _CODE[1:-1] if name)
-        and all(at[name] < _MAX_THREAD for name in _THREAD[1:] if name)
+        and all(at[name] < _MAX_THREAD for name in _THREAD_315[1:] if name in at)
         and at["type_name"] < at["type_flags"] < 512
         and len({at[name] for name in ("thread_next", "thread_interp", "thread_frame")}) == 3
         and at["long_tag"] < at["long_digits"] <= 64
@@ -139,16 +149,19 @@ def _makes_sense(at: dict[str, int]) -> bool:
 
 
 def _completed(at: dict[str, int], version: int) -> dict[str, int]:
-    """In the words of tables.py, and with what the interpreter does not say: of the table, where
-    that agrees about threads."""
+    """In the words of tables.py, and with what the interpreter does not say: by the size of what
+    each object begins with; of the table, where that agrees about threads."""
     found = dict(at)
     found["object_size"] = at["tuple_size"]
     found["str_compact"] = at["str_compact_end"] - 8  # PyUnicodeObject has one pointer more
     gil = found.pop("gil")
     found["gil_locked"] -= gil
     found["gil_holder"] -= gil
+    found["dict_used"] = head = at["tuple_size"]  # the size of what each object begins with
+    found["exception_arguments"] = head + 8
     table = TABLES.get((version >> 24, version >> 16 & 0xFF), {})
-    threads = [name for name in table if name.startswith("thread_") and name in at]
-    if table and all(table[name] == at[name] for name in threads):
-        found = {**table, **found}
+    threads = [name for name in table if name.startswith("thread_")]
+    if table and all(table[name] == at[name] for name in threads if name in at):
+        for name in (*threads, "handled_value", "handled_previous"):
+            found.setdefault(name, table[name])
     return found

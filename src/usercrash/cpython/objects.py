@@ -57,7 +57,8 @@ class Objects:
         self.read = read
         self.layout = layout
         self._at = layout.at
-        self._shift = 8 if layout.free_threaded else 2  # `interned` is a byte there, else 2 bits
+        # `interned` has 2 bits; in free-threaded builds, from 3.14 on, a byte.
+        self._shift = 8 if layout.free_threaded and layout.minor >= (3, 14) else 2
         self._names: dict[int, bytes] = {}  # of types, by their address
         self._trusted: dict[bytes, int] = {}  # the interpreter's own types
         self._types: dict[int, bool] = {}
