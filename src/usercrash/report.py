@@ -20,10 +20,11 @@ from .report_interpreted import (
     Interpreter,
     Variable,
 )
+from .report_memory import Hex, Instruction, Map, MemoryBlock, Module, Package, StackWord
 
 __all__ = [
-    "Fold", "InterpretedException", "InterpretedFrame", "InterpretedStack", "Interpreter",
-    "Variable",
+    "Fold", "Hex", "Instruction", "InterpretedException", "InterpretedFrame", "InterpretedStack",
+    "Interpreter", "Map", "MemoryBlock", "Module", "Package", "StackWord", "Variable",
 ]  # fmt: skip
 
 VERSION = 1
@@ -33,8 +34,6 @@ VERSION = 1
 _STEERING = re.compile(
     rb"\x7f|\xc2[\x80-\x9f]|\xd8\x9c|\xe2\x80[\x8e\x8f\xa8-\xae]|\xe2\x81[\xa6-\xa9]"
 )
-
-Hex = str  # "0x…": an address or a register value
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -262,39 +261,6 @@ class Thread(msgspec.Struct, frozen=True, kw_only=True):
     interpreted: list[InterpretedStack] = []
 
 
-class MemoryBlock(msgspec.Struct, frozen=True, kw_only=True):
-    """Memory near something: `data` is hex digits, two a byte; `gaps` lists [offset, length]
-    of bytes that were not captured (they stand as zeros in `data`). Bytes stand in their order in
-    memory; System has that of words."""
-
-    label: str  # "rax", "pc", "stack" …
-    address: Hex  # of the first byte
-    center: Hex  # the value of the register
-    data: str
-    where: str = ""  # what the center points to, for people (as register_notes say it)
-    gaps: list[list[int]] = []
-
-
-class Instruction(msgspec.Struct, frozen=True, kw_only=True):
-    """One instruction near the pc: its bytes as hex digits, its text (empty where it could
-    not be decoded); `current` marks the one at the pc. `note` tells the values of that one's
-    operands, and what a fixed address in any of them is."""
-
-    address: Hex
-    data: str
-    text: str
-    current: bool = False
-    note: str = ""
-
-
-class StackWord(msgspec.Struct, frozen=True, kw_only=True):
-    """One word of the crashing thread's stack, and what its value points to, if anything."""
-
-    address: Hex
-    value: Hex
-    note: str = ""
-
-
 class Excerpt(msgspec.Struct, frozen=True, kw_only=True):
     """Lines of the source around a frame of the crashing thread (`frame` is its index, with
     `language` in the interpreted stack of that language): `lines` from number `first` on;
@@ -310,42 +276,6 @@ class Excerpt(msgspec.Struct, frozen=True, kw_only=True):
     newer: bool = False
     by_name: bool = False
     language: str = ""
-
-
-class Package(msgspec.Struct, frozen=True, kw_only=True):
-    """The package that a file is from. `type`: deb, rpm, apk or what the file says of itself;
-    `source` is who says so: "note" (`.note.package` in the file), "dpkg", "rpm" or "apk"."""
-
-    name: str
-    version: str = ""
-    architecture: str = ""
-    type: str = ""
-    source: str = ""
-
-
-class Module(msgspec.Struct, frozen=True, kw_only=True):
-    path: str
-    start: Hex
-    end: Hex
-    build_id: str | None
-    deleted: bool = False
-    file: str = ""  # where its contents came from: "descriptor", "path", "memory", "none"
-    symbols: str = ""  # where names came from: "debug file …", "symbol table", "none" …
-    soname: str = ""
-    package: Package | None = None
-    forced: bool = False  # the file is not the one that was mapped (analyze --force-exe)
-
-
-class Map(msgspec.Struct, frozen=True, kw_only=True):
-    start: Hex
-    end: Hex
-    permissions: str
-    offset: Hex
-    path: str
-    device: str = ""
-    inode: int = 0
-    deleted: bool = False
-    fault: bool = False  # the fault address lies in it
 
 
 class OpenFile(msgspec.Struct, frozen=True, kw_only=True):

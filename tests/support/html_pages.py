@@ -11,7 +11,7 @@ import msgspec
 
 import usercrash.report as r
 from tests.support import sample_reports
-from tests.support.sample_reports import frame, thread
+from tests.support.sample_frames import frame, thread
 
 _VOID = {"meta", "path", "rect"}  # the latter two close themselves in SVG
 # Words of the report that say how it is to be read, not texts of the process.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.gcore import gcore_at_fault
-from tests.support.sample_reports import frame, thread
+from tests.support.sample_frames import frame, thread
 from tests.support.spawn import compile_c
 from tests.unit.test_analyze_many import usercrash
 

@@ -19,6 +19,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tests.support import sample_reports
 from tests.support.html_pages import Page, many_maps, many_threads, with_texts
+from tests.support.sample_frames import frame
 
 import usercrash
 import usercrash.report as r
@@ -131,8 +132,8 @@ def test_every_section_of_the_text_is_there(name: str) -> None:
     assert set(titles) - {"Limits (soft, hard)"} <= shown
     whole = found.texts[0]
     for thread in report.threads:
-        for frame in thread.frames[:14]:
-            assert frame.function is None or clean(frame.function) in whole
+        for one in thread.frames[:14]:
+            assert one.function is None or clean(one.function) in whole
     assert "".join(report.process.environment[1]) in whole
 
 
@@ -309,7 +310,7 @@ def test_it_ends_as_the_first_screen_does(name: str) -> None:
 def test_a_stack_is_shortened_as_in_the_text_and_whole_with_its_addresses() -> None:
     base = sample_reports.null_pointer()
     name = "f<" + "std::vector<int>, " * 40 + "int>(" + "char const*, " * 40 + "int)"
-    frames = [sample_reports.frame(0, name, trust="context"), *base.threads[0].frames[1:]]
+    frames = [frame(0, name, trust="context"), *base.threads[0].frames[1:]]
     first = msgspec.structs.replace(base.threads[0], frames=frames)
     found = page(msgspec.structs.replace(base, threads=[first]))
     shown = [text for _, text in found.all("span", class_="function")]
@@ -382,7 +383,7 @@ def test_stacks_have_the_words_of_the_text(make: Callable[[], r.Report]) -> None
 @pytest.mark.parametrize(("ending", "shown"), [(20, 24), (11, 15), (300, 12)])
 def test_of_a_long_end_the_programs_functions_are_not_folded(ending: int, shown: int) -> None:
     names = [f"raise_{at}" for at in range(ending)] + ["serve"] + [f"by_{at}" for at in range(9)]
-    frames = [sample_reports.frame(at, name) for at, name in enumerate(names)]
+    frames = [frame(at, name) for at, name in enumerate(names)]
     report = sample_reports.null_pointer()
     crash = msgspec.structs.replace(
         report,

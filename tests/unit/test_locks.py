@@ -6,7 +6,7 @@ import struct
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.sample_reports import LIBC, frame
+from tests.support.sample_frames import LIBC, frame
 
 from usercrash.analysis.explain.locks import Lock, LockReader
 from usercrash.analysis.explain.waits import WaitingThread, deadlocks, waits

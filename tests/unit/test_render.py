@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from tests.support import sample_reports
-from tests.support.sample_reports import APP
+from tests.support.sample_frames import APP, frame
 
 from usercrash.render.frames import short_functions
 from usercrash.render.layout import Paper, clean, columns, duration, moment, size, wrap
@@ -321,7 +321,7 @@ def test_of_a_long_end_the_programs_functions_are_shown(
     report = sample_reports.null_pointer()
     names = [f"raise_{at}" for at in range(ending)] + ["shop::serve(int)"]
     names += [f"caller_{at}" for at in range(outer - 1)]
-    frames = [sample_reports.frame(at, name) for at, name in enumerate(names)]
+    frames = [frame(at, name) for at, name in enumerate(names)]
     thread = msgspec.structs.replace(report.threads[0], frames=frames, folds=[])
     mark = Fingerprint(version=1, key="0" * 16, sort="", frames=["shop::serve", "caller_0"])
     cause = Cause(kind="abort", summary="abort() called", reason="abort")

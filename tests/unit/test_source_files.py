@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.gcore import gcore_at_fault
 from tests.support.reachable import open_directory
-from tests.support.sample_reports import frame, thread
+from tests.support.sample_frames import frame, thread
 from tests.support.spawn import compile_c
 
 from usercrash.analysis.core.file_search import Place, SearchPlaces

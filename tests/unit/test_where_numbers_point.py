@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.support.analysed import analyse
 from tests.support.build import build, programs
 from tests.support.gcore import core_of
-from tests.support.sample_reports import frame, thread
+from tests.support.sample_frames import frame, thread
 
 from usercrash.analysis.assemble import assemble
 from usercrash.analysis.core.heap_blocks import Block, HeapBlocks
