@@ -137,23 +137,17 @@ def _run(arguments: argparse.Namespace, say: Say) -> Results:
     return results
 
 
-def _run_explanation(arguments: argparse.Namespace, say: Say) -> Results:
+def _run_part(arguments: argparse.Namespace, say: Say) -> Results:
+    """Only the stacks, or only the explanation: neither needs the kernel's crashes."""
     begin = time.monotonic()
     results = Results(date=datetime.now(UTC).strftime("%Y-%m-%d"), load=os.getloadavg()[0])
     results.machine = machine(Path(tempfile.gettempdir()))
     with tempfile.TemporaryDirectory(prefix="ucb-") as place:
-        results.explanation = measure_explanation(build_harness(Path(place)), say)
-    results.minutes = (time.monotonic() - begin) / 60
-    return results
-
-
-def _run_stacks(arguments: argparse.Namespace, say: Say) -> Results:
-    begin = time.monotonic()
-    results = Results(date=datetime.now(UTC).strftime("%Y-%m-%d"), load=os.getloadavg()[0])
-    results.machine = machine(Path(tempfile.gettempdir()))
-    with tempfile.TemporaryDirectory(prefix="ucb-") as place:
-        drgn = fetch_drgn(Path(place)) if arguments.fetch_peers else None
-        results.stacks = measure_stacks(say, drgn)
+        if arguments.stacks:
+            drgn = fetch_drgn(Path(place)) if arguments.fetch_peers else None
+            results.stacks = measure_stacks(say, drgn)
+        else:
+            results.explanation = measure_explanation(build_harness(Path(place)), say)
     results.minutes = (time.monotonic() - begin) / 60
     return results
 
@@ -161,7 +155,7 @@ def _run_stacks(arguments: argparse.Namespace, say: Say) -> Results:
 def _measure(arguments: argparse.Namespace) -> Results:
     run = _run
     if arguments.stacks or arguments.explanation:
-        run = _run_stacks if arguments.stacks else _run_explanation
+        run = _run_part
     elif not sysctl.writable():
         raise UnavailableError("needs root and a writable /proc/sys/kernel/core_pattern")
     progress = Console(stderr=True)

@@ -16,6 +16,7 @@ from tests.support.gcore import gcore_at_fault
 from tests.support.oracle import OracleFrame, gdb_frames
 
 from usercrash.analysis.assemble import assemble
+from usercrash.analysis.symbols.bindings import Bindings
 from usercrash.analysis.symbols.tail_calls import NOTHING, Skipped, TailCalls
 from usercrash.elf.headers import PF_W
 from usercrash.report import Frame
@@ -89,7 +90,7 @@ class Crash:
             writable = segment is not None and segment.flags & PF_W
             return b"" if writable and not words else ours.memory.read(address, size)
 
-        calls = TailCalls(ours.modules, ours.symbolizer, read, ours.image.arch)
+        calls = TailCalls(Bindings(ours.modules, ours.symbolizer, read, ours.image.arch))
         frames = ours.stack().frames
         return [calls.between(callee.lookup_pc, caller.pc) for callee, caller in pairwise(frames)]
 

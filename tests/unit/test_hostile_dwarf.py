@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from contextvars import copy_context
 from pathlib import Path
 
 import pytest
@@ -191,18 +192,15 @@ def test_inflated_bytes_of_all_sections(kind: int) -> None:
     data = make_elf({name: _packed(kind, 3 * megabyte, 3 * megabyte) for name in names}, 1)
     assert len(data) < 20_000
     refused: list[bool] = []
-    inflation.allow(7 * megabyte, lambda: refused.append(True))
-    try:
+
+    def sizes() -> list[int]:
+        inflation.allow(7 * megabyte, lambda: refused.append(True))
         elf = ElfFile(data)
-        sizes = []
-        for name in names:
-            section = elf.section(name.encode())
-            assert section is not None
-            sizes.append(len(elf.contents(section)))
-        assert sizes == [3 * megabyte, 3 * megabyte, 0, 0]
-        assert refused == [True]
-    finally:
-        inflation._allowance.set(None)
+        sections = [elf.section(name.encode()) for name in names]
+        return [len(elf.contents(section)) for section in sections if section is not None]
+
+    assert copy_context().run(sizes) == [3 * megabyte, 3 * megabyte, 0, 0]
+    assert refused == [True]
 
 
 @pytest.mark.parametrize("kind", [1, 2])

@@ -41,6 +41,7 @@ from .report_parts.surroundings import Surroundings
 from .report_parts.threads import Threads
 from .report_parts.variables import Scene as VariableScene
 from .report_parts.variables import Variables
+from .symbols.bindings import Bindings
 from .symbols.perf_map import read_perf_map
 from .symbols.symbolizer import Symbolizer
 from .symbols.tail_calls import TailCalls
@@ -101,7 +102,7 @@ class _Assembly:
         self.memory = ModuleMemory(image, modules)
         self.namer = StackNamer(
             modules, symbolizer, self.texts, limits.frame_bytes,
-            TailCalls(modules, symbolizer, self.memory.read, self.arch),
+            TailCalls(Bindings(modules, symbolizer, self.memory.read, self.arch)),
             lambda: read_perf_map(image.event, image.facts),
         )  # fmt: skip
         self.crashing = image.threads[0]

@@ -7,52 +7,13 @@ are searched. What there are no steps left for reads as absent.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextvars import ContextVar
-from dataclasses import dataclass
+from .allowance import Allowance
 
 ANALYSIS_STEPS = 12_000_000
 SEARCHED_BYTES = 128  # in one step
 NOT_READ = f"more than {ANALYSIS_STEPS // 1_000_000} million entries in all: some were not read"
 
-
-@dataclass(slots=True)
-class _Effort:
-    left: int
-    refused: Callable[[], None]
-
-
-_effort: ContextVar[_Effort | None] = ContextVar("effort", default=None)
-
-
-def limit_effort(steps: int, refused: Callable[[], None]) -> None:
-    """From now on this context has so many steps; `refused` is called once, when they do not
-    suffice."""
-    _effort.set(_Effort(steps, refused))
-
-
-def spend(steps: int) -> bool:
-    """Take steps; False (and none is taken) if there are fewer left. Without a limit, always
-    True."""
-    found = _effort.get()
-    if found is None:
-        return True
-    if steps <= found.left:
-        found.left -= steps
-        return True
-    say, found.refused = found.refused, _nothing
-    say()
-    return False
-
-
-def affordable(steps: int) -> int:
-    """How many of so many steps can be had; they are taken."""
-    found = _effort.get()
-    if found is None or spend(steps):
-        return steps
-    most, found.left = found.left, 0
-    return most
-
-
-def _nothing() -> None:
-    pass
+_effort = Allowance("effort")
+limit_effort = _effort.begin  # for this context
+spend = _effort.take  # steps: whether there are so many
+affordable = _effort.take_up_to  # how many of so many steps can be had

@@ -8,10 +8,9 @@ there. Where none was begun each section is bounded for itself.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
-from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any
+
+from .allowance import Allowance
 
 MAX_INFLATED = 256 << 20  # what one compressed section may grow to
 ANALYSIS_BYTES = 640 << 20
@@ -20,37 +19,9 @@ ELFCOMPRESS_ZLIB, ELFCOMPRESS_ZSTD = 1, 2
 _MAX_WINDOW = 128 << 20  # what one zstd frame may want to look back
 _FIRST = 1 << 20  # what is inflated at least
 
-
-@dataclass(slots=True)
-class _Allowance:
-    left: int
-    refused: Callable[[], None]
-
-
-_allowance: ContextVar[_Allowance | None] = ContextVar("inflation", default=None)
-
-
-def allow(size: int, refused: Callable[[], None]) -> None:
-    """Begin an allowance of so many bytes for all that this context inflates from now on; `refused`
-    is called once, when there is not enough of it left."""
-    _allowance.set(_Allowance(size, refused))
-
-
-def charge(size: int) -> bool:
-    """Take so many bytes off the allowance; False (and nothing is taken) if there are fewer."""
-    found = _allowance.get()
-    if found is None:
-        return True
-    if size <= found.left:
-        found.left -= size
-        return True
-    say, found.refused = found.refused, _nothing
-    say()
-    return False
-
-
-def _nothing() -> None:
-    pass
+_inflation = Allowance("inflation")
+allow = _inflation.begin  # bytes, for all that this context inflates from now on
+charge = _inflation.take  # bytes: whether there are so many
 
 
 class Inflater:

@@ -25,18 +25,18 @@ class Bindings:
         arch: Arch,
     ) -> None:
         """`read` gives the process's memory; of what was writable only what was captured."""
-        self._modules = modules
-        self._symbols = symbols
-        self._read = read
-        self._arch = arch
+        self.modules = modules
+        self.symbols = symbols
+        self.read = read
+        self.arch = arch
         self._named: dict[bytes, int | None] = {}
 
     def function(self, target: int) -> int | None:
         """The function that a jump to an address enters: where a stub leads that begins there,
         else the address itself. None where a stub leads is not surely known."""
         for _ in range(_MAX_STUBS):
-            module = self._modules.find(target)
-            stubs = self._symbols.stubs(module) if module is not None else None
+            module = self.modules.find(target)
+            stubs = self.symbols.stubs(module) if module is not None else None
             if module is None or stubs is None:
                 return target
             stub = stubs.at(target - module.bias)
@@ -58,12 +58,12 @@ class Bindings:
         return self._through_word(address, jump=True)
 
     def _through_word(self, address: int, jump: bool) -> int | None:
-        module = self._modules.find(address - 1)
-        stubs = self._symbols.stubs(module) if module is not None else None
+        module = self.modules.find(address - 1)
+        stubs = self.symbols.stubs(module) if module is not None else None
         if module is None or stubs is None:
             return None
         look = stubs.jumped if jump else stubs.called
-        slot = look(self._read(address - _CALL, _CALL), address - module.bias)
+        slot = look(self.read(address - _CALL, _CALL), address - module.bias)
         if slot is None:
             return None
         bound = self._bound(module, slot, stubs.imports.name_of(slot, None))
@@ -72,10 +72,10 @@ class Bindings:
     def _bound(self, module: Module, slot: int | None, name: bytes | None) -> int | None:
         """What a word of the global offset table held, else the only function that has the name."""
         if slot is not None:
-            size = self._arch.long
-            data = self._read(slot + module.bias, size)
+            size = self.arch.long
+            data = self.read(slot + module.bias, size)
             if len(data) == size:
-                value = int.from_bytes(data, self._arch.byte_order) & self._arch.code_mask
+                value = int.from_bytes(data, self.arch.byte_order) & self.arch.code_mask
                 return value if self._is_function(module, value) else None
         if name is None:
             return None
@@ -85,20 +85,20 @@ class Bindings:
 
     def _is_function(self, module: Module, value: int) -> bool:
         """Whether a word has been bound, and does not lead back to the module's own stubs."""
-        if not self._modules.executable(value):
+        if not self.modules.executable(value):
             return False
-        stubs = self._symbols.stubs(module)
-        own = self._modules.find(value) is module and stubs is not None
+        stubs = self.symbols.stubs(module)
+        own = self.modules.find(value) is module and stubs is not None
         return not own or stubs is None or not stubs.is_unbound(value - module.bias)
 
     def _only(self, name: bytes) -> int | None:
         """The function of this name in the program, else in its libraries: None where several have
         one (the order in which they are searched is not known), or may have one."""
         found: set[int | None] = set()
-        for module in sorted(self._modules, key=lambda module: not module.main):
+        for module in sorted(self.modules, key=lambda module: not module.main):
             if module.path == _VDSO:
                 continue
-            stubs = self._symbols.stubs(module)
+            stubs = self.symbols.stubs(module)
             if stubs is None:
                 return None
             found |= {

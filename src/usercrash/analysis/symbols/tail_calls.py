@@ -7,16 +7,12 @@ compilers note (DWARF 5 section 3.4) may say which way led from one to the other
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from ...elf.arch import Arch
 from ...elf.headers import EM_386, EM_X86_64
-from ..core.modules import ModuleTable
 from ..dwarf.functions import CallSite
 from ..instructions.machine_code import code_facts
 from .bindings import Bindings
-from .symbolizer import Symbolizer
 
 _MAX_DEPTH = 16  # tail calls behind each other
 _MAX_FUNCTIONS = 64  # looked at for one chain
@@ -108,20 +104,15 @@ class _Ways:
 class TailCalls:
     """Finds what was skipped; each pair of addresses is looked at once."""
 
-    def __init__(
-        self,
-        modules: ModuleTable,
-        symbols: Symbolizer,
-        read: Callable[[int, int], bytes],
-        arch: Arch,
-    ) -> None:
-        """`read` gives the process's memory, code included."""
-        self._modules = modules
-        self._symbols = symbols
-        self._read = read
-        self._facts = code_facts(arch)
-        self._bindings = Bindings(modules, symbols, read, arch)
-        self._direct = arch.machine in (EM_386, EM_X86_64)  # calls lead to functions or known stubs
+    def __init__(self, bindings: Bindings) -> None:
+        """Of the process of these bindings, whose `read` must give its code, too."""
+        machine = bindings.arch.machine
+        self._modules = bindings.modules
+        self._symbols = bindings.symbols
+        self._read = bindings.read
+        self._facts = code_facts(bindings.arch)
+        self._bindings = bindings
+        self._direct = machine in (EM_386, EM_X86_64)  # calls lead to functions or known stubs
         self._known: dict[tuple[int, int], Skipped] = {}
 
     def between(self, callee: int, caller: int) -> Skipped:
