@@ -28,7 +28,9 @@ from .report import Report
 from .sharing import sandbox_limits
 
 if TYPE_CHECKING:
-    from .analysis.core.modules import Module
+    from .analysis.core.image import CoreImage
+    from .analysis.core.modules import Module, ModuleTable
+    from .analysis.symbols.symbolizer import Symbolizer
 
 TEXT, JSON, CORE, SCREEN, WANTED, NAMES = b"TEXT", b"JSON", b"CORE", b"SCRN", b"WANT", b"NAME"
 MISSING, SUMMARY, HTML = b"MISS", b"SUMM", b"HTML"
@@ -233,39 +235,16 @@ def _analyse(
     bare: str,
     send: Send,
 ) -> object:
-    """The child's work: text and JSON first, so that they are there if the rest fails. Gives all
-    that it was made of."""
+    """The child's work. Gives all that it was made of."""
     from .analysis.assemble import assemble
-    from .analysis.binary.effort import ANALYSIS_STEPS, NOT_READ, limit_effort
-    from .analysis.binary.inflation import ANALYSIS_BYTES, NOT_INFLATED, allow
-    from .analysis.core.image import CoreImage
-    from .analysis.core.jit_modules import JitModules
-    from .analysis.core.module_files import DescriptorFiles, FileProvider, FileProviders, PathFiles
-    from .analysis.core.modules import load_modules
     from .analysis.limits import AssembleLimits
-    from .analysis.symbols.debug_files import separate_elf
     from .analysis.symbols.symbolizer import Symbolizer
-    from .render.text import render_text
-    from .report import to_json
 
     # (what the first attempt waited for may have been the server of a network disk)
     places = replace(material.places, local=True) if careful else material.places
     size = os.fstat(material.core).st_size
     data = mmap.mmap(material.core, size, access=mmap.ACCESS_READ)
-    image = CoreImage.open(data)
-    allow(ANALYSIS_BYTES, lambda: image.notes.add("analysis", "compressed sections", NOT_INFLATED))
-    limit_effort(ANALYSIS_STEPS, lambda: image.notes.add("analysis", "ELF files", NOT_READ))
-    for file, fd in zip(image.files, material.files, strict=False):
-        file.fd = fd
-    providers: list[FileProvider] = [DescriptorFiles(image.files, image.notes)]
-    if material.by_path:
-        providers.append(PathFiles(image.notes, places=places))
-    provider = FileProviders(providers)
-    modules = load_modules(
-        image, provider, material.exe, force_exe=material.force_exe,
-        debug_file=partial(separate_elf, places=places),
-    )  # fmt: skip
-    modules.made_at_run_time = JitModules(image, modules).find
+    image, modules = _open(material, data, places)
     _note_left_out(image.notes, modules, material.left_out)
     if careful:
         image.notes.add("analysis", "names and lines", f"the first attempt failed: {careful}")
@@ -277,6 +256,48 @@ def _analyse(
         variables=view.variables, native_variables=view.native_variables and not careful
     )
     report = assemble(image, modules, symbolizer, material.crash_id, limits, zone or UTC)
+    _send_views(report, view, send)
+    _send_files(symbolizer, material, send)
+    if view.core:
+        import zstandard
+
+        send(CORE, zstandard.ZstdCompressor(_ZSTD_LEVEL).compress(memoryview(data)))
+    return image, modules, symbolizer, report
+
+
+def _open(
+    material: Material, data: mmap.mmap, places: SearchPlaces
+) -> tuple[CoreImage, ModuleTable]:
+    """The core and its modules, which may together cost no more than one analysis's allowances."""
+    from .analysis.binary.effort import ANALYSIS_STEPS, NOT_READ, limit_effort
+    from .analysis.binary.inflation import ANALYSIS_BYTES, NOT_INFLATED, allow
+    from .analysis.core.image import CoreImage
+    from .analysis.core.jit_modules import JitModules
+    from .analysis.core.module_files import DescriptorFiles, FileProvider, FileProviders, PathFiles
+    from .analysis.core.modules import load_modules
+    from .analysis.symbols.debug_files import separate_elf
+
+    image = CoreImage.open(data)
+    allow(ANALYSIS_BYTES, lambda: image.notes.add("analysis", "compressed sections", NOT_INFLATED))
+    limit_effort(ANALYSIS_STEPS, lambda: image.notes.add("analysis", "ELF files", NOT_READ))
+    for file, fd in zip(image.files, material.files, strict=False):
+        file.fd = fd
+    providers: list[FileProvider] = [DescriptorFiles(image.files, image.notes)]
+    if material.by_path:
+        providers.append(PathFiles(image.notes, places=places))
+    modules = load_modules(
+        image, FileProviders(providers), material.exe, force_exe=material.force_exe,
+        debug_file=partial(separate_elf, places=places),
+    )  # fmt: skip
+    modules.made_at_run_time = JitModules(image, modules).find
+    return image, modules
+
+
+def _send_views(report: Report, view: View, send: Send) -> None:
+    """Text and JSON first, so that they are there if the rest fails."""
+    from .render.text import render_text
+    from .report import to_json
+
     send(TEXT, render_text(report).encode())
     send(JSON, to_json(report))
     if view.summary:
@@ -289,16 +310,15 @@ def _analyse(
         send(HTML, render_html(report).encode())
     if view.screen:
         send(SCREEN, _screen(report, view))
+
+
+def _send_files(symbolizer: Symbolizer, material: Material, send: Send) -> None:
+    """Which files are worth a SymCache for all, and which a debuginfod server might have."""
     indexes = {fd: index for index, fd in enumerate(material.files) if fd >= 0}
     wanted = [indexes[module.fd] for module in symbolizer.wanted if module.fd in indexes]
     send(WANTED, b"".join(map(_INDEX.pack, wanted)))
     send(NAMES, b"\0".join(one.path for one in symbolizer.wanted if one.fd not in indexes))
     send(MISSING, encode_missing(symbolizer.missing))
-    if view.core:
-        import zstandard
-
-        send(CORE, zstandard.ZstdCompressor(_ZSTD_LEVEL).compress(memoryview(data)))
-    return image, modules, symbolizer, report
 
 
 def _note_left_out(notes: NoteLog, modules: Iterable[Module], left_out: Sequence[Missing]) -> None:

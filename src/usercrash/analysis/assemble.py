@@ -187,10 +187,9 @@ class _Assembly:
         )
 
     def _waits(self, built: report.Report) -> report.Report:
-        block = _TCB.get(self.arch.name, "")
         return with_waits(
-            built, self.image.threads, self.arch, self.memory.read,
-            lambda thread: thread.registers.get(block, 0), self.around.object_at,
+            built, self.image.threads, self.arch, self.memory.read, self._thread_block,
+            self.around.object_at,
         )  # fmt: skip
 
     # --- who ---
@@ -263,15 +262,22 @@ class _Assembly:
         return to_report(self.info, self.arch.name, comm)
 
     def _cause(self) -> report.Cause:
-        info = self.info
         message = None
-        if info is not None and info.number == SIGABRT:
+        if self.info is not None and self.info.number == SIGABRT:
             text = abort_message(self.modules, self.memory.read)
             if text:
                 message = self.texts.text(text, "/cause/abort_message")
+        scene = self._scene(message)
+        found = explain(scene)
+        if (variables := self.variables) is not None and found.kind in NULLS:
+            nulls: list[NullPointer] = self.guard("variables", "null pointers", variables.nulls, [])
+            found = with_null_member(found, scene, nulls)
+        return _safe_cause(self.interpreters.cause(found, self._signal()), message)
+
+    def _scene(self, message: str | None) -> Scene:
         sender = self.facts.get(b"@sender_comm", b"").removesuffix(b"\n")
-        scene = Scene(
-            info=info,
+        return Scene(
+            info=self.info,
             arch=self.arch,
             registers=self.crashing.registers,
             memory=self.memory.read,
@@ -290,27 +296,6 @@ class _Assembly:
             sender_comm=sender.decode("utf-8", "backslashreplace"),
             handled=self.threads.handled,
             mapped_file=mapped_file(self.facts.get(b"@fault_file", b"")),
-        )
-        found = explain(scene)
-        if (variables := self.variables) is not None and found.kind in NULLS:
-            nulls: list[NullPointer] = self.guard("variables", "null pointers", variables.nulls, [])
-            found = with_null_member(found, scene, nulls)
-        found = self.interpreters.cause(found, self._signal())
-        return report.Cause(
-            kind=found.kind,
-            summary=safe(found.summary, 1000),
-            reason=found.reason,
-            certainty=found.certainty,
-            details=[safe(detail, 1000) for detail in found.details],
-            abort_message=message,
-            evidence=[
-                report.Evidence(
-                    what=safe(one.what, 200),
-                    value=safe(one.value, 400),
-                    meaning=safe(one.meaning, 400),
-                )
-                for one in found.evidence
-            ],
         )
 
     def _decode(self, registers: Mapping[str, int]) -> disassembly.Decoded | None:
@@ -348,3 +333,24 @@ class _Assembly:
 
     def _open_files(self) -> list[report.OpenFile]:
         return open_files(self.facts, self.texts, self.notes, self.arch.name)
+
+
+def _safe_cause(found: report.Cause, message: str | None) -> report.Cause:
+    """The same with nothing in it that steers a terminal, of bounded length, and with the abort
+    message."""
+    return report.Cause(
+        kind=found.kind,
+        summary=safe(found.summary, 1000),
+        reason=found.reason,
+        certainty=found.certainty,
+        details=[safe(detail, 1000) for detail in found.details],
+        abort_message=message,
+        evidence=[
+            report.Evidence(
+                what=safe(one.what, 200),
+                value=safe(one.value, 400),
+                meaning=safe(one.meaning, 400),
+            )
+            for one in found.evidence
+        ],
+    )
