@@ -6,12 +6,14 @@ report, with a note, and the rest is there.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, tzinfo
 
 import msgspec
 
 from .. import __version__, report
+from ..elf.arch import PROGRAMS, arch_of
 from .core.core_threads import CoreThread
 from .core.image import CoreImage
 from .core.module_memory import ModuleMemory
@@ -28,6 +30,7 @@ from .facts.signals import to_report
 from .facts.texts import Texts, safe
 from .guard import Guard
 from .instructions import disassembly
+from .instructions.machine_code import code_facts
 from .limits import AssembleLimits
 from .packages import finder
 from .packages.finder import find_packages
@@ -53,8 +56,11 @@ _TCB = {"x86_64": "fs_base", "x32": "fs_base", "i386": "gs_base"}
 
 
 def preload() -> None:
-    """Imports what would otherwise be imported while a report is made."""
-    disassembly.preload()
+    """Imports what would otherwise be imported while a report of this machine's programs is made."""
+    for kind in PROGRAMS.get(os.uname().machine, ())[:1]:
+        if (arch := arch_of(*kind)) is not None:
+            disassembly.preload(arch)
+            code_facts(arch)
     finder.preload()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import cache
 
 from ...elf.headers import note_places
 from ...model import minicore
@@ -20,7 +21,6 @@ def core_notes(data: memoryview, little: bool, malformed: Callable[[], None]) ->
     """The notes in `data`, as `note_places` gives them. Where one has a size that cannot be, or
     leads to what bears no owner's name, `malformed` is called (once), and it goes on with the next
     one that looks like a core's."""
-    heads = re.compile(b"|".join(_head(owner, little) for owner in _OWNERS), re.DOTALL)
     start = 0
     for times in range(_MAX_RESUMED):
         # What a wrong size leads to may look like notes, but not like notes of these owners.
@@ -39,10 +39,15 @@ def core_notes(data: memoryview, little: bool, malformed: Callable[[], None]) ->
         if times == 0:
             malformed()
         # (`known` may be the malformed one's own begin: not the same again)
-        following = _next(heads, data, (known + 3 & -4) + 4, little)
+        following = _next(_heads(little), data, (known + 3 & -4) + 4, little)
         if following is None:
             return
         start = following
+
+
+@cache
+def _heads(little: bool) -> re.Pattern[bytes]:
+    return re.compile(b"|".join(_head(owner, little) for owner in _OWNERS), re.DOTALL)
 
 
 def _head(owner: bytes, little: bool) -> bytes:

@@ -25,6 +25,7 @@ _MADE_NAMES = (
 )
 _OPERATOR = re.compile(r"\boperator\s*(\(\)|\[\]|<=>|<<=|>>=|->\*?|<<|>>|<=|>=|<|>)")
 _CONVERSION = re.compile(r"\boperator [\w:]+")  # operator new, operator bool
+_EMPTY = re.compile(r"::(?=::|$)")  # of names that lost what stood between
 _MAX_NAME = 200
 _BEGINNING = re.compile(
     r"_start|__libc_start\w*|start_thread|(__)?clone3?|thread_start|runtime\.(main|goexit|mstart)"
@@ -93,7 +94,7 @@ def _without_arguments(name: str) -> str:
         elif not skipping:
             result.append(character)
     # (`foo::<T>::bar` and `foo::<T>` of Rust leave colons behind)
-    return re.sub(r"::(?=::|$)", "", "".join(result))
+    return _EMPTY.sub("", "".join(result))
 
 
 def _last_word(name: str) -> str:

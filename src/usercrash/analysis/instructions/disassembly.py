@@ -75,10 +75,10 @@ class Decoded:
     groups: tuple[str, ...] = ()
 
 
-def preload() -> None:
+def preload(arch: Arch) -> None:
     """Imports and sets up what later calls need (40 ms)."""
-    _engine("x86_64", False)
-    _engine("x86_64", True)
+    _engine(arch.name, False)
+    _engine(arch.name, True)
 
 
 @cache
