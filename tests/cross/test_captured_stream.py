@@ -15,9 +15,10 @@ from tests.support.cross_targets import TARGETS
 from tests.support.oracle import gdb_frames
 from usercrash.analysis.core.elf_notes import parse_auxv
 from usercrash.analysis.explain.handled import handled_signals
-from usercrash.capture.collect import _join, take
+from usercrash.capture.collect import take
 from usercrash.capture.core_stream import Head, Stream
 from usercrash.capture.kernel_dump import KernelDump
+from usercrash.capture.pieces import joined
 from usercrash.capture.plan import plan
 from usercrash.capture.procfs import MapTable
 from usercrash.elf.corewriter import write_core
@@ -109,7 +110,7 @@ def captured(done: Crashed, whole: Analysed) -> Snapshot:
     target.release()
     assert list(notes) == []
     return Snapshot(
-        event, target.machine, target.elf_class, target.elf_notes(), _join(pieces, maps), facts,
+        event, target.machine, target.elf_class, target.elf_notes(), joined(pieces, maps), facts,
         [], notes,
     )  # fmt: skip
 

@@ -11,6 +11,7 @@ import pytest
 from tests.support.spawn import compile_c, running
 
 from usercrash.capture import collect as module
+from usercrash.capture import pieces as in_order
 from usercrash.capture.collect import Limits, collect
 from usercrash.capture.live import LiveTarget
 from usercrash.capture.procfs import MapTable
@@ -161,7 +162,7 @@ def test_it_is_let_go_before_anything_is_put_in_order(
 ) -> None:
     exe = compile_c(tmp_path, "free", SOURCE)
     order: list[str] = []
-    join, release = module._join, LiveTarget.release
+    join, release = in_order.joined, LiveTarget.release
 
     def noted_join(pieces: list[tuple[int, bytes]], maps: MapTable) -> list[Load]:
         order.append("join")
@@ -171,7 +172,7 @@ def test_it_is_let_go_before_anything_is_put_in_order(
         order.append("free")
         release(self)
 
-    monkeypatch.setattr(module, "_join", noted_join)
+    monkeypatch.setattr(in_order, "joined", noted_join)
     monkeypatch.setattr(LiveTarget, "release", noted_release)
     aside = Limits(step_aside=lambda threads: order.append(f"aside {threads}"))
     snapshot = collected([exe], aside)

@@ -56,7 +56,7 @@ _TCB = {"x86_64": "fs_base", "x32": "fs_base", "i386": "gs_base"}
 
 
 def preload() -> None:
-    """Imports what would otherwise be imported while a report of this machine's programs is made."""
+    """Imports what else would be imported while a report of this machine's programs is made."""
     for kind in PROGRAMS.get(os.uname().machine, ())[:1]:
         if (arch := arch_of(*kind)) is not None:
             disassembly.preload(arch)

@@ -13,8 +13,8 @@ import time
 from _struct import Struct
 
 from ..elf.arch import arch_of
-from ..elf.headers import ELFCLASS64, NT_AUXV, NT_SIGINFO, PF_R, PF_W, PF_X
-from ..model.snapshot import Load, Snapshot
+from ..elf.headers import ELFCLASS64, NT_AUXV, NT_SIGINFO
+from ..model.snapshot import Snapshot
 from ..model.types import TYPE_CHECKING, Tid
 from .elf_files import ElfFiles
 from .facts import Facts, system_facts
@@ -120,7 +120,9 @@ def _snapshot(target: Target, limits: Limits, release_early: bool) -> Snapshot:
         capture.keep_interpreter()
     snapshot.elf_notes = target.elf_notes()
     if capture:
-        snapshot.loads = _join(capture.pieces, capture.maps)
+        from .pieces import joined
+
+        snapshot.loads = joined(capture.pieces, capture.maps)
     snapshot.facts.update(system_facts(target.notes))
     if not target.event.boot_id:
         target.event.boot_id = snapshot.facts.get(b"@boot_id", b"")
@@ -407,34 +409,6 @@ def take(
             notes.add("memory", f"{len(ranges) - number} pieces, from {purpose} on", why)
             break
     return taken
-
-
-def _join(pieces: list[tuple[int, bytes]], maps: MapTable) -> list[Load]:
-    """Sorted, and adjacent ones of one mapping as one."""
-    pieces.sort()
-    loads: list[Load] = []
-    parts: list[bytes] = []
-    start = end = -1
-    mapping_end = flags = 0
-    for address, data in pieces:
-        if address == end and end < mapping_end:
-            parts.append(data)
-            end += len(data)
-            continue
-        if parts:
-            loads.append(Load(start, b"".join(parts), flags))
-        mapping = maps.find(address)
-        flags = _flags(mapping.perms) if mapping else PF_R
-        mapping_end = mapping.end if mapping else 0
-        start, end, parts = address, address + len(data), [data]
-    if parts:
-        loads.append(Load(start, b"".join(parts), flags))
-    return loads
-
-
-def _flags(perms: bytes) -> int:
-    read, write, execute = perms[:1] == b"r", perms[1:2] == b"w", perms[2:3] == b"x"
-    return PF_R * read | PF_W * write | PF_X * execute
 
 
 def _note_of(notes: list[ElfNote], kind: int) -> bytes:

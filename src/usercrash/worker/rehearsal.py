@@ -20,6 +20,7 @@ from ..capture import (  # noqa: F401  (for some crashes)
     made_code,
     own_files,
     perf_map,
+    pieces,
     unwind_tables,
 )
 from ..capture.procfs import read_at
