@@ -11,6 +11,7 @@ import pydemumble
 from .ada_names import ada_name, surely_ada
 from .d_names import d_name
 from .fortran_names import fortran_name, module_name
+from .name_growth import may_be_read
 
 _PREFIXES = ("_Z", "_R", "__Z", "___Z", "$s", "_$s", "$S", "_$S", "_T0")
 _MAX_MANGLED = 8_192
@@ -22,14 +23,15 @@ _MAX_LAMBDAS = 3  # in each other, and places to part a name at
 
 @lru_cache(maxsize=65_536)
 def demangle(name: str, language: str = "") -> str:
-    """The readable form of a linker's name, the name itself where it is not mangled.
+    """The readable form of a linker's name, the name itself where it is not mangled, or where its
+    readable form would be far too long.
 
     `language` is one of `line_tables.LANGUAGES`, "" where it is not known.
     """
     if len(name) > _MAX_MANGLED:
         return name
     if name.startswith(_PREFIXES):
-        return _by_pydemumble(name) or name
+        return (_by_pydemumble(name) if may_be_read(name) else "") or name
     if name.startswith("_D"):
         return d_name(name) or name
     if language == "ada" or (not language and surely_ada(name)):
