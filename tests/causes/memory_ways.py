@@ -37,7 +37,8 @@ NULL = Family(
             "Unsafe Rust, or C behind it.", listed=False),
         Way("py", "null_string", "null-pointer", "null",
             "null pointer: {access} at 0x0 ({register} is 0)",
-            "An extension module or ctypes gave a null pointer to C.", listed=False),
+            "An extension module or ctypes gave a null pointer to C.",
+            detail="Python was in string_at at /", listed=False),
         Way("py", "number_as_pointer", "null-pointer", "null-offset",
             "null pointer plus 0x7: {access} at 0x7",
             "A small number was taken for a pointer: mostly an error code, or null with an offset.",
@@ -49,7 +50,7 @@ NULL = Family(
             "call through a null function pointer, from {where}",
             "A function pointer in an object.", listed=False),
         Way("py", "null_call", "jump-to-null", "null-call",
-            "call through a null function pointer, from {where}",
+            "call through a null function pointer, from null_call at ways.py:{number}",
             "By an extension module.", listed=False),
     ),
 )  # fmt: skip

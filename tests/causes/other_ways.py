@@ -18,8 +18,8 @@ ABORTS = Family(
             "tcache 2",
             "Found by glibc at the second free(). The first one was before."),
         Way("py", "double_free", "abort", "double-free",
-            "the same memory was freed twice, found by {any}: free(): double free detected in "
-            "tcache 2",
+            "the same memory was freed twice, found by double_free at ways.py:{number}: "
+            "free(): double free detected in tcache 2",
             "By an extension module or ctypes.", listed=False),
         Way("c", "invalid_free", "abort", "invalid-free",
             "free() of a pointer that malloc() never gave, found by {where}: free(): invalid "
@@ -48,21 +48,24 @@ ABORTS = Family(
             "SIGABRT was raised by the process itself, in {where}",
             "raise(SIGABRT) instead of abort().", listed=False),
         Way("py", "glib_assertion", "abort", "assertion",
-            "a GLib assertion failed, by {any}: Library:ERROR:shelf.c:42:put: assertion failed: "
-            "(books > 0)",
+            "a GLib assertion failed, by glib_assertion at ways.py:{number}: "
+            "Library:ERROR:shelf.c:42:put: assertion failed: (books > 0)",
             "g_assert() of a program with GLib."),
         Way("py", "glib_error", "abort", "fatal-log",
-            "a fatal message to GLib's log, by {any}: no catalogue in /var/lib/library",
+            "a fatal message to GLib's log, by glib_error at ways.py:{number}: no catalogue in "
+            "/var/lib/library",
             "g_error(), or a warning with G_DEBUG=fatal-warnings: ends by SIGTRAP."),
         Way("py", "fatal_error", "abort", "python-fatal",
-            "fatal error in the Python interpreter, by {any}: the catalogue is in two places at "
-            "once",
+            "fatal error in the Python interpreter, by fatal_error at ways.py:{number}: the "
+            "catalogue is in two places at once",
             "The interpreter's state is damaged, mostly by an extension module."),
         Way("py", "without_lock", "abort", "python-fatal",
             "fatal error in the Python interpreter, by {any}: the function must be called with the "
             "GIL held, {any}",
-            "C code used Python's API without holding the interpreter's lock."),
-        Way("py", "aborted", "abort", "abort", "abort() called by {any}", "os.abort().",
+            "C code used Python's API without holding the interpreter's lock.",
+            detail="Python was in without_lock at /"),
+        Way("py", "aborted", "abort", "abort", "abort() called by aborted at ways.py:{number}",
+            "os.abort().",
             listed=False),
     ),
 )  # fmt: skip
@@ -331,7 +334,8 @@ SIGNALS = Family(
             "SIGQUIT was raised by the process itself, in {where}", "kill() of its own pid.",
             listed=False),
         Way("py", "killed_itself", "raised", "raise",
-            "SIGQUIT was raised by the process itself, in {any}", "os.kill().", listed=False),
+            "SIGQUIT was raised by the process itself, in {any}",
+            "os.kill(), which any thread may get.", listed=False),
     ),
 )  # fmt: skip
 

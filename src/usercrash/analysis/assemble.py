@@ -144,7 +144,7 @@ class _Assembly:
             system=build_system(self.facts, self.arch, self.texts),
             process=self._process(),
             signal=self._signal(),
-            cause=guard("cause", "why it died", self._cause, None),
+            cause=guard("cause", "why it died", lambda: self._cause(threads), None),
             threads=threads,
             memory=guard("memory", "memory near registers", self.around.blocks, []),
             modules=guard("modules", "the list of modules", self._modules, []),
@@ -267,7 +267,7 @@ class _Assembly:
         comm = self.texts.text(sender, "/signal/sender/comm", 64)
         return to_report(self.info, self.arch.name, comm)
 
-    def _cause(self) -> report.Cause:
+    def _cause(self, threads: list[report.Thread]) -> report.Cause:
         message = None
         if self.info is not None and self.info.number == SIGABRT:
             text = abort_message(self.modules, self.memory.read)
@@ -278,7 +278,8 @@ class _Assembly:
         if (variables := self.variables) is not None and found.kind in NULLS:
             nulls: list[NullPointer] = self.guard("variables", "null pointers", variables.nulls, [])
             found = with_null_member(found, scene, nulls)
-        return _safe_cause(self.interpreters.cause(found, self._signal()), message)
+        first = threads[0] if threads else None
+        return _safe_cause(self.interpreters.cause(found, self._signal(), first), message)
 
     def _scene(self, message: str | None) -> Scene:
         sender = self.facts.get(b"@sender_comm", b"").removesuffix(b"\n")

@@ -16,6 +16,7 @@ from ..unwinding.unwind import Stack
 from .call_stack import RUNTIMES, CallStack
 from .java_stack import JavaStack
 from .javascript_stacks import JavaScriptStacks
+from .python_place import with_python_place
 from .python_stacks import PythonStacks
 from .stacks import Named
 
@@ -90,7 +91,13 @@ class Interpreters:
             found += calls.interpreters
         return [*found, *(self._java.interpreters(self._modules) if self._java else [])]
 
-    def cause(self, found: report.Cause, signal: report.Signal | None) -> report.Cause:
-        """The cause as an interpreter itself tells it, where one does; else the one that was
-        `found`."""
-        return self._java.cause(found, signal) if self._java is not None else found
+    def cause(
+        self, found: report.Cause, signal: report.Signal | None, thread: report.Thread | None
+    ) -> report.Cause:
+        """The cause as an interpreter itself tells it, where one does, else the one that was
+        `found`; with the place in Python where the crashing `thread` was."""
+        if self._java is not None:
+            found = self._java.cause(found, signal)
+        if self._python is not None and thread is not None:
+            found = with_python_place(found, thread, self._python.interpreters)
+        return found
