@@ -128,6 +128,26 @@ def test_the_free_threaded_build(minor: tuple[int, int]) -> None:
     assert found is not None and found.decode() == "name"
 
 
+def test_exceptions_where_only_some_of_their_places_are_known() -> None:
+    """3.15 says where a raised exception is, the table where a handled one is: that counts only
+    where both agree about threads."""
+    image = analyse(lzma.decompress((KEPT / "3.15.exception.core.xz").read_bytes())).image
+    runtime = int(image.facts[b"@cpython"].split()[0], 16)
+    at = runtime + 16 + 8 * _FORMS[3, 15][0].index("thread_raised")
+
+    def changed(address: int, size: int) -> bytes:
+        data = bytearray(image.read(address, size))
+        if address <= at < address + len(data):
+            data[at - address : at - address + 8] = struct.pack("<Q", 8)
+        return bytes(data)
+
+    whole = walk(image.read, identify(image.read, b"", runtime))
+    assert whole is not None and whole.threads[0].exception is not None
+    walked = walk(changed, identify(changed, b"", runtime))
+    assert walked is not None and walked.threads[0].exception is None
+    assert len(walked.threads[0].frames) == len(whole.threads[0].frames) > 0
+
+
 STR, TYPE, TEXT = 0x1000, 0x2000, 0x3000  # where `str`, `type` and a text of it lie
 
 

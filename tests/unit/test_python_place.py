@@ -33,9 +33,7 @@ def native(index: int, module: str, offset: str, function: str | None = None) ->
 def stack(
     function: str, at: int | None, language: str = "python", file: str = "/srv/shop/sorter.py"
 ) -> InterpretedStack:
-    frame = InterpretedFrame(
-        index=0, function=function, file=file, line=5, entry=True, native=at
-    )
+    frame = InterpretedFrame(index=0, function=function, file=file, line=5, entry=True, native=at)
     return InterpretedStack(
         language=language, version="3.11.2", interpreter=0, frames=[frame], frames_total=1,
         folds=[], end="", holds_lock=True, exception=None,
@@ -50,8 +48,8 @@ def thread(*stacks: InterpretedStack) -> Thread:
         native(3, PYTHON, "0x100", "_PyEval_EvalFrameDefault"),
         native(4, PYTHON, "0x777"),
     ]
-    return Thread(tid=1, name="", crashed=True, registers=[], stack_end="", frames=frames,
-                  frames_total=5, folds=[], kernel_stack=[], state=None,
+    return Thread(tid=1, name="", crashed=True, registers={}, stack_end="", frames=frames,
+                  frames_total=5, folds=[], kernel_stack=[], state="",
                   interpreted=list(stacks))  # fmt: skip
 
 

@@ -298,7 +298,7 @@ class _Walk:
         value: int | None = _of(state, at["thread_raised"])
         if (value or kind) and (found := objects.exception(value or 0, kind)):
             return Raised(*found, handled=False)
-        item: int | None = _of(state, at["thread_handled"])
+        item: int | None = _of(state, at["thread_handled"]) if "thread_handled" in at else 0
         for _ in range(_MAX_HANDLED):
             if not item or not is_place(item):
                 break
