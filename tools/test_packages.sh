@@ -26,6 +26,7 @@ need groff groff-base
 need musl-gcc musl-tools
 need rustc rustc
 need clang++ clang
+[ -n "$(find /usr/lib/llvm-*/include/c++ -name map 2>/dev/null)" ] || missing="$missing libc++-dev libc++abi-dev"
 need llvm-dwp llvm
 need lli llvm-runtime
 need dwz dwz

@@ -17,6 +17,7 @@ from usercrash.analysis.facts.secrets import (
     mask_value,
 )
 from usercrash.analysis.facts.texts import Texts
+from usercrash.analysis.report_parts.lists import log_lines
 from usercrash.elf.arch.x86_64 import ARCH as X86_64
 from usercrash.model.event import SOURCE_PIPE, CrashEvent
 from usercrash.model.notes import NoteLog
@@ -157,6 +158,18 @@ def test_web_tokens_in_other_text() -> None:
         assert mask_value(kept) == kept
     hostile = b"-eyJ" * 250_000  # (to look for an end from each of the beginnings takes minutes)
     assert mask_value(hostile) == hostile
+
+
+def test_secrets_in_the_last_lines_of_logs() -> None:
+    notes = NoteLog()
+    texts = Texts(notes)
+    lines = b"PUT https://u:hunter2@host/x\nAuthorization: Basic aHVudGVyMg\n\xffplain"
+    found = log_lines({b"@log/stderr": lines}, texts)
+    assert [(line.source, line.text) for line in found] == [
+        ("stderr", "PUT https://u:<masked>@host/x"),
+        ("stderr", "Authorization: <masked>"),
+        ("stderr", "\\xffplain"),
+    ]
 
 
 def test_secrets_in_cmdline() -> None:

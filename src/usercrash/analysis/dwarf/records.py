@@ -27,6 +27,8 @@ from .types import (
     TAG_enumerator,
     TAG_inheritance,
     TAG_member,
+    TAG_parameter_pack,
+    TAG_template_type,
     TAG_variant,
     TAG_variant_part,
     Type,
@@ -67,11 +69,14 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What a record holds: members, and variants that the `discriminant` chooses from."""
+    """What a record holds: members, and variants that the `discriminant` chooses from. The entries
+    of the `parameters` of its template, and of a `pack` of any number of them."""
 
     members: list[Member]
     discriminant: Member | None = None
     variants: tuple[Variant, ...] = ()
+    parameters: tuple[Entry, ...] = ()
+    pack: Entry | None = None
 
 
 class Types(TypeReader):
@@ -99,15 +104,21 @@ class Types(TypeReader):
         members: list[Member] = []
         discriminant: Member | None = None
         variants: list[Variant] = []
+        parameters: list[Entry] = []
+        pack: Entry | None = None
         for child in entry.unit.children(entry):
-            if len(members) + len(variants) >= MAX_MEMBERS:
+            if len(members) + len(variants) + len(parameters) >= MAX_MEMBERS:
                 break
             if child.tag in (TAG_member, TAG_inheritance):
                 if is_instance(child):
                     members.append(self._member(child))
             elif child.tag == TAG_variant_part:
                 discriminant, variants = self._variants(child)
-        return Record(members, discriminant, tuple(variants))
+            elif child.tag == TAG_template_type:
+                parameters.append(child)
+            elif child.tag == TAG_parameter_pack:
+                pack = child
+        return Record(members, discriminant, tuple(variants), tuple(parameters), pack)
 
     def _member(self, entry: Entry) -> Member:
         place = None

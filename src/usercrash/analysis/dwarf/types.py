@@ -24,6 +24,7 @@ from .attributes import (
     AT_upper_bound,
 )
 from .names import language_of, qualified_name
+from .short_types import short_type
 from .units import Entry
 
 TAG_array, TAG_class, TAG_enumeration, TAG_formal_parameter = 0x01, 0x02, 0x04, 0x05
@@ -33,6 +34,7 @@ TAG_inheritance, TAG_member_pointer, TAG_subrange, TAG_base = 0x1C, 0x1F, 0x21, 
 TAG_const, TAG_enumerator, TAG_variant_part, TAG_volatile = 0x26, 0x28, 0x33, 0x35
 TAG_restrict, TAG_interface, TAG_unspecified_type, TAG_rvalue_reference = 0x37, 0x38, 0x3B, 0x42
 TAG_template_alias, TAG_atomic, TAG_unspecified_parameters = 0x43, 0x47, 0x18
+TAG_template_type, TAG_parameter_pack = 0x2F, 0x4107
 _QUALIFIERS = {TAG_const: "const", TAG_volatile: "volatile", TAG_atomic: "_Atomic",
                TAG_restrict: "restrict"}  # fmt: skip
 _RECORDS = {TAG_class: "class", TAG_structure: "struct", TAG_union: "union",
@@ -97,7 +99,7 @@ class Type:
         )
         if self.before.endswith(" "):
             gap = ""
-        name = self.before + gap + self.after
+        name = short_type(self.before + gap + self.after)
         return name if len(name) <= MAX_NAME else name[:MAX_NAME] + "…"
 
 

@@ -12,6 +12,7 @@ from ...model.maps import Mapping
 from ...model.notes import NoteLog
 from ..core.modules import ModuleTable
 from ..facts import proc_texts as f
+from ..facts.secrets import mask_value
 from ..facts.texts import Texts, json_cost, safe
 from ..packages.package import Package
 from ..symbols.symbolizer import Symbolizer
@@ -78,13 +79,13 @@ def _package(found: Package | None) -> report.Package | None:
 
 def log_lines(facts: Mapping_[bytes, bytes], texts: Texts) -> list[report.LogLine]:
     """The last lines of the kernel's log and of the journal about the process, and of its standard
-    error."""
+    error, without what looks like a secret."""
     result: list[report.LogLine] = []
     for source in ("kernel", "journal", "stderr"):
         lines = facts.get(b"@log/" + source.encode(), b"").split(b"\n")
         for line in lines[-MAX_LOG_LINES:]:
             if line:
-                text = texts.text(line, f"/log/{len(result)}/text", MAX_LOG_TEXT)
+                text = texts.text(mask_value(line), f"/log/{len(result)}/text", MAX_LOG_TEXT)
                 result.append(report.LogLine(source=source, text=text))
     return result
 

@@ -35,7 +35,8 @@ MAX_FRAMES = 16  # places on the stack whose variables are read
 FOLLOWED = 3  # of them the innermost, where pointers to records show what they point to
 MAX_OF_FRAME = 64
 MAX_BYTES = 64 << 10  # of JSON
-WORK = 400_000  # units of dwarf/work.py: about microseconds
+WORK = 500_000  # units of dwarf/work.py: about microseconds
+NULL_WORK = 100_000  # more of them, for a null pointer's name: that is told where variables are not
 _COST = 70  # bytes of JSON beside the texts
 _STAGE = "variables"
 _TOO_MUCH = "more debug information than is read for them"
@@ -100,8 +101,9 @@ class Variables:
         """The null pointers that the innermost place's variables are, or lead to: of where it
         crashed, or of where nowhere was called."""
         one = self._frames[0] if self._frames else None
-        if one is None or not (one.raw.exact or one.called_nowhere) or self._ended:
+        if one is None or not (one.raw.exact or one.called_nowhere):
             return []
+        self._whole = Work(NULL_WORK)
         with self._stack:
             self._lent.clear()
             reader = self._reader(one)

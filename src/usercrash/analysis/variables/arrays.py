@@ -89,8 +89,11 @@ def _dimension(
     return "{" + elements(printer, element, count) + "}"
 
 
-def elements(printer: Printer, element: Callable[[int], str], count: int) -> str:
-    """Elements with commas between, runs of equal ones once, not too many."""
+def elements(
+    printer: Printer, element: Callable[[int], str], count: int, total: int | None = None
+) -> str:
+    """Elements with commas between, runs of equal ones once, not too many. `total`: there are more
+    than the `count` that can be told."""
     groups: list[tuple[str, int]] = []
     number = 0
     while number < min(count, MAX_READ_ELEMENTS):
@@ -112,8 +115,9 @@ def elements(printer: Printer, element: Callable[[int], str], count: int) -> str
             words.append(f"{one} <repeats {times:,} times>")
         else:
             words += [one] * times
-    if number < count:
-        words.append(f"… {count - number:,} more")
+    missing = (count if total is None else total) - number
+    if missing > 0:
+        words.append(f"… {missing:,} more")
     return ", ".join(words)
 
 

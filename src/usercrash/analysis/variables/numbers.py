@@ -81,6 +81,11 @@ def quoted(data: bytes, size: int = 1, order: Order = "little") -> str:
     return '"' + "".join(_escaped(code, width, quote=34) for code, width in codes) + '"'
 
 
+def decoded(data: bytes, size: int, order: Order) -> str:
+    """A string of characters of 2 or 4 bytes; what is none in it as it is written for such."""
+    return data.decode(f"utf-{8 * size}-{order[0]}e", "replace")
+
+
 def floating(data: bytes, order: Order, machine: str) -> str:
     """A number of floating point by its size: the shortest digits that mean it."""
     letter = {2: "e", 4: "f", 8: "d"}.get(len(data))

@@ -22,7 +22,7 @@ from ..facts.secrets import is_secret_name, mask_assignment, mask_at
 from . import arrays, containers
 from .frame import Frame
 from .limits import MASKED, MAX_CHARACTERS, MAX_DEPTH, MAX_MEMBERS, MAX_STRING
-from .numbers import base_value, is_char, quoted
+from .numbers import base_value, decoded, is_char, quoted
 from .storage import InMemory, Known, ReadMemory, Source, Synthetic, bits_of
 
 _CHUNK = 64
@@ -226,8 +226,10 @@ class Printer:
     def quoted(self, data: bytes, size: int = 1) -> str:
         """A string in quotes; what looks like a secret in it is masked."""
         if size == 1:
-            data = mask_assignment(data)
-        return quoted(data, size, self.frame.arch.byte_order)
+            return quoted(mask_assignment(data))
+        text = decoded(data, size, self.frame.arch.byte_order).encode("utf-8", "backslashreplace")
+        masked = mask_assignment(text)
+        return quoted(masked) if masked != text else quoted(data, size, self.frame.arch.byte_order)
 
     def _member_pointer(self, kind: Type, source: Source, at: int) -> str:
         word = self.frame.arch.long
