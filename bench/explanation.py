@@ -36,7 +36,9 @@ RUNS = 15
 # stacks, names and lists.
 PARTS = (
     "why it died", "where numbers point", "what they wait for", "handled signals",
-    "what equal crashes have in common", "lines of the source", "Python stacks",
+    "what equal crashes have in common", "lines of the source",
+    "Python stacks", "Python frames of a thread", "Perl and PHP stacks", "Perl and PHP frames",
+    "its error file", "Java frames",
 )  # fmt: skip
 VARIABLES = "variables"
 
@@ -75,7 +77,8 @@ def _minicore(place: Path, words: list[str]) -> Path:
 
 
 def _measure(what: str, core: Path, cache: Path) -> Explanation:
-    """Medians are the reader's; the first run makes the SymCaches and is not counted."""
+    """Milliseconds of each run, whose medians the table takes; the first run makes the SymCaches
+    and is not counted."""
     cache.mkdir(exist_ok=True)
     result = Explanation(what)
     for number in range(RUNS + 1):

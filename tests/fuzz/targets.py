@@ -373,7 +373,7 @@ def _python(data: bytes, random: Random) -> None:
     modules = ModuleTable([], image.mappings)
     stacks = PythonStacks(image, modules, image.read, 1 << 20)
     for thread in image.threads[:4]:
-        named = Named([], 0, [], [], [])
+        named = Named()
         stacks.of(thread, Stack([], "", 0, []), named, lambda frame: None)
 
 

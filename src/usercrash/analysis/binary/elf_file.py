@@ -41,7 +41,7 @@ MAX_NOTE_SEGMENTS = 64
 _SECTION_STEPS = 8  # each is looked at several times
 _MAX_NAME = 256  # of a section; one with a longer name is nameless
 
-SHT_SYMTAB, SHT_NOTE, SHT_NOBITS, SHT_DYNSYM = 2, 7, 8, 11
+SHT_SYMTAB, SHT_NOBITS, SHT_DYNSYM = 2, 8, 11
 SHF_COMPRESSED = 0x800
 DT_SONAME = 14
 
@@ -57,7 +57,6 @@ class Section:
     offset: int
     size: int
     link: int
-    entry_size: int
 
 
 class ElfFile:
@@ -129,11 +128,11 @@ class ElfFile:
             offset, size = rows[names_index][4], rows[names_index][5]
             names = bytes(self.view[offset : offset + min(size, 1 << 24)])
         result = []
-        for name, kind, flags, address, offset, size, link, _info, _align, entry in rows:
+        for name, kind, flags, address, offset, size, link, *_ in rows:
             # bounded: all sections may share the end of one huge name
             end = names.find(b"\0", name, name + _MAX_NAME)
             text = names[name : end if end >= 0 else name]
-            result.append(Section(text, kind, flags, address, offset, size, link, entry))
+            result.append(Section(text, kind, flags, address, offset, size, link))
         return result
 
     @cached_property

@@ -17,7 +17,7 @@ from ..binary.effort import affordable
 from .cfi import OFFSET, Row, Rule
 from .encodings import Buffer, uleb
 
-SHT_ARM_EXIDX = PT_ARM_EXIDX = 0x70000001
+PT_ARM_EXIDX = 0x70000001
 _CANT_UNWIND = 1
 _SP, _LR, _PC = 13, 14, 15
 _MASK = (1 << 32) - 1

@@ -21,7 +21,7 @@ _CLOSED = frozenset((0x01, 0x04, 0x15, 0x17, TAG_inlined_subroutine))
 # for those that are local to a function
 _TYPES = frozenset((0x02, 0x13))
 _AT_call_column, _AT_call_file, _AT_call_line = 0x57, 0x58, 0x59
-_AT_call_return_pc, _AT_call_origin, _AT_call_pc = 0x7D, 0x7F, 0x81
+_AT_call_return_pc, _AT_call_origin = 0x7D, 0x7F
 _AT_call_tail_call, _AT_GNU_tail_call = 0x82, 0x2115
 MAX_DEPTH = 128  # of lexical blocks and inlined functions in each other
 _MAX_FUNCTIONS = 500_000

@@ -30,8 +30,8 @@ _PASSING = (
     "std::process::abort", "::abort_internal", "__rust_abort", "core::intrinsics::abort",
 )  # fmt: skip
 
-# (function on the stack, reason, words), the first that stands on the stack counts. Innermost
-# first in the order of what tells most.
+# (function, reason, words): the first of these that stands on the stack counts, wherever it
+# stands there. What tells most comes first.
 _CALLERS = (
     ("__cxa_pure_virtual", "pure-virtual", "a pure virtual function was called"),
     ("__cxa_deleted_virtual", "pure-virtual", "a deleted virtual function was called"),

@@ -32,9 +32,9 @@ _CHECKS = (
     "a wrong assumption of alignment", "an array of variable length that is not positive",
 )  # fmt: skip
 
-# capstone's names of instruction sets (X86_GRP_*), and what /proc/cpuinfo calls them.
+# Groups of capstone's (X86_GRP_*) that are no sets of instructions which a processor may lack.
 _NO_SETS = ("jump", "call", "ret", "int", "iret", "privilege", "branch_relative", "vm", "mode32",
-            "mode64", "16bitmode", "not64bitmode", "novlx", "fpu", "cmov", "")  # fmt: skip
+            "mode64", "16bitmode", "not64bitmode", "novlx", "fpu", "cmov")  # fmt: skip
 
 
 def illegal(scene: Scene, info: SigInfo) -> Cause:

@@ -17,8 +17,9 @@ from ..symbols.demangle import demangle
 from .scene import Scene, seen
 from .stack_texts import c_string, counted_string, one_line, stack_words
 
+# (of an exception that std::rethrow_exception throws again the last byte is 1: its object is
+# elsewhere)
 _CLASSES = {0x474E5543432B2B00: "libstdc++", 0x434C4E47432B2B00: "libc++"}
-_DEPENDENT = 1  # the class's last byte: std::rethrow_exception, whose object is elsewhere
 _HEADER = 32  # sizeof(_Unwind_Exception)
 _TYPE = 80  # how far before it the type stands
 _COUNT = 96  # libstdc++: how far before it the count of references stands
@@ -75,9 +76,8 @@ def _headers(scene: Scene, where: range) -> Iterator[tuple[int, str]]:
             continue
         # the header itself, the object behind it, the whole record before it
         for header in (value, value - _HEADER, value + _TYPE, value + _COUNT):
-            number = _number(scene, header, 8)
-            runtime = _CLASSES.get((number or 0) & ~0xFF)
-            if runtime and number is not None and number & 0xFF == 0 and _lives(scene, header):
+            runtime = _CLASSES.get(_number(scene, header, 8) or 0)
+            if runtime and _lives(scene, header):
                 yield header, runtime
 
 

@@ -18,8 +18,8 @@ NULL_PAGE = 4096  # below it an address is a null pointer plus a small offset
 @dataclass(frozen=True, slots=True)
 class Handled:
     """A signal whose handler was running: what it was (number 0: not known), and the registers
-    that it interrupted.
-    `frame` is the index of the interrupted frame in the crashing thread's stack."""
+    that it interrupted. `frame` is the index of the interrupted frame in the crashing thread's
+    stack."""
 
     info: SigInfo
     registers: Mapping[str, int]
@@ -49,9 +49,13 @@ def mapped_file(fact: bytes) -> MappedFile:
 class Scene:
     """The moment of the crash. `info` is None for a live dump.
 
-    `memory(address, size)` gives the known bytes up to the first gap. `own_ids` are the
-    ids of the process and its threads as it sees them itself (those of si_pid); `tcb`
-    the thread control block's address (0: unknown); `limits` the soft limits by name.
+    `registers`, `frames` (of `frames_total`, those that are shown), `folds`, `recursion` and
+    `handled` are the crashing thread's. `memory(address, size)` gives the known bytes up to the
+    first gap; `executable` whether an address is code's; `decode` the instruction at the pc of
+    such registers. `own_ids` are the ids of the process and its threads as it sees them itself
+    (those of si_pid); `tcb` the thread control block's address (0: unknown); `limits` the soft
+    limits by name; `sender_comm` the name of who sent the signal; `mapped_file` the file that a
+    SIGBUS hit.
     """
 
     info: SigInfo | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ... import report
 from ..core.jit_modules import PATH as JIT
@@ -27,11 +27,11 @@ class Named:
     frame by its number. `recursion` is one that no fold has the most of, as its calls come in
     changing order."""
 
-    frames: list[report.Frame]
-    total: int
-    folds: list[report.Fold]
-    raw: list[RawFrame]
-    indexes: list[int]
+    frames: list[report.Frame] = field(default_factory=list)
+    total: int = 0
+    folds: list[report.Fold] = field(default_factory=list)
+    raw: list[RawFrame] = field(default_factory=list)
+    indexes: list[int] = field(default_factory=list)
     recursion: Recursion | None = None
     index_of: Callable[[int], int] = lambda number: number
 
@@ -77,7 +77,7 @@ class StackNamer:
         }
         counts = {frame.pc: len(named[at][1]) for at, frame in kept}
         places = _Indexes(stack, pcs, counts, jumped)
-        result = Named([], places.total, [], [], [], index_of=places.real)
+        result = Named(total=places.total, index_of=places.real)
         for at, frame in kept:
             index = places.of(at)
             gap = skipped[at].inner if skipped[at].unknown else -1
@@ -89,17 +89,7 @@ class StackNamer:
                 if not self._add(result, one, *self.locate(one), index, gap == number):
                     break
                 index += len(self.locate(one)[1])
-        numbers = [at for at, _ in kept]
-        for cycle in cycles:
-            first_kept = bisect_left(numbers, cycle.start)
-            if first_kept == len(numbers) or numbers[first_kept] >= cycle.start + cycle.length:
-                continue  # none of it is shown
-            begin = places.of(cycle.start)
-            length = places.of(cycle.start + cycle.length) - begin
-            times = cycle.times
-            if jumped and _ends_otherwise(stack, cycle, jumped):
-                times -= 1
-            result.folds.append(report.Fold(start=begin, length=length, times=times))
+        result.folds = _folds(stack, cycles, [at for at, _ in kept], places, jumped)
         if not any(2 * one.length * one.times >= stack.total for one in cycles):
             result.recursion = recursion_of(stack, self._function)
         return result
@@ -229,6 +219,28 @@ class StackNamer:
 def _offset(module: Module, address: int) -> int:
     """An address as its file has it; in code made at run time, from where that begins."""
     return address - (module.start if module.path == JIT else module.bias)
+
+
+def _folds(
+    stack: Stack,
+    cycles: Sequence[Cycle],
+    kept: Sequence[int],
+    places: _Indexes,
+    jumped: dict[tuple[int, int], int],
+) -> list[report.Fold]:
+    """The cycles of which some frames are shown (`kept` are the numbers of all that are)."""
+    found = []
+    for cycle in cycles:
+        first = bisect_left(kept, cycle.start)
+        if first == len(kept) or kept[first] >= cycle.start + cycle.length:
+            continue
+        begin = places.of(cycle.start)
+        length = places.of(cycle.start + cycle.length) - begin
+        times = cycle.times
+        if jumped and _ends_otherwise(stack, cycle, jumped):
+            times -= 1
+        found.append(report.Fold(start=begin, length=length, times=times))
+    return found
 
 
 def _ends_otherwise(stack: Stack, cycle: Cycle, jumped: dict[tuple[int, int], int]) -> bool:

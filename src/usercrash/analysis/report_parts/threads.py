@@ -43,7 +43,7 @@ class Threads:
         limits: AssembleLimits,
         guard: Guard,
     ) -> None:
-        self.crashing = Named([], 0, [], [], [])
+        self.crashing = Named()
         self.handled: list[Handled] = []
         self._image, self._modules, self._memory = image, modules, memory
         self._namer, self._interpreters = namer, interpreters
@@ -69,7 +69,7 @@ class Threads:
 
     def _thread(self, number: int, thread: CoreThread, late: bool, crashed: bool) -> report.Thread:
         tid = self._tid_of(thread)
-        named, end = Named([], 0, [], [], []), "no time left"
+        named, end = Named(), "no time left"
         interpreted: list[report.InterpretedStack] = []
         if not late:
             named, end, interpreted = self._stack(number, thread)

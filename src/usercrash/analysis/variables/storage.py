@@ -116,8 +116,9 @@ class Sources:
         order: Order,
         slots: int = 1 << 32,
     ) -> None:
-        """`registers` gives a register's bytes by its DWARF number, None where it is not known;
-        those from `slots` on are never known: of vectors and floating point."""
+        """`word` is the size of one of the process's; `registers` gives a register's bytes by its
+        DWARF number, None where it is not known. Those from `slots` on are of vectors and floating
+        point: what the dump has of them is the innermost frame's."""
         self._memory = memory
         self._registers = registers
         self._word = word
