@@ -178,12 +178,14 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
     """What crashes of the same kind in the same functions have in common, over builds and machines:
     `key`, 16 hex digits, made of `sort` (signal, and how it was aborted) and `frames` (the
     functions that count, innermost first); keys of different `version` do not compare.
-    docs/fingerprint.md has the rules."""
+    docs/fingerprint.md has the rules. `first`, which is not part of it, is the index of the
+    crashing thread's innermost frame that counts."""
 
     version: int
     key: str
     sort: str
     frames: list[str]
+    first: int | None = None
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):

@@ -111,6 +111,7 @@ def test_how_a_panic_ends_the_program_does_not_count(runtime: str) -> None:
     names += ["std::sys::backtrace::__rust_begin_short_backtrace", "std::rt::lang_start"]
     frames = [frame(at, name) for at, name in enumerate(names)]
     assert of(frames, ABRT).frames == ["shop::price", "shop::main"]
+    assert of(frames, ABRT).first == len(ending) + 1
 
 
 def test_of_a_recursion_the_cycle_counts() -> None:

@@ -388,7 +388,7 @@ def test_of_a_long_end_the_programs_functions_are_not_folded(ending: int, shown:
     crash = msgspec.structs.replace(
         report,
         threads=[msgspec.structs.replace(report.threads[0], frames=frames, folds=[])],
-        fingerprint=r.Fingerprint(version=1, key="0" * 16, sort="", frames=["serve"]),
+        fingerprint=r.Fingerprint(version=1, key="0" * 16, sort="", frames=["serve"], first=ending),
         cause=r.Cause(kind="abort", summary="abort() called", reason="abort"),
     )
     stack = first_stack(crash)

@@ -10,9 +10,29 @@ from pathlib import Path
 from tests.support.build import need
 from tests.support.gcore import gcore_at_fault
 from tests.support.variables_compare import report_of
+from usercrash.render.variables import call_words
 from usercrash.report import Report
 
 HERE = Path(__file__).parent
+PANICS = """
+use std::hint::black_box;
+#[inline(never)]
+fn price(shelf: u32, book: &str) -> u32 {
+    let left = black_box(12u32);
+    (0..left).map(|one| black_box(one) + shelf).for_each(|one| {
+        black_box(one);
+    });
+    panic!("no price of {book} on shelf {shelf} of {left}")
+}
+#[inline(never)]
+fn order(count: u32) -> u32 {
+    let left = black_box(12);
+    price(black_box(7), "oak") * count * left
+}
+fn main() {
+    black_box(order(black_box(3)));
+}
+"""
 
 
 def values(report: Report, function: str) -> dict[str, str]:
@@ -52,6 +72,22 @@ def test_rust(tmp_path: Path) -> None:
         "unit": "()",
         "big": "-170141183460469231731687303715884105728",
     }
+
+
+def test_of_a_rust_panic_the_call_is_the_programs_own(tmp_path: Path) -> None:
+    """More frames end the program than variables are read of."""
+    exe = tmp_path / "panics"
+    (tmp_path / "panics.rs").write_text(PANICS)
+    rustc = shutil.which("rustc") or need("rustc", "rustc")
+    command = [rustc, "-g", "-C", "panic=abort", "-o", str(exe), "panics.rs"]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    report = report_of(gcore_at_fault([bytes(exe)], tmp_path / "core"))
+    own = report.fingerprint.first if report.fingerprint is not None else None
+    assert own is not None
+    assert report.threads[0].frames[own].function == "panics::price"
+    assert values(report, "panics::price") == {"shelf": "7", "book": '"oak"', "left": "12"}
+    assert values(report, "panics::order") == {"count": "3", "left": "12"}
+    assert call_words(report) == 'panics::price(shelf = 7, book = "oak")'
 
 
 def test_go(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..report import Process, Report, Signal, Thread
-from .frames import short_functions, thread_title
+from .frames import thread_title
 from .layout import BAD, CAUSE, DOUBT, Span, clean, duration, moment
 from .variables import call_words
 
@@ -232,14 +232,9 @@ def stack_title(report: Report) -> str:
 def own_frame(report: Report) -> int | None:
     """The index of the innermost function that counts for the fingerprint, if the program ended
     itself: what that one called is much the same in every such crash."""
-    if report.fingerprint is None or report.cause is None or report.cause.kind != "abort":
+    if report.cause is None or report.cause.kind != "abort":
         return None
-    for frame in report.threads[0].frames:
-        # (the names there have no arguments)
-        names = (name.removesuffix("(...)") for name in short_functions(frame.function or ""))
-        if any(name in report.fingerprint.frames for name in names):
-            return frame.index
-    return None
+    return report.fingerprint.first if report.fingerprint is not None else None
 
 
 def _wanted(thread: Thread) -> dict[str, str]:

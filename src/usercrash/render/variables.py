@@ -53,9 +53,11 @@ def variable_spans(variable: Variable) -> list[Span]:
 
 def call_words(report: Report) -> str:
     """`handle(request = 0x7ffd…, depth = 0)`: the arguments of the innermost function that is no
-    library's; "" where they are not known."""
+    library's, nor one of those that end programs; "" where they are not known."""
+    mark = report.fingerprint
+    first = (mark.first if mark is not None else None) or 0
     for frame in frames_of(report):
-        if (frame.module or "").startswith(_SYSTEM):
+        if frame.index < first or (frame.module or "").startswith(_SYSTEM):
             continue
         arguments = [one for one in frame.variables if one.kind == "parameter"]
         if arguments:

@@ -40,7 +40,7 @@ def fingerprint(
     """The fingerprint of a crash by its signal, cause, program's name (no path) and crashing
     thread. One of a process that did not crash has the sort `alive`."""
     frames = _distinct(thread) if thread is not None else []
-    names = _names(frames, thread.interpreted if thread is not None else [])
+    first, names = _names(frames, thread.interpreted if thread is not None else [])
     if cause is not None and cause.kind == "stack-overflow" and thread is not None:
         names = _cycle(thread) or names
     sort = signal.name if signal is not None else "alive"
@@ -52,7 +52,9 @@ def fingerprint(
     if not any(frame.function for frame in frames):
         words.append(program)  # names of files alone say little
     digest = hashlib.sha256("\n".join(words).encode("utf-8", "backslashreplace"))
-    return Fingerprint(version=VERSION, key=digest.hexdigest()[:16], sort=sort, frames=names)
+    return Fingerprint(
+        version=VERSION, key=digest.hexdigest()[:16], sort=sort, frames=names, first=first
+    )
 
 
 def _distinct(thread: Thread) -> list[Frame]:
@@ -68,27 +70,39 @@ def _distinct(thread: Thread) -> list[Frame]:
     ]
 
 
-def _names(frames: Sequence[Frame], interpreted: Sequence[InterpretedStack]) -> list[str]:
-    """The functions that count, innermost first; an interpreter's own where its loop stands."""
+def ends_program(frame: Frame) -> bool:
+    """Whether the frame is one of those that end a program, or of a runtime's own file: of frames
+    that come before any other, that are much the same in all crashes of their kind."""
+    return bool(_RUNTIME.match(_base(frame)) or _RAISING.fullmatch(_identity(frame)))
+
+
+def _names(
+    frames: Sequence[Frame], interpreted: Sequence[InterpretedStack]
+) -> tuple[int | None, list[str]]:
+    """The functions that count, innermost first; an interpreter's own where its loop stands. And
+    the index of the first one's frame."""
     begun = False  # whether a frame of the program's own has been seen
+    first: int | None = None
     own: list[str] = []
     inner = _interpreted(interpreted)
     for frame in frames[:_FOUND]:
         name = _identity(frame)
         if frame.index in inner:
             begun = True
+            first = frame.index if first is None else first
             own += [name for name in inner[frame.index] if not begins(name)]
-        if _RUNTIME.match(_base(frame)) or (not begun and _RAISING.fullmatch(name)):
+        if (not begun and ends_program(frame)) or _RUNTIME.match(_base(frame)):
             continue
         if begins(name):
             break
         begun = True
+        first = frame.index if first is None else first
         own.append(name)
         if name in ("main", "main.main"):
             break
     if not own:  # the runtime is all that there is
         own = [_identity(frame) for frame in frames[:_FOUND]]
-    return _without_repeats(own)[:FRAMES]
+    return first, _without_repeats(own)[:FRAMES]
 
 
 def _interpreted(stacks: Sequence[InterpretedStack]) -> dict[int, list[str]]:

@@ -20,6 +20,7 @@ from ..dwarf.names import language_of, name_of
 from ..dwarf.records import Types
 from ..dwarf.types import GO
 from ..dwarf.work import Work
+from ..explain.fingerprint import ends_program
 from ..explain.function_identity import begins, function_identity
 from ..facts.texts import safe
 from ..symbols.symbolizer import Symbolizer
@@ -32,6 +33,7 @@ from ..variables.storage import ReadMemory
 from .stacks import Named
 
 MAX_FRAMES = 16  # places on the stack whose variables are read
+ENDING = 8  # and places before them, of functions that end programs
 FOLLOWED = 3  # of them the innermost, where pointers to records show what they point to
 MAX_OF_FRAME = 64
 MAX_BYTES = 64 << 10  # of JSON
@@ -227,9 +229,10 @@ def _frames_of(scene: Scene, named: Named) -> list[_One]:
     """The innermost places with the registers that are surely theirs."""
     position = {frame.index: at for at, frame in enumerate(named.frames)}
     found: list[_One] = []
+    ending, begun = 0, False  # whether there was one that ends no programs
     doubt: Trust | None = None  # of a step that led here, and does not tell all registers
     for number, (raw, index) in enumerate(zip(named.raw, named.indexes, strict=True)):
-        if len(found) >= MAX_FRAMES:
+        if len(found) >= MAX_FRAMES + ending:
             break
         if raw.exact:
             doubt = None
@@ -241,6 +244,11 @@ def _frames_of(scene: Scene, named: Named) -> list[_One]:
         rows = _rows(named.frames, position[index])
         if begins(function_identity(rows[-1].function or "")):
             break  # what calls main() is of no interest, and its debug information is dear
+        begun = begun or not ends_program(rows[-1])
+        if not begun and ending == ENDING:
+            found[-1].direct = False
+            continue  # so many of them stand between a panic and the end
+        ending += not begun
         nowhere = number == 1 and _was_called_nowhere(scene, named.raw)
         registers = list(raw.values) if nowhere else _registers(raw, scene.arch, doubt)
         direct = _is_direct(named, number, position)
