@@ -14,5 +14,6 @@ AT_discr, AT_discr_value, AT_const_value, AT_containing_type = 0x15, 0x16, 0x1C,
 AT_lower_bound, AT_upper_bound, AT_artificial, AT_count = 0x22, 0x2F, 0x34, 0x37
 AT_data_member_location, AT_discr_list, AT_encoding, AT_external = 0x38, 0x3D, 0x3E, 0x3F
 AT_frame_base, AT_type, AT_signature, AT_data_bit_offset = 0x40, 0x49, 0x69, 0x6B
-AT_call_value, AT_call_target, AT_loclists_base, AT_GNU_vector = 0x7E, 0x83, 0x8C, 0x2107
+AT_call_return_pc, AT_call_value, AT_call_origin, AT_call_target = 0x7D, 0x7E, 0x7F, 0x83
+AT_loclists_base, AT_GNU_vector = 0x8C, 0x2107
 AT_GNU_call_site_value, AT_GNU_call_site_target = 0x2111, 0x2113

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ...errors import FormatError
 from .address_ranges import Ranges, covers, ranges_of
-from .attributes import AT_abstract_origin, AT_low_pc
+from .attributes import AT_abstract_origin, AT_call_origin, AT_call_return_pc, AT_low_pc
 from .names import name_of
 from .units import Entry, Unit
 
@@ -21,7 +21,6 @@ _CLOSED = frozenset((0x01, 0x04, 0x15, 0x17, TAG_inlined_subroutine))
 # for those that are local to a function
 _TYPES = frozenset((0x02, 0x13))
 _AT_call_column, _AT_call_file, _AT_call_line = 0x57, 0x58, 0x59
-_AT_call_return_pc, _AT_call_origin = 0x7D, 0x7F
 _AT_call_tail_call, _AT_GNU_tail_call = 0x82, 0x2115
 MAX_DEPTH = 128  # of lexical blocks and inlined functions in each other
 _MAX_FUNCTIONS = 500_000
@@ -190,12 +189,12 @@ def is_tail_call(entry: Entry) -> bool:
 
 def _call(entry: Entry) -> CallSite:
     tail = is_tail_call(entry)
-    after = entry.address(_AT_call_return_pc)
+    after = entry.address(AT_call_return_pc)
     if after is None and entry.tag == TAG_GNU_call_site:
         after = entry.address(AT_low_pc)
     target, name = None, b""
     try:
-        callee = entry.reference(_AT_call_origin) or entry.reference(AT_abstract_origin)
+        callee = entry.reference(AT_call_origin) or entry.reference(AT_abstract_origin)
         if callee is not None:
             ranges = ranges_of(callee)
             target = _start(callee, ranges, 0) if ranges else None

@@ -10,6 +10,8 @@ from ...elf.arch import Arch
 from ...errors import FormatError
 from ..dwarf.attributes import (
     AT_abstract_origin,
+    AT_call_origin,
+    AT_call_return_pc,
     AT_call_target,
     AT_call_value,
     AT_frame_base,
@@ -28,7 +30,6 @@ from ..dwarf.units import Entry, Unit
 from .storage import ReadMemory, Sources
 from .vectors import vector
 
-_AT_call_return_pc, _AT_call_origin = 0x7D, 0x7F
 _CALL_PARAMETERS = frozenset((0x49, 0x410A))  # DW_TAG_call_site_parameter, GNU's
 _MAX_JUMPS = 32
 _MAX_ENTRIES = 8  # entry values of entry values
@@ -159,7 +160,7 @@ class Frame:
                 return number_of(target, site.unit, caller) == start + self.bias
             except Gap:
                 return False
-        origin = site.reference(_AT_call_origin) or site.reference(AT_abstract_origin)
+        origin = site.reference(AT_call_origin) or site.reference(AT_abstract_origin)
         if origin is None:
             return False
         if origin.unit.file is self.function.unit.file and origin.offset == self.function.offset:
@@ -177,7 +178,7 @@ def _may_jump_to(function: Entry) -> bool:
         for site in call_entries(todo.pop()):
             if not is_tail_call(site):
                 continue
-            target = site.reference(_AT_call_origin) or site.reference(AT_abstract_origin)
+            target = site.reference(AT_call_origin) or site.reference(AT_abstract_origin)
             if target is None or target.unit.file is not function.unit.file:
                 return True
             if target.offset == function.offset or len(seen) > _MAX_JUMPS:
@@ -191,4 +192,4 @@ def _may_jump_to(function: Entry) -> bool:
 def _returns_to(site: Entry, address: int) -> bool:
     if site.tag == TAG_GNU_call_site:
         return site.address(AT_low_pc) == address
-    return site.tag == TAG_call_site and site.address(_AT_call_return_pc) == address
+    return site.tag == TAG_call_site and site.address(AT_call_return_pc) == address

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ..dwarf.attributes import AT_containing_type
+from ..dwarf.attributes import AT_containing_type, AT_data_member_location
 from ..dwarf.gaps import Gap
 from ..dwarf.locations import number_of
 from ..dwarf.records import Member, Record, Types
@@ -22,7 +22,7 @@ from ..facts.secrets import is_secret_name, mask_assignment, mask_at
 from . import arrays, containers
 from .frame import Frame
 from .limits import MASKED, MAX_CHARACTERS, MAX_DEPTH, MAX_MEMBERS, MAX_STRING
-from .numbers import base_value, decoded, is_char, quoted
+from .numbers import SIGNED, SIGNED_CHAR, base_value, decoded, is_char, quoted
 from .storage import InMemory, Known, ReadMemory, Source, Synthetic, bits_of
 
 _CHUNK = 64
@@ -149,10 +149,7 @@ class Printer:
             return "null"
         target = kind.target
         shown = f"{address:#x}"
-        if target is None or target.kind in (Kind.VOID, Kind.OTHER):
-            name = self.process.function(address)
-            return f"{shown} <{name}>" if name else shown + self._bad(address)
-        if target.kind is Kind.FUNCTION:
+        if target is None or target.kind in (Kind.VOID, Kind.OTHER, Kind.FUNCTION):
             name = self.process.function(address)
             return f"{shown} <{name}>" if name else shown + self._bad(address)
         reference = kind.kind is Kind.REFERENCE
@@ -323,7 +320,7 @@ class Printer:
         if member.place is None:
             return member.offset
         address = source.address(at)
-        expression = member.place.block(0x38)
+        expression = member.place.block(AT_data_member_location)
         if address is None or expression is None:
             raise Gap("the place of a virtual base is not known")
         return number_of(expression, member.place.unit, self.frame, address) - address
@@ -336,7 +333,7 @@ class Printer:
             return MASKED
         if kind.kind is Kind.ENUM:
             return self._enumerated(kind, value, member.bits)
-        signed = kind.encoding in (5, 6) and value >> member.bits - 1
+        signed = kind.encoding in (SIGNED, SIGNED_CHAR) and value >> member.bits - 1
         size = kind.size or 8
         whole = (value - (1 << member.bits) if signed else value) & (1 << 8 * size) - 1
         return self.inner(kind, Known(whole.to_bytes(size, order)), 0, MAX_DEPTH)
@@ -348,9 +345,8 @@ class Printer:
         chosen = self.chosen(record, source, at)
         if chosen is None:
             raise Gap("no variant has this discriminant")
-        member = chosen
-        inner = member.type
-        name = inner.base_name.rpartition("::")[2] or member.name
+        inner = chosen.type
+        name = inner.base_name.rpartition("::")[2] or chosen.name
         if inner.kind is not Kind.RECORD or not is_complete(inner):
             return name
         fields = self.types.record(inner).members
@@ -358,7 +354,7 @@ class Printer:
             return name
         if depth >= MAX_DEPTH:
             return f"{name}(…)"
-        words = self.members(inner, fields, source, at + member.offset, depth, secret)
+        words = self.members(inner, fields, source, at + chosen.offset, depth, secret)
         return name + (words if words.startswith("(") else " " + words)
 
     def chosen(self, record: Record, source: Source, at: int) -> Member | None:
@@ -390,6 +386,6 @@ def _end_of(data: bytes, size: int) -> int:
     return -1
 
 
-def named(declared: Declared) -> bool:
+def is_secret(declared: Declared) -> bool:
     """Whether a variable's name sounds like that of a secret."""
     return is_secret_name(declared.name.encode())

@@ -17,7 +17,7 @@ from ..dwarf.scopes import Declared, TAG_variable, declared_in
 from ..dwarf.types import TAG_formal_parameter, Type
 from ..dwarf.units import Entry
 from .frame import Frame
-from .printer import Printer, Process, named
+from .printer import Printer, Process, is_secret
 from .storage import Known, Source
 
 _TAG_dwarf_procedure = 0x36
@@ -62,7 +62,7 @@ class FrameReader:
                 kind = "static"
             source = self.source(one, type_, parts)
             printer = Printer(self.types, self.process, self.frame, follow, resolve=self._resolve)
-            value = printer.value(type_, source, 0, 0, named(one))
+            value = printer.value(type_, source, 0, 0, is_secret(one))
             return Shown(one.name, type_.name, value, kind)
         except Gap as gap:
             why = gap.why
