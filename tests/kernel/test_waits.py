@@ -17,6 +17,7 @@ from tests.support.build import need
 from tests.support.kernel import Installation, analyze
 from tests.support.spawn import compile_c, expect
 
+from usercrash.render.first import deadlock_words
 from usercrash.render.text import render_text
 from usercrash.report import Report, Thread, from_json
 
@@ -29,6 +30,7 @@ PROGRAM = r"""
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -40,6 +42,7 @@ static pthread_rwlock_t table = PTHREAD_RWLOCK_INITIALIZER;
 static pthread_barrier_t all;
 static sem_t semaphore;
 static int ends[2];
+static pthread_mutex_t robust, *everywhere, circle[3];
 static void begin(const char *name) {
     pthread_setname_np(pthread_self(), name);
     pthread_barrier_wait(&all);
@@ -82,6 +85,46 @@ static void *writer(void *x) {
 }
 static void *lookup(void *x) { begin("lookup"); pthread_rwlock_rdlock(&table); return x; }
 static void *printer(void *x) { begin("printer"); fputs("x", stderr); return x; }
+static void *tie(unsigned number, const char *name) {
+    pthread_mutex_lock(&circle[number]);
+    begin(name);
+    pthread_mutex_lock(&circle[(number + 1) % 3]);
+    return 0;
+}
+static void *recursive(void *x) { return x ? x : tie(0, "recursive"); }
+static void *checking(void *x) { return x ? x : tie(1, "checking"); }
+static void *inheriting(void *x) { return x ? x : tie(2, "inheriting"); }
+static void *keeper(void *x) {
+    pthread_mutex_lock(&robust);
+    begin("keeper");
+    for (;;) pause();
+    return x;
+}
+static void *heir(void *x) { begin("heir"); pthread_mutex_lock(&robust); return x; }
+static void *neighbour(void *x) { begin("neighbour"); pthread_mutex_lock(everywhere); return x; }
+static void make(pthread_mutex_t *mutex, int kind, int robust, int protocol, int shared) {
+    pthread_mutexattr_t wish;
+    pthread_mutexattr_init(&wish);
+    pthread_mutexattr_settype(&wish, kind);
+    pthread_mutexattr_setrobust(&wish, robust);
+    pthread_mutexattr_setprotocol(&wish, protocol);
+    pthread_mutexattr_setpshared(&wish, shared);
+    pthread_mutex_init(mutex, &wish);
+}
+static int take_elsewhere(void) {
+    char c;
+    int life[2];
+    everywhere = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    make(everywhere, PTHREAD_MUTEX_NORMAL, 0, 0, PTHREAD_PROCESS_SHARED);
+    if (pipe(life)) return 0;
+    if (fork() == 0) {
+        close(1);
+        close(life[1]);
+        pthread_mutex_lock(everywhere);
+        _exit(write(ends[1], "x", 1) == 1 && read(life[0], &c, 1) == 1);
+    }
+    return read(ends[0], &c, 1) == 1;
+}
 static void *receiver(void *x) { char c; begin("receiver"); return read(ends[0], &c, 1) ? x : 0; }
 static void *sleeper(void *x) {
     struct timespec time = {5000, 0};
@@ -91,12 +134,18 @@ static void *sleeper(void *x) {
 }
 int main(void) {
     void *(*work[])(void *) = {first, second, third, selfish, orphan, waiter, counter, writer,
-                               lookup, printer, receiver, sleeper};
+                               lookup, printer, receiver, sleeper, recursive, checking,
+                               inheriting, keeper, heir, neighbour};
     const unsigned count = sizeof work / sizeof *work;
     pthread_t threads[32], other;
     struct rlimit any = {RLIM_INFINITY, RLIM_INFINITY};
     setrlimit(RLIMIT_CORE, &any);
     if (pipe(ends) || sem_init(&semaphore, 0, 0)) return 1;
+    if (!take_elsewhere()) return 3;
+    make(&circle[0], PTHREAD_MUTEX_RECURSIVE, 0, 0, 0);
+    make(&circle[1], PTHREAD_MUTEX_ERRORCHECK, 0, 0, 0);
+    make(&circle[2], PTHREAD_MUTEX_NORMAL, 0, PTHREAD_PRIO_INHERIT, 0);
+    make(&robust, PTHREAD_MUTEX_NORMAL, PTHREAD_MUTEX_ROBUST, 0, 0);
     pthread_create(&other, 0, gone, 0);
     pthread_join(other, 0);
     pthread_barrier_init(&all, 0, count + 1);
@@ -120,6 +169,13 @@ SUMMARIES = {
     "printer": "a lock of the C library, held by thread {writer} (writer)",
     "receiver": "read on descriptor {}, pipe:[{}] (read end)",
     "sleeper": "clock_nanosleep of 5000 s",
+    "recursive": "the mutex at {} ({} in {}), held by thread {checking} (checking)",
+    "checking": "the mutex at {} ({} in {}), held by thread {inheriting} (inheriting)",
+    "inheriting": "the mutex at {} (circle in {}), held by thread {recursive} (recursive)",
+    "keeper": "pause: a signal",
+    "heir": "the mutex at {} (robust in {}), held by thread {keeper} (keeper)",
+    "neighbour": "the mutex at {}, held by thread {gone}, which is of another process or not there "
+    "any more",
 }
 
 
@@ -173,16 +229,18 @@ def check(report: Report) -> None:
         if name == "counter" and report.system.architecture == "i386" and not shown:
             # (sem_wait() jumps to a function that has no name without libc's debug file)
             shown = matches(named[name], "the futex at {} (semaphore in {})", tids)
+        if name == "heir" and report.system.architecture == "i386" and not shown:
+            shown = matches(named[name], expected.replace("held", "probably held"), tids)
         assert shown, (name, named[name].waiting, tids)
     own = next(thread for thread in report.threads if thread.name not in SUMMARIES)
     assert own.waiting is not None and own.waiting.kind == "thread"
     assert own.waiting.summary == f"the end of thread {tids['first']} (first)"
-    first, second = sorted((tids["first"], tids["second"]))
+    wanted = (("first", "second"), ("selfish",), ("recursive", "checking", "inheriting"))
     circles = sorted(sorted(circle) for circle in report.deadlocks)
-    assert circles == sorted([[first, second], [tids["selfish"]]])
-    text = render_text(report)
-    assert "\nDeadlock thread " in text
-    assert f"thread {tids['selfish']} (selfish) waits for a lock that it holds itself" in text
+    assert circles == sorted(sorted(tids[name] for name in names) for names in wanted)
+    assert "\nDeadlock thread " in render_text(report)
+    selfish = f"thread {tids['selfish']} (selfish) waits for a lock that it holds itself"
+    assert selfish in deadlock_words(report)
 
 
 def matches(thread: Thread, expected: str, tids: dict[str, int]) -> bool:
@@ -240,3 +298,71 @@ def test_a_thread_that_computes_waits_for_nothing(tmp_path: Path) -> None:
         process.kill()
         process.communicate()
     assert json.loads(done.stdout)["threads"][0].get("waiting") is None
+
+
+MUSL = r"""
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <unistd.h>
+static pthread_mutex_t a, b, plain;
+static pthread_cond_t condition = PTHREAD_COND_INITIALIZER;
+static pthread_barrier_t all;
+static pthread_t threads[5];
+static void begin(const char *name) {
+    pthread_setname_np(pthread_self(), name);
+    pthread_barrier_wait(&all);
+}
+static void cross(pthread_mutex_t *one, pthread_mutex_t *other, const char *name) {
+    pthread_mutex_lock(one);
+    begin(name);
+    pthread_mutex_lock(other);
+}
+static void *first(void *x) { cross(&a, &b, "first"); return x; }
+static void *second(void *x) { cross(&b, &a, "second"); return x; }
+static void *selfish(void *x) { cross(&plain, &plain, "selfish"); return x; }
+static void *joiner(void *x) { begin("joiner"); pthread_join(threads[0], 0); return x; }
+static void *waiter(void *x) {
+    pthread_mutex_t own = PTHREAD_MUTEX_INITIALIZER;
+    begin("waiter");
+    pthread_mutex_lock(&own);
+    pthread_cond_wait(&condition, &own);
+    return x;
+}
+int main(void) {
+    void *(*work[])(void *) = {first, second, selfish, joiner, waiter};
+    pthread_mutexattr_t wish;
+    pthread_mutexattr_init(&wish);
+    pthread_mutexattr_settype(&wish, PTHREAD_MUTEX_RECURSIVE);
+    pthread_mutex_init(&a, &wish);
+    pthread_mutex_init(&b, &wish);
+    pthread_barrier_init(&all, 0, 6);
+    for (int i = 0; i < 5; i++) pthread_create(&threads[i], 0, work[i], 0);
+    pthread_barrier_wait(&all);
+    if (write(1, "r", 1) == 1) pause();
+}
+"""
+
+
+@pytest.mark.parametrize("flag", ["-static", "-g"])
+def test_of_musl(flag: str, tmp_path: Path) -> None:
+    """Its mutexes that tell their owner, and none is said to hold those that do not."""
+    compiler = need("musl-gcc", "musl-tools")
+    source = tmp_path / "musl.c"
+    source.write_text(MUSL)
+    program = tmp_path / "musl"
+    subprocess.run([compiler, flag, "-o", program, source], check=True)
+    with waiting(program) as process:
+        done = subprocess.run([sys.executable, "-c", DEBUGGER, "--json", str(process.pid)],
+                              capture_output=True, check=True)  # fmt: skip
+    report = from_json(done.stdout)
+    tids = {thread.name: thread.tid for thread in report.threads}
+    named = {thread.name: thread for thread in report.threads}
+    for name, expected in {
+        "first": "the mutex at {} (b in musl), held by thread {second} (second)",
+        "second": "the mutex at {} (a in musl), held by thread {first} (first)",
+        "selfish": "the mutex at {} (plain in musl)",
+        "joiner": "the end of thread {first} (first)",
+        "waiter": "a condition variable",
+    }.items():
+        assert matches(named[name], expected, tids), (name, named[name].waiting, tids)
+    assert [sorted(one) for one in report.deadlocks] == [sorted((tids["first"], tids["second"]))]

@@ -43,8 +43,36 @@ def test_mutexes_of_glibc() -> None:
 
 def test_without_names_a_mutex_is_believed_only_if_all_of_it_fits() -> None:
     assert lock(mutex(2, 11)) == Lock("mutex", WORD, 11, sure=False)
-    for memory in (mutex(1, 11), mutex(2, 99), mutex(2, 11, 0x12345), mutex(2, 11)[:12], b""):
+    assert lock(mutex(2, 11), "__kernel_vsyscall", "") == Lock("mutex", WORD, 11, sure=False)
+    robust = mutex(-0x80000000 | 12, 12, 0x290)
+    assert lock(robust) == Lock("mutex", WORD, 12, sure=False)
+    for memory in (
+        mutex(1, 11),
+        mutex(-0x80000000 | 12, 11, 0x290),
+        mutex(2, 99),
+        mutex(2, 11, 0x12345),
+        mutex(2, 11)[:12],
+        b"",
+    ):
         assert lock(memory) == Lock("futex", WORD)
+
+
+def test_what_has_a_name_of_its_own_is_no_mutex_of_glibc() -> None:
+    """Rust's, say, which call syscall(): the data behind may be anything."""
+    assert lock(mutex(2, 11), "syscall", "main") == Lock("futex", WORD)
+    assert lock(mutex(2, 11), "std::sys::sync::mutex::futex::Mutex::lock_contended").owner is None
+
+
+def test_owners_of_mutexes_of_glibc() -> None:
+    """Of one that is given back there is none for a moment; robust ones have theirs in the word."""
+    name = "__pthread_mutex_lock"
+    assert lock(mutex(0, 0), name).owner == 0
+    assert lock(mutex(2, 0), name).owner is None and lock(mutex(1, 0), name).owner is None
+    robust = mutex(-0x80000000 | 12, 12, 0x290)
+    assert lock(robust, name, operation=9) == Lock("mutex", WORD, 12, shared=True)
+    dead = mutex(-0x80000000 | 0x40000000, 0x7FFFFFFF, 0x90)
+    assert lock(dead, name).owner == 0
+    assert lock(mutex(-0x80000000 | 12, 12, 0x12345), name).owner is None
 
 
 def test_priority_inheritance() -> None:
@@ -58,9 +86,22 @@ def test_mutexes_of_musl() -> None:
     checking = struct.pack("<ii", 2, -0x80000000 | 11)
     normal = struct.pack("<ii", 0, -0x80000000 | 16)
     names = ("__timedwait_cp", "__pthread_mutex_timedlock")
-    assert lock(checking, *names, module=MUSL, at=WORD + 4).owner == 11
+    assert lock(checking, *names, module=MUSL, at=WORD + 4) == Lock("mutex", WORD, 11)
     assert lock(normal, *names, module=MUSL, at=WORD + 4).owner is None
+    # Linked into the program: by its functions, or by the word alone.
+    for functions in (("__timedwait", *names[1:]), names[1:]):
+        assert lock(checking.ljust(40, b"\0"), *functions, at=WORD + 4).owner == 11
+        assert lock(normal.ljust(40, b"\0"), *functions, at=WORD + 4).owner is None
     assert lock(mutex(2, 11), "run", module=MUSL).sort == "futex"
+
+
+def test_other_waits_of_musl() -> None:
+    """A join waits in the control block of the thread (there is one at 0x7000), a condition
+    variable at a word of each thread that waits."""
+    join = ("__timedwait_cp", "pthread_timedjoin_np")
+    assert lock(b"", *join, at=0x7038).owner == 12
+    assert lock(b"", *join, at=0x7138).owner is None and lock(b"", *join, at=0x6FF8).owner is None
+    assert lock(b"", "__timedwait_cp", "pthread_cond_timedwait") == Lock("condition", 0)
 
 
 def test_locks_of_streams_and_of_malloc() -> None:
@@ -117,6 +158,17 @@ def test_calls_that_wait_and_others() -> None:
     assert words(thread(1, "", 0, 9), {0x400000: b"\x90\x90"}) is None
 
 
+def test_a_holder_that_is_not_of_this_process() -> None:
+    """A lock that other processes share may be held there: its thread is not said to be gone."""
+    memory = {0x9000: struct.pack("<I", 0x8000_0063)}  # thread 99
+    for operation, expected in (
+        (0x86, "held by thread 99, which is not there any more"),
+        (0x06, "held by thread 99, which is of another process or not there any more"),
+    ):
+        found = words(thread(1, "", 202, 0x9000, operation), memory)
+        assert found == f"the mutex at 0x9000, {expected}"
+
+
 def test_circles() -> None:
     """1 → 2 → 3 → 1; 4 waits for the circle; 5 for itself; 6 for one who waits for nobody."""
     threads = [thread(tid, "", 202) for tid in range(1, 8)]
@@ -141,4 +193,4 @@ def test_any_memory(memory: bytes, at: int, call: int, names: tuple[str, ...]) -
 def test_endless_names() -> None:
     """No function of a C library has one; patterns would spend their time on it."""
     name = "pthread_mutex_" + "lock" * 4000
-    assert lock(mutex(2, 11), name) == Lock("mutex", WORD, 11, sure=False)
+    assert lock(mutex(2, 11), name) == Lock("futex", WORD)

@@ -29,8 +29,9 @@ _SORT_WORDS = {
     "semaphore": "the semaphore", "barrier": "the barrier", "futex": "the futex",
 }  # fmt: skip
 # Where in an object of glibc's the words stand that are waited for: __data.__g_signals of
-# pthread_cond_t, __wrphase_futex and __writers_futex of pthread_rwlock_t.
-_WORDS_AT = {"condition": (0x28, 0x2C), "rwlock": (8, 12)}
+# pthread_cond_t, __wrphase_futex and __writers_futex of pthread_rwlock_t, current_round of
+# pthread_barrier_t.
+_WORDS_AT = {"condition": (0x28, 0x2C), "rwlock": (8, 12), "barrier": (4,)}
 
 ObjectAt = Callable[[int], tuple[str, int, str] | None]
 
@@ -152,8 +153,10 @@ class _Look:
             return "thread", f"the end of {self._title(lock.owner, 'a thread')}", _tid(ended)
         if lock.sort == "private":
             what = "a lock of malloc" if lock.heap else "a lock of the C library"
-        else:
+        elif lock.word:
             what = f"{_SORT_WORDS[lock.sort]} at {lock.word:#x}{self._name(lock)}"
+        else:
+            what = _SORT_WORDS[lock.sort].replace("the", "a", 1)
         holder = self.threads.get(lock.owner or 0)
         if lock.sort not in ("mutex", "rwlock", "private"):
             return lock.sort, what, None
@@ -165,7 +168,8 @@ class _Look:
         elif lock.owner == 0:
             what += ", which nobody holds any more"
         elif lock.owner is not None:
-            what += f", held by thread {lock.owner}, which is not there any more"
+            other = "of another process or " if lock.shared else ""
+            what += f", held by thread {lock.owner}, which is {other}not there any more"
         return "lock", what, _tid(holder)
 
     def _name(self, lock: Lock) -> str:
