@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from tests.support.build import Built, build, programs
 from tests.support.kernel import Installation, command, run_to_death
-from tests.support.socket_workers import children, closed, has_crashed, names, until, workers
+from tests.support.server_life import children, closed, until
+from tests.support.socket_workers import has_crashed, names, workers
 
 from usercrash.system import sysctl
 from usercrash.system.entrance import pipe_pattern

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from tests.support.build import Built, build, programs
 from tests.support.kernel import Installation, run_to_death
-from tests.support.socket_workers import closed, has_crashed, until, workers
+from tests.support.server_life import closed, until
+from tests.support.socket_workers import has_crashed, workers
 
 from usercrash.capture.identity import ended
 

@@ -9,23 +9,20 @@ import re
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
+from tests.support.fake_client import client
 from tests.support.kernel import SOURCES, Installation
+from tests.support.server_life import closed, text_of, until
 from usercrash import protocol
 from usercrash.report import from_json
 from usercrash.storage.store import Store
 
-T = TypeVar("T")
-
 # Short deadlines, so that what waits for them does not wait long.
 SETTINGS = "[reports]\nslots = 200\n[server]\nrequest_seconds = 0.4\ncapture_seconds = 1.5\n"
-DEBUGGER = "from usercrash.debugger import main; main()"
 
 
 @pytest.fixture
@@ -33,58 +30,6 @@ def place() -> Iterator[Installation]:
     with Installation(SETTINGS) as installation:
         installation.start_server()
         yield installation
-
-
-@pytest.fixture(scope="session")
-def core(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A raw minicore of a live process."""
-    path = tmp_path_factory.mktemp("core") / "core"
-    target = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    try:
-        subprocess.run(
-            [sys.executable, "-c", DEBUGGER, "--core", str(path), str(target.pid)],
-            env={"PYTHONPATH": str(SOURCES), "PATH": os.environ["PATH"], "HOME": str(path.parent)},
-            check=True, stdout=subprocess.DEVNULL,
-        )  # fmt: skip
-    finally:
-        target.kill()
-        target.wait()
-    return path
-
-
-def client(place: Installation, *steps: str | Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.support.fake_client", str(place.run), *map(str, steps)],
-        env={"PYTHONPATH": f"{SOURCES}:{Path(__file__).parents[2]}", "PATH": os.environ["PATH"]},
-        stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-
-
-def until(look: Callable[[], T | None], seconds: float = 30.0) -> T:
-    deadline = time.monotonic() + seconds
-    while (found := look()) is None:
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.01)
-    return found
-
-
-def closed(place: Installation, count: int = 1) -> list[dict[str, object]]:
-    """The first `count` closing lines of the event log."""
-
-    def look() -> list[dict[str, object]] | None:
-        lines = [line for line in place.events() if line["what"] == "closed"]
-        return lines if len(lines) >= count else None
-
-    # Jobs run niced: beside busy processes each has a tenth of a processor only.
-    return until(look, 30.0 + count)
-
-
-def text_of(place: Installation, line: dict[str, object]) -> str:
-    store = Store(str(place.reports))
-    try:
-        return store.read_text(int(str(line["slot"]))).decode()
-    finally:
-        store.close()
 
 
 def assert_still_serves(place: Installation, core: Path) -> None:

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.test_misbehaviour import client, core, until
+from tests.support.fake_client import client
 from tests.support.kernel import SERVER, SOURCES, Installation
+from tests.support.server_life import until
 from usercrash.storage.reports import DATA, slot_name
-
-__all__ = ["core"]
 
 
 @pytest.mark.parametrize("kind", ["directory", "fifo"])

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.test_misbehaviour import client, closed, core, text_of
+from tests.support.fake_client import client
 from tests.support.kernel import Installation
+from tests.support.server_life import closed, text_of
 from usercrash.errors import UsercrashError
 from usercrash.storage.store import Store
-
-__all__ = ["core"]
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small disk")
 

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
 from tests.support.fake_client import FakeClient
-from tests.support.kernel import SOURCES, Installation
+from tests.support.kernel import Installation
+from tests.support.server_life import children, closed, until
 from usercrash.report import from_json
 from usercrash.storage.store import Store
 
-T = TypeVar("T")
-
+PATIENCE = 90.0  # seconds: one worker has many crashes to see to
 SETTINGS = '[server]\nentrance = "pipe"\n[reports]\nslots = 400\n[analysis]\nworkers = 1\n'
-DEBUGGER = "from usercrash.debugger import main; main()"
 
 
 @pytest.fixture
@@ -29,20 +24,6 @@ def place() -> Iterator[Installation]:
     with Installation(SETTINGS) as installation:
         installation.start_server()
         yield installation
-
-
-@pytest.fixture(scope="module")
-def core(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A raw minicore of a live process."""
-    path = tmp_path_factory.mktemp("core") / "core"
-    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as target:
-        subprocess.run(
-            [sys.executable, "-c", DEBUGGER, "--core", str(path), str(target.pid)],
-            env={**os.environ, "PYTHONPATH": str(SOURCES)},
-            check=True, stdout=subprocess.DEVNULL,
-        )  # fmt: skip
-        target.kill()
-    return path
 
 
 def crash(place: Installation, core: Path, name: str = "", files: int = 3) -> None:
@@ -59,24 +40,8 @@ def crash(place: Installation, core: Path, name: str = "", files: int = 3) -> No
     client.sock.close()
 
 
-def until(look: Callable[[], T | None], seconds: float = 90.0) -> T:
-    deadline = time.monotonic() + seconds
-    while (found := look()) is None:
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.01)
-    return found
-
-
 def lines(place: Installation, what: str) -> list[dict[str, object]]:
     return [line for line in place.events() if line["what"] == what]
-
-
-def closed(place: Installation, count: int) -> list[dict[str, object]]:
-    def look() -> list[dict[str, object]] | None:
-        found = lines(place, "closed")
-        return found if len(found) >= count else None
-
-    return until(look)
 
 
 def pid_of(place: Installation) -> int:
@@ -88,19 +53,14 @@ def descriptors(place: Installation) -> int:
     return len(os.listdir(f"/proc/{pid_of(place)}/fd"))
 
 
-def children(place: Installation) -> list[int]:
-    pid = pid_of(place)
-    return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
-
-
 def idle(place: Installation) -> None:
-    until(lambda: None if children(place) else True)
+    until(lambda: None if children(place) else True, PATIENCE)
 
 
 def warm_up(place: Installation, core: Path) -> int:
     """One crash, so that everything is open that stays open; gives how many descriptors."""
     crash(place, core)
-    closed(place, 1)
+    closed(place, 1, PATIENCE)
     idle(place)
     return descriptors(place)
 
@@ -112,8 +72,8 @@ def test_three_hundred_crashes_in_a_burst(place: Installation, core: Path) -> No
     # All of them have mapped the same file; a connection or two may not be closed yet.
     assert descriptors(place) <= before + 10
     assert len(children(place)) <= 1
-    done = closed(place, 300)
-    until(lambda: True if descriptors(place) == before else None)
+    done = closed(place, 300, PATIENCE)
+    until(lambda: True if descriptors(place) == before else None, PATIENCE)
     assert {line["outcome"] for line in done} == {"published"}
     # Analysed in the order in which they came.
     assert [line["id"] for line in done] == [line["id"] for line in lines(place, "announced")]
@@ -135,7 +95,7 @@ def test_a_restart_picks_up_what_was_queued(place: Installation, core: Path) -> 
     assert len(children(place)) <= 1
     assert len(lines(place, "closed")) < 150
     crash(place, core, "last")
-    done = closed(place, 151)
+    done = closed(place, 151, PATIENCE)
     idle(place)
     announced = [line["id"] for line in lines(place, "announced")]
     assert sorted(str(line["id"]) for line in done) == sorted(map(str, announced))
@@ -169,8 +129,8 @@ def test_a_storm_of_many_programs_keeps_few_files_open(core: Path) -> None:
             client.complete()
             client.sock.close()
         assert descriptors(place) <= before + 5 + 10
-        assert {line["outcome"] for line in closed(place, 41)} == {"published"}
-        until(lambda: True if descriptors(place) == before else None)
+        assert {line["outcome"] for line in closed(place, 41, PATIENCE)} == {"published"}
+        until(lambda: True if descriptors(place) == before else None, PATIENCE)
 
 
 def test_files_of_crashes_that_wait_are_let_go_in_time(core: Path) -> None:
@@ -180,22 +140,22 @@ def test_files_of_crashes_that_wait_are_let_go_in_time(core: Path) -> None:
         place.start_server()
         before = warm_up(place, core)
         crash(place, core)
-        job = until(lambda: next(iter(children(place)), None))
+        job = until(lambda: next(iter(children(place)), None), PATIENCE)
         os.kill(job, signal.SIGSTOP)
         crash(place, core)
         crash(place, core)
-        until(lambda: True if descriptors(place) == before else None)
+        until(lambda: True if descriptors(place) == before else None, PATIENCE)
         os.kill(job, signal.SIGCONT)
-        assert {line["outcome"] for line in closed(place, 4)} == {"published"}
+        assert {line["outcome"] for line in closed(place, 4, PATIENCE)} == {"published"}
 
 
 def test_a_job_that_is_killed_is_repeated_without_analysis(place: Installation, core: Path) -> None:
     crash(place, core, "first")
-    job = until(lambda: next(iter(children(place)), None))
+    job = until(lambda: next(iter(children(place)), None), PATIENCE)
     os.kill(job, signal.SIGSTOP)
     crash(place, core, "second")
     os.kill(job, signal.SIGKILL)
-    first, second = closed(place, 2)
+    first, second = closed(place, 2, PATIENCE)
     assert (first["outcome"], second["outcome"]) == ("incomplete", "published")
     assert "earlier attempt" in str(first["why"])
     store = Store(str(place.reports), 400)

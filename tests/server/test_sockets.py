@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.test_misbehaviour import client
+from tests.support.fake_client import client
 from tests.support.kernel import SERVER, SOURCES, Installation
 from usercrash import protocol
 from usercrash.errors import UsercrashError

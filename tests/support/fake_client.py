@@ -15,14 +15,19 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from usercrash import protocol
 from usercrash.model.event import SOURCE_PIPE, CrashEvent
 from usercrash.model.types import Pid, Tid
+
+if TYPE_CHECKING:
+    from tests.support.kernel import Installation
 
 
 class FakeClient:
@@ -106,6 +111,17 @@ class FakeClient:
 
     def die(self, _: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def client(place: Installation, *steps: str | Path) -> subprocess.Popen[str]:
+    """A process that is such a client of the server at `place`."""
+    from tests.support.kernel import SOURCES
+
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.support.fake_client", str(place.run), *map(str, steps)],
+        env={"PYTHONPATH": f"{SOURCES}:{Path(__file__).parents[2]}", "PATH": os.environ["PATH"]},
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
 
 
 def main() -> None:
