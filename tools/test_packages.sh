@@ -51,6 +51,7 @@ for machine in aarch64-linux-gnu arm-linux-gnueabihf riscv64-linux-gnu; do
     need "$machine-g++" "g++-$machine"
 done
 [ -e /usr/include/stdio.h ] || missing="$missing libc6-dev"
+[ -e /usr/lib/x86_64-linux-gnu/libjemalloc.so.2 ] || missing="$missing libjemalloc2"
 [ -d /usr/lib/postgresql ] || missing="$missing postgresql"
 [ -d /usr/lib/debug/.build-id ] || missing="$missing libc6-dbg"
 [ -e /usr/lib/gcc/x86_64-linux-gnu/12/32/libstdc++.a ] || missing="$missing g++-12-multilib"

@@ -21,12 +21,18 @@ ENVIRONMENT = {
     "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8",
     "ASAN_OPTIONS": "abort_on_error=1:detect_leaks=0", "GOTRACEBACK": "crash",
 }  # fmt: skip
+# What the programs' environments have besides
+_OWN_ENVIRONMENT = {
+    "jemalloc": {"LD_PRELOAD": "libjemalloc.so.2", "MALLOC_CONF": "junk:true"},
+    "perturb": {"MALLOC_PERTURB_": "105"},
+}
 TOGETHER = 12  # processes at a time
 
 # (what they do is wrong on purpose: no warnings)
 _C = ["-w", "-fstack-protector-all", "-pthread"]
 _CHECKED = ["-w", "-fsanitize=undefined", "-fsanitize-trap=all", "-pthread"]
 _ADDRESSES = ["-w", "-fsanitize=address", "-pthread"]
+_HEAPS = ["-w", "-fstack-protector-all", "-pthread"]
 _RUST = ["--edition", "2021", "-C", "panic=abort", "-A", "warnings"]
 # By program: source, compiler, its package, flags of both builds, those with debug information,
 # those without.
@@ -34,6 +40,9 @@ BUILDS = {
     "c": ("ways.c", "gcc", "gcc", _C, ["-g", "-O1"], ["-O1"]),
     "cc": ("ways.cc", "g++", "g++", _C, ["-g", "-O1"], ["-O1"]),
     "clang": ("checked.c", "clang", "clang", _CHECKED, ["-g", "-O1"], ["-O1"]),
+    "musl": ("heaps.c", "musl-gcc", "musl-tools", _HEAPS, ["-g", "-O1"], ["-O1"]),
+    "jemalloc": ("heaps.c", "gcc", "gcc", _HEAPS, ["-g", "-O1"], ["-O1"]),
+    "perturb": ("heaps.c", "gcc", "gcc", _HEAPS, ["-g", "-O1"], ["-O1"]),
     "asan": ("checked.c", "gcc", "gcc", _ADDRESSES, ["-g", "-O1"], ["-O1"]),
     "go": ("ways.go", "go", "golang-go", ["build"], [], ["-ldflags=-w"]),
     "rs": ("ways.rs", "rustc", "rustc", _RUST, ["-g", "-C", "opt-level=1"], ["-C", "opt-level=2"]),
@@ -122,7 +131,8 @@ def die(
             words = [variant.way.word, *(["thread"] if variant.thread else [])]
             running[variant] = subprocess.Popen(
                 [*commands[variant.way.program, variant.debug], *words], cwd="/",
-                preexec_fn=_allow_cores, env=ENVIRONMENT,
+                preexec_fn=_allow_cores,
+                env=ENVIRONMENT | _OWN_ENVIRONMENT.get(variant.way.program, {}),
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             )  # fmt: skip
         wait_for(0)

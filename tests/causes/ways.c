@@ -20,6 +20,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #define PAGE 4096
@@ -75,6 +76,36 @@ NOINLINE static void null_in_library(void) { sink = strlen(hidden); }
 NOINLINE static void null_array(void)
 {
     sink = at_index(hidden, 25000);
+}
+
+/* A store of 16 bytes, as compilers clear objects */
+NOINLINE static void null_cleared(void)
+{
+    __asm__ volatile("pxor %%xmm0, %%xmm0\n\tmovups %%xmm0, 0x10(%0)" : : "r"(hidden) : "xmm0");
+}
+
+NOINLINE static void failed_map(void)
+{
+    long *numbers = mmap(NULL, 0, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    hidden = numbers;
+    sink = ((struct book *)hidden)->pages;
+}
+
+NOINLINE static void error_number(void)
+{
+    hidden = (void *)(intptr_t)-ENOENT;
+    sink = ((struct book *)hidden)->pages;
+}
+
+NOINLINE static int jumps_on(int (*print)(void)) { return print(); }
+NOINLINE static void null_tail_call(void)
+{
+    sink = jumps_on((int (*)(void))hidden) + 1;
+}
+
+NOINLINE static void return_to_null(void)
+{
+    __asm__ volatile("xorl %eax, %eax\n\tpushq $7\n\tpushq %rax\n\tret");
 }
 
 NOINLINE static void null_call(void)
@@ -170,6 +201,37 @@ NOINLINE static void flipped_bit(void)
     sink = pointer->pages;
 }
 
+/* A pointer that went through an int */
+NOINLINE static void cut_pointer(void)
+{
+    char *memory = mmap((void *)0x2aab12345000, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    sink = *(volatile int *)(uintptr_t)(unsigned)(uintptr_t)memory;
+}
+
+NOINLINE static void wide_text(void)
+{
+    struct book book = {0};
+    struct book *volatile pointer = &book;
+    memcpy((void *)&book.next, u"NAME", 8);
+    sink = pointer->next->pages;
+}
+
+/* A structure member of what was freed in the kernel's way: poison plus the member's place */
+NOINLINE static void slab_poison(void)
+{
+    struct book book;
+    struct book *volatile pointer = &book;
+    memset((void *)&book, 0x6b, sizeof book);
+    hidden = (char *)pointer->next + 0x20;
+    sink = ((struct book *)hidden)->pages;
+}
+
+NOINLINE static void misaligned_operand(void)
+{
+    char *memory = pages(1, PROT_READ | PROT_WRITE) + 4;
+    __asm__ volatile("paddd (%0), %%xmm0" : : "r"(memory) : "xmm0");
+}
+
 NOINLINE static void misaligned_vector(void)
 {
     char *memory = pages(1, PROT_READ | PROT_WRITE) + 8;
@@ -247,6 +309,18 @@ NOINLINE static void freed_call(void)
     sink = thing->print();
 }
 
+/* A block that is too large for the small lists */
+NOINLINE static void freed_large_call(void)
+{
+    struct {
+        int (*print)(void);
+        long rest[300];
+    } *volatile thing = calloc(1, sizeof *thing);
+    hidden = malloc(100); /* or it would be given back to the top */
+    free(thing);
+    sink = thing->print();
+}
+
 /* --- execution of what is no code --- */
 
 NOINLINE static void call_heap(void)
@@ -274,6 +348,14 @@ NOINLINE static void end_of_code(void)
     char *code = pages(2, PROT_READ | PROT_WRITE);
     memset(code, 0x90, PAGE);
     munmap(code + PAGE, PAGE);
+    mprotect(code, PAGE, PROT_READ | PROT_EXEC);
+    ((void (*)(void))(uintptr_t)(code + PAGE - 4))();
+}
+
+NOINLINE static void end_of_code_beside_data(void)
+{
+    char *code = pages(2, PROT_READ | PROT_WRITE);
+    memset(code, 0x90, PAGE);
     mprotect(code, PAGE, PROT_READ | PROT_EXEC);
     ((void (*)(void))(uintptr_t)(code + PAGE - 4))();
 }
@@ -330,6 +412,18 @@ NOINLINE static void truncated_file(void)
     if (ftruncate(fd, PAGE + 100))
         _exit(3);
     sink = data[3 * PAGE + 5];
+}
+
+/* Code whose file was cut */
+NOINLINE static void truncated_code(void)
+{
+    int fd = memfd_create("plugin", 0);
+    if (ftruncate(fd, 2 * PAGE))
+        _exit(3);
+    char *code = mmap(NULL, 2 * PAGE, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
+    if (ftruncate(fd, PAGE))
+        _exit(3);
+    ((void (*)(void))(uintptr_t)(code + PAGE))();
 }
 
 NOINLINE static void short_memfd(void)
@@ -431,6 +525,8 @@ NOINLINE static void floating_point(void)
 
 NOINLINE static void builtin_trap(void) { __builtin_trap(); }
 NOINLINE static void privileged(void) { __asm__ volatile("hlt"); }
+NOINLINE static void interrupt(void) { __asm__ volatile("int $0x42"); }
+NOINLINE static void undefined_instruction(void) { __asm__ volatile(".byte 0x0f, 0xb9, 0xc0"); }
 NOINLINE static void no_instruction(void) { __asm__ volatile(".byte 0x06, 0x06, 0x06, 0x06, 6, 6, 6, 6"); }
 /* vfmaddsd of AMD's FMA4, femms of 3DNow!: no processor of Intel's has them, new ones of AMD neither */
 NOINLINE static void other_processor(void)
@@ -444,6 +540,21 @@ NOINLINE static void single_step(void)
 }
 
 /* --- the kernel --- */
+
+/* getpid() of i386 is the number of writev() of x86-64 */
+NOINLINE static void forbidden_call_of_32_bits(void)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_I386, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {sizeof code / sizeof *code, code};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, 2, &program))
+        _exit(3);
+    __asm__ volatile("int $0x80" : : "a"(20));
+}
 
 NOINLINE static void forbidden_call(void)
 {
@@ -483,6 +594,20 @@ NOINLINE static void own_kill(void)
 {
     kill(getpid(), SIGQUIT);
     pause();
+}
+static void *executioner(void *victim)
+{
+    pthread_kill(*(pthread_t *)victim, SIGSEGV);
+    for (;;)
+        pause();
+    return NULL;
+}
+NOINLINE static void by_other_thread(void)
+{
+    pthread_t self = pthread_self(), thread;
+    pthread_create(&thread, NULL, executioner, &self);
+    for (;;)
+        pause();
 }
 NOINLINE static void by_child(void)
 {
@@ -555,6 +680,19 @@ NOINLINE static void no_stack_for_handler(void)
     raise(SIGUSR1);
 }
 
+/* A handler that overwrites what it must return to */
+static void damaging(int number, siginfo_t *info, void *context)
+{
+    sink = number + (info == NULL);
+    ((ucontext_t *)context)->uc_mcontext.fpregs = (void *)0x4141414141414141;
+}
+NOINLINE static void damaged_signal_frame(void)
+{
+    struct sigaction action = {.sa_sigaction = damaging, .sa_flags = SA_SIGINFO};
+    sigaction(SIGUSR1, &action, NULL);
+    raise(SIGUSR1);
+}
+
 #define WAY(name) {#name, name}
 static const struct {
     const char *name;
@@ -576,7 +714,11 @@ static const struct {
     WAY(breakpoint), WAY(single_step), WAY(forbidden_call), WAY(file_size), WAY(cpu_time),
     WAY(own_segv), WAY(own_kill), WAY(by_child), WAY(by_child_abort), WAY(by_timer),
     WAY(handled_and_raised), WAY(handled_and_aborted), WAY(fault_in_handler),
-    WAY(no_stack_for_handler),
+    WAY(no_stack_for_handler), WAY(null_cleared), WAY(failed_map), WAY(error_number),
+    WAY(null_tail_call), WAY(return_to_null), WAY(cut_pointer), WAY(wide_text), WAY(slab_poison),
+    WAY(misaligned_operand), WAY(freed_large_call), WAY(end_of_code_beside_data),
+    WAY(truncated_code), WAY(interrupt), WAY(undefined_instruction), WAY(forbidden_call_of_32_bits),
+    WAY(by_other_thread), WAY(damaged_signal_frame),
 };
 
 static void *in_thread(void *die)

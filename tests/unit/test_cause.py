@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from usercrash.analysis.core.places import Places, StackOwner, pattern_words
+from usercrash.analysis.core.patterns import pattern_words
+from usercrash.analysis.core.places import Places, StackOwner
 from usercrash.analysis.explain.cause import explain
 from usercrash.analysis.explain.scene import Handled, Scene
+from usercrash.analysis.facts.allocators import fills
 from usercrash.analysis.facts.signals import SigInfo
 from usercrash.analysis.instructions import disassembly
 from usercrash.elf.arch.x86_64 import ARCH
@@ -131,6 +133,159 @@ def test_pointer_that_is_text() -> None:
     assert (result.kind, result.reason) == ("bad-address", "non-canonical")
     assert any('the text "GET /ind"' in detail for detail in result.details)
     assert pattern_words(0x41) == ""
+
+
+ONES = (1 << 64) - 1
+
+
+def test_pointers_that_are_errors_and_indexes() -> None:
+    result = why(segv(0xF), LOAD, rax=ONES)
+    assert (result.kind, result.reason, result.certainty) == (
+        "bad-address", "error-value", "certain",
+    )  # fmt: skip
+    assert "the pointer is −1, as mmap() returns" in result.summary
+    result = why(segv(8), LOAD, rax=ONES - 7)
+    assert (result.reason, result.certainty) == ("error-value", "likely")
+    assert "an error number (ENOEXEC), or null less 8" in result.summary
+    by_index = b"\x8b\x04\x88"  # mov eax, [rax + rcx*4]
+    # an index of 0 says nothing of the array
+    assert why(segv(0x54320), by_index, rax=0x54320, rcx=0).kind == "bad-address"
+    result = why(segv(0x4000000), by_index, rax=0, rcx=0x1000000)
+    assert (result.kind, result.certainty) == ("null-pointer", "likely")
+    assert "index 16,777,216, of 4 bytes each" in result.details[0]
+
+
+VECTORS = [
+    (b"\x0f\x11\x00", "write of 16 bytes"),  # movups [rax], xmm0
+    (b"\x0f\x10\x00", "read of 16 bytes"),  # movups xmm0, [rax]
+    (b"\xc5\xfe\x7f\x00", "write of 32 bytes"),  # vmovdqu [rax], ymm0
+    (b"\xc5\xfe\x6f\x00", "read of 32 bytes"),  # vmovdqu ymm0, [rax]
+    (b"\xc4\xe2\x75\x8e\x00", "write of 32 bytes"),  # vpmaskmovd [rax], ymm1, ymm0
+    (b"\x66\x0f\xd6\x00", "write of 8 bytes"),  # movq [rax], xmm0
+    (b"\x66\x48\x0f\x3a\x16\x00\x01", "write of 8 bytes"),  # pextrq [rax], xmm0, 1
+    (b"\xdd\x18", "write of 8 bytes"),  # fstp qword [rax]
+    (b"\x0f\xae\x00", "write of 512 bytes"),  # fxsave [rax]
+    (b"\x0f\xae\x10", "read of 4 bytes"),  # ldmxcsr [rax]
+    (b"\xf0\x48\x0f\xb1\x08", "read and write of 8 bytes"),  # lock cmpxchg [rax], rcx
+    (b"\x0f\x38\xf1\x08", "write of 4 bytes"),  # movbe [rax], ecx
+]
+
+
+@pytest.mark.parametrize(("code", "did"), VECTORS, ids=[one.hex() for one, _ in VECTORS])
+def test_what_is_read_and_what_is_written(code: bytes, did: str) -> None:
+    assert why(segv(0x600000000000), code, rax=0x600000000000).summary.startswith(did + " at")
+
+
+def test_operands_that_are_not_written() -> None:
+    at = 0x600000000000
+    result = why(segv(at), b"\xa6", rsi=HEAP, rdi=at)  # cmpsb
+    assert result.details == [f"The address is [rdi]: rdi is {at:#x}."]
+    result = why(segv(at + 5), b"\xd7", rbx=at, rax=5)  # xlatb
+    assert result.summary.startswith("read of 1 byte")
+    result = why(segv(at + 8), b"\x66\x0f\xf7\xc1", rdi=at)  # maskmovdqu
+    assert result.summary.startswith("write of 16 bytes")
+    result = why(segv(HEAP + 0x22000), b"\x48\x0f\xab\x08", rax=HEAP, rcx=8 * 0x22000)  # bts
+    assert result.summary.startswith("read and write of 8 bytes")
+    assert result.details == ["The address is [rax, bit 1114112 (rcx)]: rax is 0x500000."]
+
+
+def test_general_protection() -> None:
+    fault = SigInfo(11, 0x80)
+    assert why(fault, b"\x66\x0f\xfe\x00", rax=HEAP + 4).reason == "misaligned"  # paddd
+    assert why(fault, b"\xf0\x48\x0f\xc7\x08", rax=HEAP + 8).reason == "misaligned"  # cmpxchg16b
+    assert why(fault, b"\x0f\xae\x00", rax=HEAP + 8).reason == "misaligned"  # fxsave
+    assert why(fault, b"\x0f\x10\x00", rax=HEAP + 4).reason != "misaligned"  # movups
+    assert why(fault, b"\xcd\x42").reason == "refused"  # int 0x42
+    assert why(fault, b"\x0f\x32").reason == "privileged"  # rdmsr
+    assert why(fault, b"\xf3\x48\x0f\xae\xd0").reason == "refused"  # wrfsbase rax
+    # gathers may touch anything
+    gather = b"\xc4\xe2\x6d\x90\x04\x88"
+    assert why(fault, gather, rax=1 << 60).certainty == "possible"
+
+
+def test_verdicts_of_the_kernel() -> None:
+    fault, behind = SigInfo(11, 0x80), {CODE - 2: b"\x0f\x05"}
+    result = why(fault, b"\x89\xc5", memory=behind, orig_rax=234)  # tgkill
+    assert (result.reason, result.certainty) == ("no-signal-stack", "likely")
+    for number in (15, ONES):
+        result = why(fault, b"\x89\xc5", memory=behind, orig_rax=number)
+        assert (result.reason, result.certainty) == ("bad-signal-frame", "likely")
+    result = why(fault, b"\x89\xc5", memory=behind, orig_rax=24)  # sched_yield
+    assert (result.reason, result.certainty) == ("kernel-verdict", "possible")
+    assert why(fault, LOAD, rax=HEAP, orig_rax=ONES).reason == "kernel-verdict"
+
+
+def test_returns_and_tail_calls() -> None:
+    zero = {STACK + 0x7FF8: bytes(8)}
+    result = why(segv(0), memory=zero, frames=[frame(None)], rip=0)
+    assert (result.reason, result.certainty) == ("null-return", "likely")
+    assert why(segv(0), frames=[frame(None)], rip=0).summary == "jump to address 0"
+    called = CODE + 0x100
+    caller = frame("main", 1, "call-recovery", 7)
+    call = b"\xe8" + (called - CODE - 1).to_bytes(4, "little")
+    tail = {CODE - 4: call, called: b"\x31\xc0\xff\xe7"}
+    result = why(segv(0), memory=tail, frames=[frame(None), caller], rip=0)
+    assert result.summary.endswith(", from a function that was called by main at x.c:7")
+    table = {CODE - 4: call, called: b"\xf3\x0f\x1e\xfa\xff\x25\0\0"}
+    result = why(segv(0), memory=table, frames=[frame(None), caller], rip=0)
+    assert result.summary.endswith(", from main at x.c:7")
+    assert why(segv(CODE + 0x1000, 2), rip=CODE + 0x1000).reason == "end-of-code"
+
+
+def test_patterns() -> None:
+    assert pattern_words(0x5A5A5A5A5A5A5A5A).startswith("junk-filled memory (0x5a")
+    assert pattern_words(0x6B6B6B6B6B6B6B7B).startswith("freed memory (0x6b…), plus 0x10, or")
+    assert pattern_words(0xFEEEFEEEFEEEFEE6) == "freed memory (0xfeee…), minus 0x8"
+    assert pattern_words(ONES) == "−1" and pattern_words(ONES - 1) == ""
+    assert pattern_words(int.from_bytes("NAME".encode("utf-16-le"), "little")) == (
+        'the text "NAME" in UTF-16'
+    )
+    assert pattern_words(0x400A000000000000) == "the floating-point number 3.25"
+    assert pattern_words(0x7FFFF7DD1234) == "" and pattern_words(0) == ""
+    assert pattern_words(0x5A5A5A5A, 4).startswith("junk-filled")
+
+
+def test_fills_of_the_allocator() -> None:
+    perturbed = fills(b"A=1\0MALLOC_PERTURB_=0x69\0", [b"/lib/libc.so.6"])
+    assert pattern_words(0x6969696969696969, fills=perturbed).startswith("freed memory (0x69…")
+    assert pattern_words(0x9696969696969696, fills=perturbed).startswith("uninitialized memory")
+    assert fills(b"GLIBC_TUNABLES=glibc.malloc.check=1:glibc.malloc.perturb=90", []).keys() == {
+        90, 165,
+    }  # fmt: skip
+    assert fills(b"MALLOC_PERTURB_=x\0GLIBC_TUNABLES=\0", []) == {}
+    jemalloc = fills(b"", [b"/usr/lib/x86_64-linux-gnu/libjemalloc.so.2"])
+    assert pattern_words(0xA5A5A5A5A5A5A5A5, fills=jemalloc).startswith("uninitialized memory")
+
+
+def test_half_of_a_pointer() -> None:
+    whole = WORKER + 0x123450
+    result = why(segv((whole & 0xFFFFFFFF) + 0x10), LOAD, rax=whole & 0xFFFFFFFF)
+    assert f"It may be the lower half of {whole:#x}, in the stack" in result.details[-1]
+    assert not any("half" in line for line in why(segv(0x900010), LOAD, rax=0x900000).details)
+
+
+def test_good_pointers_are_no_marks_of_free() -> None:
+    """Hidden forms of addresses lie near them where those are small."""
+    far = b"\x8b\x80\x00\x00\x10\x00"  # mov eax, [rax + 0x100000]
+    assert why(segv(HEAP + 0x100000), far, rax=HEAP).reason == "not-mapped"
+    for value in range(HEAP + 0x21000, HEAP + 0x23000, 16):
+        result = why(segv(value + 16), LOAD, rax=value)
+        assert result.reason in ("not-mapped", "past-end"), result
+
+
+def test_system_call_of_another_machine() -> None:
+    info = SigInfo(31, 1, 0, CODE, None, 20, audit=0x40000003)
+    result = why(info, rbx=7)
+    assert result.summary == "a seccomp filter forbids getpid() (system call 20 of i386)"
+    assert "getpid(0x7, " in result.details[0]
+
+
+def test_signals_of_other_threads() -> None:
+    own = SigInfo(11, -6, 0, None, (42, 0))
+    result = why(own, b"\x90", [frame("pause"), frame("main", 1)], orig_rax=34)  # pause
+    assert result.summary == "SIGSEGV was sent by the process to itself"
+    result = why(own, b"\x90", [frame("pause"), frame("main", 1)], orig_rax=62)  # kill
+    assert result.summary == "SIGSEGV was raised by the process itself, in pause+0x4"
 
 
 def test_return_and_call_to_no_address() -> None:

@@ -13,7 +13,7 @@ from tests.support.cross_targets import TARGETS
 from usercrash.analysis.core.image import CoreImage
 from usercrash.analysis.core.module_memory import ModuleMemory
 from usercrash.analysis.core.modules import load_modules
-from usercrash.analysis.core.places import pattern_words
+from usercrash.analysis.core.patterns import pattern_words
 from usercrash.analysis.dwarf.cfi import Row
 from usercrash.analysis.facts.signals import SigInfo, decode_siginfo, of_machine, to_report
 from usercrash.analysis.instructions.machine_code import code_facts

@@ -24,12 +24,14 @@ from .explain.last_words import abort_message
 from .explain.null_member import KINDS as NULLS
 from .explain.null_member import with_null_member
 from .explain.scene import Scene, mapped_file
+from .facts.allocators import fills
 from .facts.open_files import open_files
 from .facts.process import build_event, build_process, build_system, thread_name
 from .facts.signals import to_report
 from .facts.texts import Texts, safe
 from .guard import Guard
 from .instructions import disassembly
+from .instructions.decoded import Decoded
 from .instructions.machine_code import code_facts
 from .limits import AssembleLimits
 from .packages import finder
@@ -303,9 +305,12 @@ class _Assembly:
             sender_comm=sender.decode("utf-8", "backslashreplace"),
             handled=self.threads.handled,
             mapped_file=mapped_file(self.facts.get(b"@fault_file", b"")),
+            fills=fills(
+                self.facts.get(b"environ", b""), (one.path for one in self.places.mappings)
+            ),
         )
 
-    def _decode(self, registers: Mapping[str, int]) -> disassembly.Decoded | None:
+    def _decode(self, registers: Mapping[str, int]) -> Decoded | None:
         values = dict(registers)
         data = self.memory.read(values.get(self.arch.pc, 0), disassembly.MAX_INSTRUCTION)
         return disassembly.decode(self.arch, data, values)

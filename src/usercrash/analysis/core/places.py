@@ -68,6 +68,13 @@ class Places:
         at = self.index(address) + 1
         return self.mappings[at] if at < len(self.mappings) else None
 
+    def is_near(self, address: int) -> bool:
+        """Whether an address lies in a mapping or near to one (NEAR)."""
+        below, above = self.below(address), self.above(address)
+        if below is not None and address < below.end + NEAR:
+            return True
+        return above is not None and above.start - address < NEAR
+
     def owner(self, mapping: Mapping) -> StackOwner | None:
         """The thread whose stack the (writable) mapping is. A mapping with the control
         blocks or stack pointers of two threads is nobody's."""
@@ -170,60 +177,3 @@ def count_bytes(count: int) -> str:
 
 def _plain(name: bytes) -> str:
     return _HIDDEN.sub(lambda m: b"\\x%02x" % m.group()[0], name[-80:]).decode("ascii")
-
-
-def looks_like_text(address: int, word: int = 8, order: str = "<") -> str:
-    """The ASCII text that the bytes of an "address" of `word` bytes are, if they are text: what an
-    overwritten pointer often holds. Empty otherwise."""
-    data = address.to_bytes(8, "little").rstrip(b"\0")
-    if order == ">":
-        data = (address & (1 << 8 * word) - 1).to_bytes(word, "big").rstrip(b"\0")
-        if data[:1] == b"\0":
-            return ""
-    if word == 4:
-        # All four of them, and not as programs of 32 bits are loaded at (0x565…).
-        is_text = len(data) == 4 and data.isalnum() and data[3] not in b"VW"
-    else:
-        is_text = len(data) >= 5 and all(0x20 <= byte < 0x7F for byte in data)
-    return data.decode("ascii") if is_text else ""
-
-
-_DEAD = "a debugging pattern (dead…)"
-_PATTERNS = {
-    0xDEADBEEF: _DEAD,
-    0xDEADBEEFDEADBEEF: _DEAD,
-    0xDEADC0DE: _DEAD,
-    0xDEADC0DEDEADC0DE: _DEAD,
-    0xBADC0FFEE0DDF00D: "a debugging pattern (badc…)",
-    0xBAADF00D: "uninitialized heap (baadf00d)",
-    0xBAADF00DBAADF00D: "uninitialized heap (baadf00d)",
-    0xFEEEFEEE: "freed memory (0xfeee…)",
-    0xFEEEFEEEFEEEFEEE: "freed memory (0xfeee…)",
-    0xDEAD000000000100: "freed memory (a list's poison, next)",
-    0xDEAD000000000122: "freed memory (a list's poison, previous)",
-    0xDEAD000000000200: "freed memory (a list's poison, previous)",
-}
-_FILLERS = {
-    0xFF: "−1",
-    0xCC: "uninitialized (0xcc…)",
-    0xCD: "uninitialized heap (0xcd…)",
-    0xDD: "freed memory (0xdd…)",
-    0xAB: "the guard behind a block of heap (0xab…)",
-    0xFD: "the guard beside a block of heap (0xfd…)",
-    0x6B: "freed memory (0x6b…)",
-    0x5A: "junk-filled memory (0x5a…/0xa5…)",
-    0xA5: "junk-filled memory (0x5a…/0xa5…)",
-    0xBE: "uninitialized memory (0xbe…)",
-}
-
-
-def pattern_words(value: int, word: int = 8, order: str = "<") -> str:
-    """What a pointer's value of `word` bytes gives away: text that overwrote it, a known filler;
-    or empty. `order` is that of bytes ("<", ">")."""
-    text = looks_like_text(value, word, order)
-    if text:
-        return f'the text "{text}"'
-    if value in _PATTERNS:
-        return _PATTERNS[value]
-    byte = value & 0xFF
-    return _FILLERS.get(byte, "") if value == byte * ((1 << 8 * word) // 0xFF) else ""

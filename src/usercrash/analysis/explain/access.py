@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...report import Evidence
-from ..core.places import count_bytes, pattern_words
+from ..core.places import count_bytes
 from ..facts.signals import SigInfo, code_words, signal_name
-from ..instructions.disassembly import Access, Decoded, register_value
+from ..instructions.decoded import Access, Decoded
+from ..instructions.x86_operands import register_value
 from .scene import Scene, seen
 
 _SEGMENTS = ("fs", "gs")
@@ -46,8 +47,11 @@ def operand_words(scene: Scene, access: Access | None) -> str:
     """How the address came about: `[rax + 8], rax is 0x41…, the text "AAAA"`."""
     parts = []
     for name, value in pointers(scene, access):
-        pattern = pattern_words(value, scene.arch.word, scene.arch.order)
+        pattern = scene.pattern(value)
         parts.append(f"{name} is {value:#x}" + (f", {pattern}" if pattern else ""))
+    for name, value in access.values if access is not None else ():
+        if name.endswith("_base"):
+            parts.append(f"{name.removesuffix('_base')} begins at {value:#x}")
     text = access.text if access is not None else ""
     return f"The address is [{text}]: {'; '.join(parts)}." if parts else ""
 
@@ -81,7 +85,7 @@ def _accesses(instruction: Decoded, access: Access | None) -> str:
 def _register_words(scene: Scene, value: int) -> str:
     if value == 0:
         return "null"
-    pattern = pattern_words(value, scene.arch.long, scene.arch.order)
+    pattern = scene.pattern(value)
     if pattern:
         return pattern
     return scene.places.where(value) if scene.places.mappings else ""

@@ -26,6 +26,7 @@ from ..facts.signals import (
     signal_name,
     signal_words,
 )
+from ..facts.syscalls import syscall_name
 from .cause_abort import explain_abort
 from .cause_arithmetic import arithmetic
 from .cause_guess import guess_fault
@@ -143,6 +144,13 @@ def _by_itself(scene: Scene, info: SigInfo) -> Cause:
         )
     caller = next((f for f in scene.frames if not (f.inline or _raises(f))), None)
     by = f", in {frame_words(caller)}" if caller else ""
+    if not _is_raising(scene):
+        return cause(
+            "raised", f"{signal_name(info.number)} was sent by the process to itself",
+            f"It came from another thread of it, or earlier: this one was{by.lstrip(',')}."
+            if by else "",
+            reason="raise",
+        )  # fmt: skip
     return cause(
         "raised", f"{signal_name(info.number)} was raised by the process itself{by}", reason="raise"
     )
@@ -161,10 +169,24 @@ def _before_handler(scene: Scene, handled: Handled) -> Scene:
     )  # fmt: skip
 
 
+def _is_raising(scene: Scene) -> bool:
+    """Whether the thread was sending a signal, as far as its system call or its stack tells."""
+    number = scene.registers.get(scene.arch.call[0], -1) if scene.arch.call else -1
+    call = syscall_name(scene.arch.name, number)
+    if call and call not in _UNBLOCKING:
+        return call in _SENDING
+    outer = [frame for frame in scene.frames if not frame.inline][:3]
+    return not outer or outer[0].function is None or any(map(_raises, outer))
+
+
 def _raises(frame: Frame) -> bool:
     return frame.signal_frame or frame.function in _RAISERS or frame.module == "[vdso]"
 
 
+_SENDING = frozenset({
+    "kill", "tkill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "pidfd_send_signal",
+})  # fmt: skip
+_UNBLOCKING = ("rt_sigprocmask", "sigprocmask")  # as raise() of older C libraries does at its end
 _RAISERS = frozenset({
     "raise", "gsignal", "kill", "__kill", "pthread_kill", "__pthread_kill", "tgkill", "__GI_raise",
     "__GI___pthread_kill", "__pthread_kill_implementation", "__pthread_kill_internal", "__GI_kill",

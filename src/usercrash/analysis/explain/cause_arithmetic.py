@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ...report import Cause
 from ..facts.signals import FPE_INTDIV, FPE_INTOVF, SIGFPE, SigInfo, code_words
-from ..instructions.disassembly import Decoded, register_value
+from ..instructions.decoded import Decoded
+from ..instructions.x86_operands import register_value
 from .scene import Scene, cause, seen
 
 

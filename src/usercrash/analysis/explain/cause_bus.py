@@ -6,7 +6,7 @@ from ...model.maps import Mapping
 from ...report import Cause, Evidence
 from ..core.places import count_bytes
 from ..facts.signals import BUS_ADRALN, BUS_ADRERR, BUS_MCEERR_AO, BUS_MCEERR_AR, SigInfo
-from ..instructions.disassembly import Access, Decoded
+from ..instructions.decoded import Access, Decoded
 from .access import did, operand_words
 from .scene import MappedFile, Scene, cause, seen
 
@@ -19,6 +19,8 @@ def bus_error(
     scene: Scene, info: SigInfo, address: int, instruction: Decoded | None, access: Access | None
 ) -> Cause:
     """The cause of a SIGBUS that names an address."""
+    if address == scene.pc:
+        access = Access("execution", address, 0, "", ())
     place = scene.places.find(address)
     if info.code == BUS_ADRALN:
         access = access or _misaligned(instruction)

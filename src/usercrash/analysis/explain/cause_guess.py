@@ -15,7 +15,7 @@ from ..facts.signals import (
     SIGSEGV,
     SigInfo,
 )
-from ..instructions.disassembly import Decoded
+from ..instructions.decoded import Decoded
 from ..instructions.x86_code import SYSCALL_INSTRUCTIONS
 from .scene import Scene
 

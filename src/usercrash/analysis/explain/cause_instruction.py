@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from ...report import Cause
 from ..facts.signals import SI_KERNEL, SIGTRAP, SigInfo, code_words
-from ..instructions.disassembly import Decoded
+from ..instructions.decoded import Decoded
 from .cause_jump import bad_jump
 from .cause_texts import fatal_log
 from .scene import Scene, cause, frame_words, seen
 
 _INT3 = 0xCC
 _UD2 = b"\x0f\x0b"
+_UNDEFINED = {b"\x0f\xb9": "ud1", b"\x0f\xff": "ud0"}
 _UD1 = b"\x67\x0f\xb9"  # ud1 eax, [eax] or [eax + N], as clang marks its checks
 
 # The checks of clang's -fsanitize-trap, in the order of SanitizerHandler (CodeGenFunction.h,
@@ -48,6 +51,8 @@ def illegal(scene: Scene, info: SigInfo) -> Cause:
     data = scene.memory(scene.pc, 15)
     if scene.x86 and data[:2] == _UD2:
         return _trap_on_purpose(scene)
+    if scene.x86 and data[:2] in _UNDEFINED:
+        return _undefined(scene, _UNDEFINED[data[:2]])
     if scene.x86 and data[:3] == _UD1 and data[3:4] in (b"\0", b"\x40"):
         return _failed_check(scene, data[4] if data[3] and len(data) > 4 else 0)
     if not data or not scene.x86:
@@ -61,7 +66,18 @@ def illegal(scene: Scene, info: SigInfo) -> Cause:
             reason="no-instruction",
             certainty="likely",
         )
-    return _refused(instruction)
+    if instruction.privileged:
+        text = f"privileged instruction: {instruction.text}"
+        return cause("illegal-instruction", text, reason="privileged")
+    found = _refused(instruction)
+    place = scene.places.find(scene.pc)
+    if place is None or not place.writable:
+        return found
+    return msgspec.structs.replace(
+        found,
+        details=["The code there is in memory that can be written: data may have been taken for "
+                 "code.", *found.details],
+    )  # fmt: skip
 
 
 def _trap_on_purpose(scene: Scene) -> Cause:
@@ -72,6 +88,17 @@ def _trap_on_purpose(scene: Scene) -> Cause:
         "Compilers place it for __builtin_trap, unreachable code and some runtime checks.",
         reason="trap",
         evidence=[seen("instruction", "ud2", f"at the pc {scene.pc:#x}")],
+    )
+
+
+def _undefined(scene: Scene, name: str) -> Cause:
+    where = f", in {frame_words(scene.frames[0])}" if scene.frames else ""
+    return cause(
+        "illegal-instruction",
+        f"{name}: an instruction that is undefined on purpose{where}",
+        "No processor has it: it is placed where execution should never come.",
+        reason="trap",
+        evidence=[seen("instruction", name, f"at the pc {scene.pc:#x}")],
     )
 
 

@@ -12,6 +12,7 @@ from ..facts.signals import (
     SIGXFSZ,
     SYS_SECCOMP,
     SigInfo,
+    call_machine,
     code_words,
     signal_name,
     signal_words,
@@ -19,6 +20,8 @@ from ..facts.signals import (
 from ..facts.syscalls import syscall_name
 from .scene import Scene, cause, seen
 
+# The arguments of a call by int 0x80, in a program of x86-64
+_I386_CALL = ("rbx", "rcx", "rdx", "rsi", "rdi", "rbp")
 _GROWING = frozenset({
     "write", "pwrite64", "writev", "pwritev", "pwritev2", "truncate", "ftruncate", "fallocate",
     "sendfile", "splice", "copy_file_range", "truncate64", "ftruncate64", "sendfile64",
@@ -30,9 +33,12 @@ def system_call(scene: Scene, info: SigInfo) -> Cause:
     call = info.system_call
     if call is None:
         return cause("seccomp", "a bad system call", certainty="likely")
-    name = syscall_name(scene.arch.name, call)
-    text = f"{name}() (system call {call})" if name else f"system call {call}"
-    arguments = [scene.registers.get(register) for register in scene.arch.call[1:]]
+    machine = call_machine(info, scene.arch.name)
+    name = syscall_name(machine, call)
+    other = f" of {machine}" if machine != scene.arch.name else ""
+    text = f"{name}() (system call {call}{other})" if name else f"system call {call}{other}"
+    registers = _I386_CALL if other else scene.arch.call[1:]
+    arguments = [scene.registers.get(register) for register in registers]
     evidence = [seen("system call", str(call), name)]
     shown = ", ".join(f"{value:#x}" for value in arguments if value is not None)
     words = f"The call was {name or call}({shown}), with all six registers." if shown else ""

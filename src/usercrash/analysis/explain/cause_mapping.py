@@ -7,9 +7,10 @@ import msgspec
 
 from ...model.maps import Mapping
 from ...report import Cause, Evidence
-from ..core.places import NEAR, count_bytes, pattern_words
+from ..core.places import NEAR, count_bytes
 from ..facts.signals import SEGV_ACCERR, SEGV_CPERR, SEGV_PKUERR, SigInfo
-from ..instructions.disassembly import Access, register_value
+from ..instructions.decoded import Access
+from ..instructions.x86_operands import register_value
 from .access import did, operand_words, pointers
 from .pointer_clues import with_clue
 from .scene import Scene, cause, seen
@@ -36,7 +37,7 @@ def bad_address(scene: Scene, info: SigInfo, address: int, access: Access | None
     indexed = _indexed(scene, address, access)
     if indexed is not None:
         return _with_bad_stack(scene, indexed)
-    pattern = pattern_words(address, scene.arch.long, scene.arch.order)
+    pattern = scene.pattern(address)
     found = cause(
         "bad-address", f"{did(access)} at {address:#x}, {scene.places.where(address)}",
         f"The address is {pattern}." if pattern else "", *details,
@@ -75,7 +76,7 @@ def _forbidden(
         where = f"in {scene.places.name(place)}"
         where += "" if "read-only" in where else ", which is read only"
         reason = "read-only"
-    pattern = pattern_words(address, scene.arch.long, scene.arch.order)
+    pattern = scene.pattern(address)
     return cause(
         "bad-address", f"{did(access)} at {address:#x}, {where}",
         f"The address is {pattern}." if pattern else "", *details,

@@ -10,18 +10,16 @@ import msgspec
 
 from ...report import Cause
 from ..facts.signals import SIGBUS, SigInfo
-from ..instructions.disassembly import Access, Decoded
-from ..instructions.x86_code import SYSCALL_INSTRUCTIONS
-from .access import did, fault_evidence, matching_access, operand_words, pointers
+from ..instructions.decoded import Access, Decoded
+from .access import fault_evidence, matching_access
 from .cause_bus import bus_error
-from .cause_jump import bad_jump, bad_target
+from .cause_jump import bad_jump
 from .cause_mapping import bad_address
-from .pointer_clues import with_clue
-from .scene import NULL_PAGE, Scene, cause
+from .cause_musl import in_musl
+from .cause_null import pointer_to_nothing
+from .cause_protection import without_address
+from .scene import Scene
 from .stack_overflow import stack_overflow
-
-_NULL_REACH = 1 << 20  # with a register that is null, a larger offset
-_ALIGNED = ("movaps", "movapd", "movdqa", "movntps", "movntpd", "movntdq", "movntdqa")
 
 
 def explain_fault(scene: Scene, info: SigInfo) -> Cause:
@@ -41,122 +39,17 @@ def _find(scene: Scene, info: SigInfo, instruction: Decoded | None, access: Acce
     jump = bad_jump(scene, info)
     if jump is not None:
         return jump
+    by_musl = in_musl(scene, instruction, access)
+    if by_musl is not None:
+        return by_musl
     if info.address is None:
-        return _without_address(scene, info, instruction)
+        return without_address(scene, info, instruction)
     if info.number == SIGBUS:
         return bus_error(scene, info, info.address, instruction, access)
     overflow = stack_overflow(scene, info.address)
     if overflow is not None:
         return overflow
-    null = _null_pointer(scene, info.address, access)
+    null = pointer_to_nothing(scene, info.address, access)
     if null is not None:
         return null
     return bad_address(scene, info, info.address, access)
-
-
-# --- general protection: the kernel knows no address ---
-
-
-def _without_address(scene: Scene, info: SigInfo, instruction: Decoded | None) -> Cause:
-    kind = "bus-error" if info.number == SIGBUS else "bad-address"
-    if instruction is None:
-        words = "mostly a non-canonical pointer" if scene.x86 else "the kernel does not name it"
-        return cause(kind, f"protection fault without an address: {words}", certainty="possible")
-    target = bad_target(scene, instruction)
-    if target is not None:
-        return target
-    for access in instruction.accesses:
-        if not scene.places.is_canonical(access.address):
-            return _non_canonical(scene, kind, access)
-    misaligned = _misaligned(scene, kind, instruction)
-    if misaligned is not None:
-        return misaligned
-    if instruction.privileged:
-        return cause(
-            "illegal-instruction",
-            f"privileged instruction: {instruction.text}",
-            reason="privileged",
-        )
-    if scene.x86 and not instruction.accesses:
-        return _undelivered(scene, kind, instruction)
-    return cause(
-        kind, f"protection fault in the instruction {instruction.text}",
-        _bad_stack_words(scene), certainty="possible",
-    )  # fmt: skip
-
-
-def _undelivered(scene: Scene, kind: str, instruction: Decoded) -> Cause:
-    """The kernel sends the same signal where it cannot write the frame of a signal's handler
-    (force_sigsegv() in kernel/signal.c): the instruction has nothing to do with it then."""
-    called = scene.memory(scene.pc - 2, 2) in SYSCALL_INSTRUCTIONS
-    return cause(
-        kind,
-        "the kernel could not start the handler of a signal: there was no room for its frame",
-        _bad_stack_words(scene) or "The handler's own stack (sigaltstack) may be bad or too small.",
-        f"The instruction there, {instruction.text}, touches no memory, so it is not at fault.",
-        reason="no-signal-stack",
-        certainty="likely" if called else "possible",
-    )
-
-
-def _bad_stack_words(scene: Scene) -> str:
-    place = scene.places.find(scene.sp)
-    if not scene.places.mappings or (place is not None and place.writable):
-        return ""
-    return (
-        f"The stack pointer {scene.sp:#x} is bad, {scene.places.where(scene.sp)}: perhaps the "
-        "kernel found no stack for a signal's handler."
-    )
-
-
-def _non_canonical(scene: Scene, kind: str, access: Access) -> Cause:
-    text = f"{did(access)} at {access.address:#x}, an impossible (non-canonical) address"
-    found = cause(kind, text, operand_words(scene, access), reason="non-canonical")
-    return with_clue(scene, found, [value for _, value in pointers(scene, access)])
-
-
-def _misaligned(scene: Scene, kind: str, instruction: Decoded) -> Cause | None:
-    """A vector instruction whose operand must be, and is not, a multiple of its size."""
-    if not instruction.mnemonic.lstrip("v").startswith(_ALIGNED):
-        return None
-    for access in instruction.accesses:
-        if access.size and access.address % access.size:
-            return cause(
-                kind,
-                f"misaligned operand: {instruction.mnemonic} needs a multiple of "
-                f"{access.size}, not {access.address:#x}",
-                operand_words(scene, access),
-                "The stack pointer was not aligned to 16 bytes at a call."
-                if access.registers and set(access.registers) <= {scene.arch.sp, scene.arch.fp}
-                else "",
-                reason="misaligned",
-            )
-    return None
-
-
-# --- a null pointer ---
-
-
-def _null_pointer(scene: Scene, address: int, access: Access | None) -> Cause | None:
-    bits = 8 * scene.arch.long
-    signed = address - (1 << bits) if address >> bits - 1 else address
-    null = [name for name in _bases(access) if scene.registers.get(name) == 0]
-    if not 0 <= signed < NULL_PAGE and not (null and abs(signed) < _NULL_REACH):
-        return None
-    what = "null pointer"
-    if signed > 0:
-        what += f" plus {signed:#x}"
-    elif signed < 0:
-        what += f" minus {-signed:#x}"
-    what_it_did = f"{did(access)} at {address:#x}" if access else f"access to {address:#x}"
-    return cause(
-        "null-pointer",
-        f"{what}: {what_it_did}" + (f" ({null[0]} is 0)" if null else ""),
-        "" if null or not access else operand_words(scene, access),
-        reason="null-offset" if signed else "null",
-        certainty="certain" if 0 <= signed < NULL_PAGE else "likely",
-    )
-
-
-def _bases(access: Access | None) -> tuple[str, ...]:
-    return access.registers if access else ()

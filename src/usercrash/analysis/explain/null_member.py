@@ -15,7 +15,8 @@ from typing import Protocol
 import msgspec
 
 from ...report import Cause
-from ..instructions.disassembly import Line, listing, whole_register
+from ..instructions.disassembly import Line, listing
+from ..instructions.x86_operands import whole_register
 from .access import matching_access
 from .scene import Scene
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 
 from ...elf.arch import Arch
 from ...report import Cause, Evidence, Fold, Frame
+from ..core.patterns import pattern_words
 from ..core.places import Places
 from ..facts.signals import SigInfo
-from ..instructions.disassembly import X86, Decoded
+from ..instructions.decoded import Decoded
+from ..instructions.disassembly import X86
 from ..unwinding.recursion import Recursion
 
 NULL_PAGE = 4096  # below it an address is a null pointer plus a small offset
@@ -55,7 +57,7 @@ class Scene:
     such registers. `own_ids` are the ids of the process and its threads as it sees them itself
     (those of si_pid); `tcb` the thread control block's address (0: unknown); `limits` the soft
     limits by name; `sender_comm` the name of who sent the signal; `mapped_file` the file that a
-    SIGBUS hit.
+    SIGBUS hit; `fills` what the allocator fills memory with (facts.allocators).
     """
 
     info: SigInfo | None
@@ -77,6 +79,7 @@ class Scene:
     handled: Sequence[Handled] = ()
     recursion: Recursion | None = None
     mapped_file: MappedFile = MappedFile()
+    fills: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def pc(self) -> int:
@@ -90,6 +93,10 @@ class Scene:
     @property
     def sp(self) -> int:
         return self.registers.get(self.arch.sp, 0)
+
+    def pattern(self, value: int) -> str:
+        """What a pointer's value gives away by itself (core.patterns); empty for nothing."""
+        return pattern_words(value, self.arch.long, self.arch.order, self.fills)
 
     def word(self, address: int) -> int | None:
         """The word in memory at the address, None where it is not known."""

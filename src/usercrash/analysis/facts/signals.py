@@ -22,6 +22,7 @@ SEGV_MAPERR, SEGV_ACCERR, SEGV_PKUERR, SEGV_CPERR = 1, 2, 4, 10
 BUS_ADRALN, BUS_ADRERR, BUS_MCEERR_AR, BUS_MCEERR_AO = 1, 2, 4, 5
 ILL_ILLOPN, SYS_SECCOMP = 2, 1
 FPE_INTDIV, FPE_INTOVF = 1, 2
+AUDIT_ARCH_I386 = 0x40000003
 
 # Number: (name, plain words); x86 and every other architecture that we name but MIPS, SPARC, Alpha.
 _SIGNALS = {
@@ -143,7 +144,8 @@ class SigInfo:
     `address` is si_addr, None where it says nothing (on x86 with SI_KERNEL: a general
     protection fault names no address). `sender` is (si_pid, si_uid) as the process
     saw them: in its own namespaces, pid 0 for a sender outside of them. `own_number` is the
-    machine's, where `number` is what it means (0: the same).
+    machine's, where `number` is what it means (0: the same). `audit` is the AUDIT_ARCH_* of
+    the system call (<linux/audit.h>): whose numbers it counts by; 0 where that is not known.
     """
 
     number: int
@@ -154,6 +156,7 @@ class SigInfo:
     system_call: int | None = None
     protection_key: int | None = None
     own_number: int = 0
+    audit: int = 0
 
     @property
     def is_fault(self) -> bool:
@@ -196,16 +199,23 @@ def decode_siginfo(
     kind = signals.get(number, number)
     pointer = Struct(order + ("Q" if word == 8 else "I"))
     address = sender = system_call = key = None
+    audit = 0
     if code in _WITH_SENDER:
         sender = Struct(order + "iI").unpack_from(data, fields)  # si_pid, si_uid
     elif code > 0 and kind == SIGSYS:
         address = pointer.unpack_from(data, fields)[0]
-        system_call = Struct(order + "i").unpack_from(data, fields + word)[0]
+        system_call, audit = Struct(order + "iI").unpack_from(data, fields + word)
     elif code > 0 and code != SI_KERNEL and kind in _WITH_ADDRESS:
         address = pointer.unpack_from(data, fields)[0]
         if kind == SIGSEGV and code == SEGV_PKUERR:
             key = Struct(order + "I").unpack_from(data, fields + 2 * word)[0]
-    return SigInfo(number, code, errno, address, sender, system_call, key)
+    return SigInfo(number, code, errno, address, sender, system_call, key, audit=audit)
+
+
+def call_machine(info: SigInfo, machine: str) -> str:
+    """By whose numbers a refused system call is counted: a program of x86-64 can make those of
+    i386 (int 0x80)."""
+    return "i386" if info.audit == AUDIT_ARCH_I386 and machine == "x86_64" else machine
 
 
 def signal_name(number: int) -> str:
@@ -250,7 +260,7 @@ def to_report(info: SigInfo, machine_name: str, sender_comm: str = "") -> report
         sender = report.Sender(pid=info.sender[0], uid=info.sender[1], comm=sender_comm)
     call = None
     if info.system_call is not None:
-        name = syscall_name(machine_name, info.system_call)
+        name = syscall_name(call_machine(info, machine_name), info.system_call)
         call = report.SystemCall(number=info.system_call, name=name)
     words = [signal_words(info.number), code_words(info.number, info.code)]
     if info.code == SI_KERNEL and machine_name not in ("x86_64", "x32", "i386"):

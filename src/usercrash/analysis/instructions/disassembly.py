@@ -12,6 +12,8 @@ from functools import cache
 from typing import Any
 
 from ...elf.arch import Arch
+from .decoded import Decoded
+from .x86_operands import bare_mnemonic, memory_accesses, register_value
 
 MAX_INSTRUCTION = 15  # bytes, x86
 X86 = ("x86_64", "x32", "i386")  # architectures whose instructions are understood, by Arch.name
@@ -34,45 +36,9 @@ _ENGINES = {
     "sparc": ("CS_ARCH_SPARC", _BIG),
     "sparc64": ("CS_ARCH_SPARC", "CS_MODE_V9", _BIG),
 }
-_WORDS = ("r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15")
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """A memory operand of an instruction: [address, address + size) is read or written
-    (`kind` "read", "write", "read and write"), computed as `text` from `registers`, whose `values`
-    stand by name ("fs_base" for what fs adds): `base` plus `scale` times `index`, where these are
-    there, and a constant."""
-
-    kind: str
-    address: int
-    size: int
-    text: str
-    registers: tuple[str, ...]
-    values: tuple[tuple[str, int], ...] = ()
-    base: str = ""
-    index: str = ""
-    scale: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """One instruction. `operand` is the (unsigned) value of the first operand, None if
-    unknown, `operand_text` how it is written; `bits` its width. `reads` are the registers among
-    its operands that it reads, with their values. `groups` are capstone's names of the instruction
-    sets and sorts that it belongs to."""
-
-    address: int
-    data: bytes
-    mnemonic: str
-    text: str
-    accesses: tuple[Access, ...] = ()
-    privileged: bool = False
-    operand: int | None = None
-    operand_text: str = ""
-    bits: int = 0
-    reads: tuple[tuple[str, int], ...] = ()
-    groups: tuple[str, ...] = ()
+# Those that capstone does not name so
+_PRIVILEGED = ("hlt", "in", "out", "insb", "insd", "insw", "outsb", "outsd", "outsw", "rdmsr",
+               "wrmsr", "clts", "lmsw")  # fmt: skip
 
 
 def preload(arch: Arch) -> None:
@@ -111,17 +77,11 @@ def decode(arch: Arch, data: bytes, registers: dict[str, int]) -> Decoded | None
 def _decoded(instruction: Any, registers: dict[str, int], arch: Arch) -> Decoded:
     import capstone
 
-    accesses = _implicit(instruction, registers, arch)
+    accesses = memory_accesses(instruction, registers, arch)
     operand, operand_text, bits = None, "", 0
     mnemonic = str(instruction.mnemonic)
-    touches = not mnemonic.startswith(("lea", "nop", "prefetch", "endbr"))
     reads = []
     for number, op in enumerate(instruction.operands):
-        access = None
-        if op.type == capstone.x86.X86_OP_MEM and touches:
-            access = _memory_operand(instruction, op, registers, arch.mask)
-            if access is not None:
-                accesses.append(access)
         if op.type == capstone.x86.X86_OP_REG and op.access & capstone.CS_AC_READ:
             name = str(instruction.reg_name(op.reg))
             value = register_value(name, registers)
@@ -131,126 +91,21 @@ def _decoded(instruction: Any, registers: dict[str, int], arch: Arch) -> Decoded
             if op.type == capstone.x86.X86_OP_REG:
                 operand_text = instruction.reg_name(op.reg)
                 operand = register_value(operand_text, registers)
-            elif access is not None:
-                operand_text = access.text
-    text = f"{mnemonic} {instruction.op_str}".strip()
+            elif op.type == capstone.x86.X86_OP_MEM and accesses:
+                operand_text = accesses[-1].text
     return Decoded(
         int(instruction.address),
         bytes(instruction.bytes),
         mnemonic,
-        text,
+        f"{mnemonic} {instruction.op_str}".strip(),
         tuple(accesses),
-        capstone.CS_GRP_PRIVILEGE in instruction.groups or mnemonic in ("hlt", "in", "out"),
+        capstone.CS_GRP_PRIVILEGE in instruction.groups or bare_mnemonic(mnemonic) in _PRIVILEGED,
         operand,
         operand_text,
         bits,
         tuple(reads),
         tuple(str(instruction.group_name(group)) for group in instruction.groups),
     )
-
-
-def _implicit(instruction: Any, registers: dict[str, int], arch: Arch) -> list[Access]:
-    """The stack word that push, call, pop, ret and leave touch."""
-    mnemonic = str(instruction.mnemonic)
-    sp, word = arch.sp, arch.word
-    value = registers.get(sp, 0)
-    values = ((sp, value),)
-    if mnemonic.startswith(("push", "call", "lcall", "enter")):
-        return [Access("write", value - word & arch.mask, word, f"{sp} - {word}", (sp,), values)]
-    if mnemonic.startswith(("pop", "ret")) and not mnemonic.startswith("popcnt"):
-        return [Access("read", value, word, sp, (sp,), values)]
-    if mnemonic == "leave":
-        value = registers.get(arch.fp, 0)
-        return [Access("read", value, word, arch.fp, (arch.fp,), ((arch.fp, value),))]
-    return []
-
-
-def _memory_operand(
-    instruction: Any, op: Any, registers: dict[str, int], mask: int
-) -> Access | None:
-    import capstone
-
-    parts, values = [], []
-    base = index = ""
-    address = int(op.mem.disp)
-    for reg, scale in ((op.mem.base, 1), (op.mem.index, op.mem.scale)):
-        if not reg:
-            continue
-        name = str(instruction.reg_name(reg))
-        if name == "rip":
-            address += instruction.address + instruction.size
-            continue
-        value = register_value(name, registers)
-        if value is None:
-            return None  # a vector register: many addresses at once
-        address += value * int(scale)
-        parts.append(name)
-        values.append((name, value))
-        if reg == op.mem.base:
-            base = name
-        else:
-            index = name
-    if op.mem.segment:
-        segment = str(instruction.reg_name(op.mem.segment))
-        if segment in ("fs", "gs"):
-            start = registers.get(segment + "_base", 0)
-            address += start
-            parts.append(segment)
-            values.append((segment + "_base", start))
-    kinds = {capstone.CS_AC_READ: "read", capstone.CS_AC_WRITE: "write"}
-    kind = kinds.get(op.access, "read and write")
-    text = str(instruction.op_str)
-    opening, closing = text.find("["), text.find("]")
-    inner = text[opening + 1 : closing] if 0 <= opening < closing else text
-    return Access(
-        kind, address & mask, int(op.size), inner, tuple(parts), tuple(values), base, index,
-        int(op.mem.scale),
-    )  # fmt: skip
-
-
-@cache
-def _sub_registers() -> dict[str, tuple[str, int, int]]:
-    """x86-64 register name to (its 64-bit register, shift, bits)."""
-    table: dict[str, tuple[str, int, int]] = {}
-    for letter in "abcd":
-        whole = f"r{letter}x"
-        table |= {
-            whole: (whole, 0, 64),
-            f"e{letter}x": (whole, 0, 32),
-            f"{letter}x": (whole, 0, 16),
-            f"{letter}l": (whole, 0, 8),
-            f"{letter}h": (whole, 8, 8),
-        }
-    for name in ("si", "di", "bp", "sp"):
-        whole = "r" + name
-        table |= {
-            whole: (whole, 0, 64),
-            "e" + name: (whole, 0, 32),
-            name: (whole, 0, 16),
-            name + "l": (whole, 0, 8),
-        }
-    for whole in _WORDS:
-        table |= {
-            whole: (whole, 0, 64),
-            whole + "d": (whole, 0, 32),
-            whole + "w": (whole, 0, 16),
-            whole + "b": (whole, 0, 8),
-        }
-    return table
-
-
-def register_value(name: str, registers: dict[str, int]) -> int | None:
-    """The value of a register or of a part of one (`eax`, `r8d`); None for others."""
-    whole, shift, bits = _sub_registers().get(name, (name, 0, 64))
-    value = registers.get(whole)
-    if value is None and whole.startswith("r"):
-        value = registers.get("e" + whole[1:])  # a program of 32 bits
-    return None if value is None else value >> shift & (1 << bits) - 1
-
-
-def whole_register(name: str) -> str:
-    """The register of x86 that one is a part of, by its 64-bit name; others as they are."""
-    return _sub_registers().get(name, (name, 0, 0))[0]
 
 
 @dataclass(frozen=True, slots=True)

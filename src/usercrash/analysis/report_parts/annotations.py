@@ -15,10 +15,12 @@ from ...elf.arch import Arch
 from ...model.maps import Mapping as MemoryMapping
 from ..core.heap_blocks import HeapBlocks
 from ..core.modules import Module, ModuleTable
-from ..core.places import Places, count_bytes, pattern_words
+from ..core.patterns import pattern_words
+from ..core.places import Places, count_bytes
 from ..facts.syscalls import syscall_name
 from ..facts.texts import json_cost, safe
-from ..instructions.disassembly import X86, Decoded
+from ..instructions.decoded import Decoded
+from ..instructions.disassembly import X86
 from ..instructions.x86_code import SYSCALL_INSTRUCTIONS
 from ..symbols.data_symbols import DataSymbols
 from .previews import error_words, flag_words, text_at

@@ -13,7 +13,7 @@ from ..core.image import CoreImage
 from ..core.module_memory import ModuleMemory
 from ..core.modules import ModuleTable
 from ..core.places import Places
-from ..instructions.disassembly import Decoded
+from ..instructions.decoded import Decoded
 from ..symbols.data_symbols import DataSymbols
 from ..symbols.symbolizer import Symbolizer
 from .annotations import Annotator, with_annotations
