@@ -17,6 +17,7 @@ need xz xz-utils
 need git git
 need perl perl
 need php php-cli
+need ruby ruby
 need zsh zsh
 need bash bash
 need busybox busybox-static
@@ -52,6 +53,7 @@ for machine in aarch64-linux-gnu arm-linux-gnueabihf riscv64-linux-gnu; do
 done
 [ -e /usr/include/stdio.h ] || missing="$missing libc6-dev"
 [ -e /usr/lib/x86_64-linux-gnu/libjemalloc.so.2 ] || missing="$missing libjemalloc2"
+[ -n "$(find /usr/include -name 'rb_mjit_min_header-*' 2>/dev/null)" ] || missing="$missing ruby-dev"
 [ -d /usr/lib/postgresql ] || missing="$missing postgresql"
 [ -d /usr/lib/debug/.build-id ] || missing="$missing libc6-dbg"
 [ -e /usr/lib/gcc/x86_64-linux-gnu/12/32/libstdc++.a ] || missing="$missing g++-12-multilib"

@@ -58,7 +58,7 @@ class InterpretedStack(msgspec.Struct, frozen=True, kw_only=True):
     stack); `interpreter` is the number of the interpreter, 0 for the main one; `holds_lock`:
     this thread has the interpreter's lock (Python's GIL). `thread` is what the runtime calls it."""
 
-    language: str  # "python", "java", "javascript", "perl", "php"
+    language: str  # "python", "java", "javascript", "perl", "php", "ruby"
     version: str
     frames: list[InterpretedFrame]
     frames_total: int = 0
@@ -74,7 +74,7 @@ class Interpreter(msgspec.Struct, frozen=True, kw_only=True):
     """An interpreter in the process: the file that has it, the numbers of its (sub-)interpreters,
     its threads, and whether it was about to end."""
 
-    language: str  # "python", "java", "perl", "php"
+    language: str  # "python", "java", "perl", "php", "ruby"
     version: str
     module: str
     interpreters: list[int] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,14 @@ PERL = """\
 sub fault { kill 'SEGV', $$; sleep 9 }
 sub order { $_[0] ? order($_[0] - 1) : fault() }
 order(2);
+"""
+
+
+RUBY = """\
+require 'fiddle'
+def poke = Fiddle::Pointer.new(0x10)[0, 4] = 'abcd'
+def größe(left) = left.zero? ? poke : [left].each { |x| größe(x - 1) }
+Thread.new { größe(2) }.join
 """
 
 
@@ -46,6 +55,41 @@ def test_perl(tmp_path: Path) -> None:
             assert rows(report) == [
                 ("main::fault", 1), *[("main::order", 2)] * 3, ("(main program)", 3)
             ]  # fmt: skip
+    assert len(found.report.interpreters) == len(again.interpreters)
+
+
+def test_ruby(tmp_path: Path) -> None:
+    """As Ruby tells it itself, when it has caught the signal."""
+    script = tmp_path / "poke.rb"
+    script.write_text(RUBY)
+    with Installation() as place:
+        place.start_server()
+        with place.receiving():
+            process = subprocess.Popen(
+                [need("ruby", "ruby"), str(script)], preexec_fn=allow_cores, cwd=tmp_path,
+                stderr=subprocess.PIPE,
+            )  # fmt: skip
+            told = process.communicate(timeout=60)[1].decode()
+            assert process.returncode == -signal.SIGABRT
+            found = place.wait_pid(process.pid)
+        again = analyze(found.core)
+    backtrace = told.partition("-- Ruby level backtrace information")[2].partition("\n\n")[0]
+    calls = re.findall(r"^(.*):(\d+):in `(.*)'$", backtrace, re.MULTILINE)[::-1]
+    assert len(calls) == 10
+    for report in (found.report, again):
+        assert report.cause is not None and report.cause.kind == "null-pointer"
+        if not report.interpreters:  # (a Ruby whose layout is not known)
+            continue
+        (stack,) = report.threads[0].interpreted
+        place_of = ("", 0)
+        shown = []
+        for frame in reversed(stack.frames):
+            place_of = (frame.file, frame.line or 0) if frame.file else place_of
+            shown.append((place_of[0], str(place_of[1]), frame.function))
+        assert shown[::-1] == calls
+        assert all(frame.native is not None for frame in stack.frames)
+        (main,) = (one for one in report.threads if one.tid == process.pid)
+        assert [one.function for one in main.interpreted[0].frames] == ["join", "<main>"]
     assert len(found.report.interpreters) == len(again.interpreters)
 
 

@@ -242,7 +242,8 @@ class _Capture:
         perl = b"/perl" in maps or b"/libperl.so" in maps
         python = b"python" in maps or exports(self._auxv(), self._memory.read, b"_PyRuntime")
         php = b"/php" in maps or b"/libphp" in maps
-        if not (python or perl or php):
+        ruby = b"/libruby" in maps or b"/ruby" in maps
+        if not (python or perl or php or ruby):
             return
         from .interpreters import Interpreters
 
@@ -252,6 +253,8 @@ class _Capture:
             self._python.look_for_perl(self.maps)
         if php:
             self._python.look_for_php(self.maps)
+        if ruby:
+            self._python.look_for_ruby(self.maps, self._threads)
         if not python:
             return
         limits = self._limits

@@ -45,7 +45,7 @@ class Interpreters:
         self._end = float("inf")  # until one is looked for
         self._late = False
         self.fact = b""
-        self.calls: dict[bytes, bytes] = {}  # facts @perl, @php
+        self.calls: dict[bytes, bytes] = {}  # facts @perl, @php, @ruby
 
     def look_for_perl(self, maps: MapTable) -> None:
         """Walk the calls of a Perl interpreter's main thread."""
@@ -66,6 +66,21 @@ class Interpreters:
         if found is not None and found.layout is not None:
             php.walk(self.read, found, seconds=SECONDS)
             self.calls[b"@php"] = calls_fact(found)
+
+    def look_for_ruby(self, maps: MapTable, threads: list[ThreadState]) -> None:
+        """Walk the calls of a Ruby interpreter's threads, of the first of `threads` before all
+        others."""
+        from ..ruby import walk as ruby
+
+        self._begin()
+        found = ruby.find(self.read, _first_pages(maps), self._symbol)
+        if found is not None and found.layout is not None:
+            first = threads[0].registers.get(_TCB, 0) if threads else 0
+            until = time.monotonic() + SECONDS
+            ruby.walk(self.read, found, seconds=SECONDS, first=first)
+            if self._late or time.monotonic() > until:
+                self._notes.add("ruby", "some frames of its threads", "no time left")
+            self.calls[b"@ruby"] = calls_fact(found)
 
     def look(self, maps: MapTable, threads: list[ThreadState], *, variables: bool = False) -> None:
         """Walk the threads of the interpreter, the first of `threads` before all others; with
@@ -156,8 +171,8 @@ def _first_pages(maps: MapTable) -> list[tuple[bytes, int]]:
 
 
 def calls_fact(found: FoundCalls) -> bytes:
-    """The fact @perl or @php: where the interpreter is, its version, the size of its structure or
-    the number of its interface, its file."""
+    """The fact @perl, @php or @ruby: where the interpreter is, its version, the size of its
+    structure, the number of its interface or where its symbols are, its file."""
     return b"%x %d.%d.%d %x %s" % (found.address, *found.version, found.mark, found.path)
 
 

@@ -14,8 +14,16 @@ _NAMES = {
     "javascript": "JavaScript",
     "perl": "Perl",
     "php": "PHP",
+    "ruby": "Ruby",
 }
-_MARKS = {"python": "py", "java": "java", "javascript": "js", "perl": "pl", "php": "php"}
+_MARKS = {
+    "python": "py",
+    "java": "java",
+    "javascript": "js",
+    "perl": "pl",
+    "php": "php",
+    "ruby": "rb",
+}
 _LOCKS = {"python": "the GIL"}
 _SOURCE_COLUMNS = 40  # of a file's name, at least
 _NUMBER_WIDTH = 4

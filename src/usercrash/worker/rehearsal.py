@@ -33,6 +33,7 @@ from ..model.snapshot import ElfNote, Snapshot
 from ..model.types import Pid, Tid
 from ..perl import walk as _perl  # noqa: F401  (for some crashes)
 from ..php import walk as _php  # noqa: F401
+from ..ruby import walk as _ruby  # noqa: F401
 from .handshake import KERNEL, MARK, REQUEST, WAIT
 from .peer import Peer
 

@@ -1,5 +1,5 @@
-"""The calls of an interpreter of Perl or PHP: read from its own structures (perl/, php/), and tied
-to the native loops that run them."""
+"""The calls of an interpreter of Perl, PHP or Ruby: read from its own structures (perl/, php/,
+ruby/), and tied to the native loops that run them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from ... import report
-from ...interpreter_calls import MOST, Found, Frame, Walked
+from ...interpreter_calls import Found, Frame, Walked
 from ...perl import walk as perl
 from ...php import walk as php
+from ...ruby import walk as ruby
 from ..binary.symbol_entries import addresses_of
+from ..core.core_threads import CoreThread
 from ..core.image import CoreImage
 from ..core.modules import ModuleTable
 from ..facts.texts import json_cost, safe
@@ -26,28 +28,46 @@ _FIRST_FRAMES, _LAST_FRAMES = 200, 56
 _FRAME_COST = 150  # bytes of JSON and text beside the names
 _SECONDS = 2.0
 _UNNAMED = "(without a name)"
+_MAIN = -1  # for the pointer of the main thread, if only that one is read
+_POINTER = "fs_base"  # the register with the thread pointer, on the only machine that is known
 
 
 class Runtime(NamedTuple):
     """How a language's interpreter is read: the native function that runs its code, the names of
-    its modules, the walk."""
+    its modules, the walk: what each thread calls, by its thread pointer, that of `first` before all
+    others."""
 
     language: str
     loop: str
     is_module: Callable[[bytes], bool]
     known: Callable[[bytes, int, tuple[int, int, int], int], Found]
     find: Callable[[Read, Iterable[tuple[bytes, int]], Symbol], Found | None]
-    walk: Callable[[Read, Found, int, float], Walked | None]
+    walk: Callable[[Read, Found, int], dict[int, Walked]]
+
+
+def _walk_perl(read: Read, found: Found, first: int) -> dict[int, Walked]:
+    walked = perl.walk(read, found, seconds=_SECONDS)
+    return {_MAIN: walked} if walked is not None else {}
+
+
+def _walk_php(read: Read, found: Found, first: int) -> dict[int, Walked]:
+    walked = php.walk(read, found, seconds=_SECONDS)
+    return {_MAIN: walked} if walked is not None else {}
+
+
+def _walk_ruby(read: Read, found: Found, first: int) -> dict[int, Walked]:
+    return ruby.walk(read, found, seconds=_SECONDS, first=first)
 
 
 RUNTIMES = (
-    Runtime("perl", "Perl_runops_standard", perl.is_perl, perl.known, perl.find, perl.walk),
-    Runtime("php", "execute_ex", php.is_php, php.known, php.find, php.walk),
+    Runtime("perl", "Perl_runops_standard", perl.is_perl, perl.known, perl.find, _walk_perl),
+    Runtime("php", "execute_ex", php.is_php, php.known, php.find, _walk_php),
+    Runtime("ruby", "rb_vm_exec", ruby.is_ruby, ruby.known, ruby.find, _walk_ruby),
 )
 
 
 class CallStack:
-    """The stack of one process's main thread. `interpreters` is empty where it runs none."""
+    """The stacks of one process's threads. `interpreters` is empty where it runs none."""
 
     def __init__(
         self, runtime: Runtime, image: CoreImage, modules: ModuleTable, read: Read, budget: int
@@ -60,7 +80,7 @@ class CallStack:
         self._image = image
         self._modules = modules
         self._version = ""
-        self._walked: Walked | None = None
+        self._walked: dict[int, Walked] = {}
         self.interpreters: list[report.Interpreter] = []
         found = self._find()
         if found is not None:
@@ -99,20 +119,26 @@ class CallStack:
             why = f"version {self._version} is not known in a build of this kind"
             self._image.notes.add(self._stage, f"the interpreter in {path}", why)
             return
-        self._walked = self._runtime.walk(self._read, found, MOST, _SECONDS)
-        if self._walked is not None:
+        first = self._image.threads[0].registers.get(_POINTER, 0) if self._image.threads else 0
+        self._walked = self._runtime.walk(self._read, found, first)
+        if self._walked:
             self.interpreters.append(
                 report.Interpreter(
-                    language=self._stage, version=self._version, module=path, threads=1
+                    language=self._stage,
+                    version=self._version,
+                    module=path,
+                    threads=len(self._walked),
                 )
             )
 
-    def of_main_thread(
-        self, stack: Stack, named: Named, function: Callable[[RawFrame], str | None]
-    ) -> list[report.InterpretedStack]:
-        """The stack of the main thread. `function` names a native frame."""
-        walked = self._walked
-        if walked is None:
+    def of(
+        self, thread: CoreThread, stack: Stack, named: Named,
+        function: Callable[[RawFrame], str | None], *, main: bool,
+    ) -> list[report.InterpretedStack]:  # fmt: skip
+        """The stack of a thread; `main`: it is the first one. `function` names a native frame."""
+        own = _MAIN if main and _MAIN in self._walked else thread.registers.get(_POINTER, 0)
+        walked = self._walked.get(own)
+        if walked is None or not walked.frames:
             return []
         native = self._places(walked, stack, named, function)
         keys: dict[tuple[bytes, bytes, int, bool], int] = {}

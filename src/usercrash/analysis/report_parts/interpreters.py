@@ -1,5 +1,5 @@
-"""What interpreters run on a thread, of whichever language: Python, Perl, PHP, Java,
-JavaScript."""
+"""What interpreters run on a thread, of whichever language: Python, Perl, PHP, Ruby,
+Java, JavaScript."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .python_stacks import PythonStacks
 from .stacks import Named
 
 MAX_PYTHON_STACKS = 2 << 20  # bytes of JSON and text
-MAX_CALL_STACK = 1 << 20  # of Perl or PHP: bytes of JSON and text
+MAX_CALL_STACK = 1 << 20  # of Perl, PHP or Ruby: bytes of JSON and text
 MAX_JAVASCRIPT_STACKS = 1 << 20  # bytes of JSON and text
 
 
@@ -48,7 +48,7 @@ class Interpreters:
             "java", "its error file", lambda: JavaStack(image, modules), None
         )
         self._calls: list[CallStack] = guard(
-            "interpreters", "Perl and PHP stacks",
+            "interpreters", "Perl, PHP and Ruby stacks",
             lambda: [CallStack(one, image, modules, read, MAX_CALL_STACK) for one in RUNTIMES], [],
         )  # fmt: skip
         self._javascript = JavaScriptStacks(MAX_JAVASCRIPT_STACKS)
@@ -70,10 +70,10 @@ class Interpreters:
                 lambda: python.of(thread, stack, named, function_of), [],
             )  # fmt: skip
         found += self._javascript.of(named.frames, named.total)
-        for calls in self._calls if main else ():
+        for calls in self._calls:
             found += self._guard(
-                "interpreters", "Perl and PHP frames",
-                partial(calls.of_main_thread, stack, named, function_of), [],
+                "interpreters", "Perl, PHP and Ruby frames",
+                partial(calls.of, thread, stack, named, function_of, main=main), [],
             )  # fmt: skip
         return found
 

@@ -1,0 +1,3 @@
+class Geladen
+  tief(1)
+end
