@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.analysed import close_files
+from tests.support.kernel import Installation
 from usercrash.elf.headers import EHDR32, PHDR32
 from usercrash.system import sysctl
 from usercrash.system.entrance import kernel_offers_socket
@@ -36,6 +37,15 @@ def needs_kernel() -> None:
     """
     if not sysctl.writable():
         _cannot_run("needs root and a writable /proc/sys/kernel/core_pattern")
+
+
+@pytest.fixture(scope="module")
+def installation(needs_kernel: None) -> Iterator[Installation]:
+    """A server with its own reports, for a file's tests; it must have nothing to complain of."""
+    with Installation() as place:
+        place.start_server()
+        yield place
+        assert place.server_log == ""
 
 
 @pytest.fixture(scope="session")

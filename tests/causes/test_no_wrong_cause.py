@@ -7,7 +7,6 @@ siginfo, as old cores are; and gdb writes cores of processes that live on.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import resource
 import select
@@ -15,18 +14,17 @@ import signal
 import struct
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.causes.programs import SECONDS
-from tests.peers.test_strangers import STRANGERS, Stranger
 from tests.support.analysed import analyse
 from tests.support.build import need
 from tests.support.kernel import Installation, Published
 from tests.support.reachable import reachable
+from tests.support.strangers import STRANGERS, Stranger, running
 from usercrash.analysis.assemble import assemble
 from usercrash.report import Report
 
@@ -78,21 +76,6 @@ def _busy(words: tuple[str, ...]) -> Callable[[Path], subprocess.Popen[bytes]]:
     return start
 
 
-@contextmanager
-def running(stranger: Stranger, place: Path) -> Iterator[int]:
-    """The pid of the program at work; it and its children end on the way out."""
-    process = stranger.start(place)
-    try:
-        yield stranger.victim(process)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        for stream in (process.stdin, process.stdout):
-            if stream is not None:
-                stream.close()
-        process.wait(SECONDS)
-
-
 def healthy() -> list[Stranger]:
     """Those that wait, without the one that takes long to set up, and those that are busy."""
     waiting = [one for one in STRANGERS if one.name != "postgres"]
@@ -115,7 +98,6 @@ def killed(needs_kernel: None, tmp_path_factory: pytest.TempPathFactory) -> Iter
     with Installation(f"[reports]\nslots = {SLOTS}\n") as place:
         place.start_server()
         for start, stranger in enumerate(strangers):
-            need(stranger.name.split()[-1].replace("worker", "nginx"), stranger.package)
             for turn in range(WORKING if stranger.name.startswith("busy") else WAITING):
                 home = tmp_path_factory.mktemp("home")
                 reachable(home)

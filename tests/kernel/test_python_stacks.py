@@ -4,7 +4,6 @@ Python frames that the interpreter itself told just before, each beside its nati
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,14 +29,6 @@ from usercrash.report import Report, from_json
 pytestmark = pytest.mark.usefixtures("needs_kernel")
 OWN = next(iter(interpreters().values()))
 OLDEST_AND_OWN = sorted({min(versions(), key=lambda one: int(one[2:])), next(iter(interpreters()))})
-
-
-@pytest.fixture(scope="module")
-def installation(needs_kernel: None) -> Iterator[Installation]:
-    with Installation() as place:
-        place.start_server()
-        yield place
-        assert place.server_log == ""
 
 
 def in_report(file: str) -> str:

@@ -7,7 +7,6 @@ report is compared with gdb on the minicore of that same crash.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,14 +31,6 @@ def test_frames_of_the_kernels_core(name: str, tmp_path: Path) -> None:
     report = analyze(core, *where)
     assert unexplained(built.program, report, gdb_frames(core, built.exe)) == []
     check_report(built.program, report)
-
-
-@pytest.fixture(scope="module")
-def installation(needs_kernel: None) -> Iterator[Installation]:
-    with Installation() as place:
-        place.start_server()
-        yield place
-        assert place.server_log == ""
 
 
 def die(installation: Installation, name: str) -> tuple[Built, Published]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,14 +11,6 @@ from tests.support.kernel import Installation, Published, analyze, full_core
 from tests.support.oracle import Stacks, eu_stack_frames, gdb_frames, lldb_frames
 
 pytestmark = pytest.mark.usefixtures("needs_kernel")
-
-
-@pytest.fixture(scope="module")
-def installation(needs_kernel: None) -> Iterator[Installation]:
-    with Installation() as place:
-        place.start_server()
-        yield place
-        assert place.server_log == ""
 
 
 def die(installation: Installation, name: str) -> Published:
