@@ -152,7 +152,7 @@ def test_a_section_without_a_template_is_shown_as_its_lines(
 
     monkeypatch.setattr(text_sections, "ALL", [python_stack, no_heading])
     found = page(sample_reports.null_pointer())
-    assert [text for _, text in found.all("h2")][1:] == ["Python <stack>", "No heading"]
+    assert [text for _, text in found.all("h2")][2:] == ["Python <stack>", "No heading"]
     assert [text for _, text in found.all("h3")] == ["More of it"]
     assert ({"class": "function"}, "  File <x>") in found.all("span")
     assert "  bare" in found.texts[0]
@@ -178,6 +178,36 @@ def test_registers_lead_into_memory_where_their_bytes_are_marked() -> None:
     gaps = [text for one, text in found.all("span", class_="gap") if one.get("title")]
     assert gaps == ["-- -- -- -- -- -- -- --"]
     assert "16 bytes were not captured" in found.texts[0]
+
+
+def test_what_the_cause_rests_on_stands_first_among_the_registers() -> None:
+    base = sample_reports.null_pointer()
+    assert base.cause is not None
+    evidence = [
+        r.Evidence(what="signal", value="SIGSEGV"),
+        r.Evidence(what="rax", value="0x0", meaning="null"),
+    ]
+    cause = msgspec.structs.replace(base.cause, evidence=evidence)
+    registers = {"rdi": "0x55d0c0b00020", "rcx": "0x0", "rax": "0x0"}
+    first = msgspec.structs.replace(
+        base.threads[0], registers=registers, register_notes={"rdi": "the heap"}
+    )
+    report = msgspec.structs.replace(base, cause=cause, threads=[first, *base.threads[1:]])
+    found = page(report)
+    names = [text for _, text in found.all("dt") if text in registers]
+    assert names[:3] == ["rax", "rdi", "rcx"]
+    assert [text for _, text in found.all("div", class_="bad")] == ["rax0 null"]
+    text = "\n".join("".join(span.text for span in line) for line in report_paper(report).lines)
+    assert re.search(r"rax +0  null\n +rdi +55d0c0b00020  the heap\n +rcx +0\n", text)
+
+
+def test_the_answer_stands_before_all_else() -> None:
+    """As on the terminal: why, the source, the stack; the list of sections does not come before."""
+    html = render_html(sample_reports.null_pointer())
+    places = [
+        html.index(one) for one in ('<dl class="fields', "<nav", 'id="first-source"', 'id="stack"')
+    ]
+    assert places == sorted(places)
 
 
 def test_the_map_is_to_scale() -> None:

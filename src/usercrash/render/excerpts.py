@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..report import Excerpt, Report
-from .frames import function_words
+from .frames import function_words, short_functions
 from .interpreted import language_mark
 from .layout import BAD, DIM, Paper, Span, clean, columns
 
@@ -22,6 +22,8 @@ def excerpt_title(report: Report, one: Excerpt) -> str:
     most = _TITLE_COLUMNS - min(columns(name), _NAME_COLUMNS)
     place = next((form for form in forms if columns(form) <= most), forms[-1])
     room = max(_TITLE_COLUMNS - columns(place), _NAME_COLUMNS)
+    forms_of_name = short_functions(name)
+    name = next((form for form in forms_of_name if columns(form) <= room), forms_of_name[-1])
     if columns(name) > room:
         name = name[: room - 3] + "..."
     return " ".join(word for word in (number, name, "at", place) if word)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from ..report import Cause, Report, Thread
 from . import excerpts
@@ -13,6 +14,7 @@ from .layout import (
     DIM,
     FUNCTION,
     PLACE,
+    PLAIN,
     Paper,
     Span,
     clean,
@@ -21,7 +23,14 @@ from .layout import (
 )
 from .memory import memory, stack_memory
 from .variables import variables
-from .words import fault_place, file_words, module_words, process_fields
+from .words import (
+    blamed,
+    fault_place,
+    file_words,
+    module_words,
+    process_fields,
+    register_rows,
+)
 
 MAX_REGISTER_THREADS = 64
 LOGS = (
@@ -67,19 +76,21 @@ def registers(paper: Paper, report: Report) -> None:
     """The crashing thread's registers."""
     if report.threads and report.threads[0].registers:
         paper.heading(f"Registers of thread {thread_title(report.threads[0])}")
-        register_lines(paper, report.threads[0])
+        register_lines(paper, report.threads[0], blamed(report))
 
 
-def register_lines(paper: Paper, thread: Thread) -> None:
-    """The registers that there is something to say of, each in a line; then the others in
-    columns, as many as the width holds."""
+def register_lines(
+    paper: Paper, thread: Thread, blamed: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    """The registers that there is something to say of, each in a line, those that the cause rests
+    on first; then the others in columns, as many as the width holds."""
     wide = max((len(name) for name in thread.registers), default=0)
     cells = []
-    for name, value in thread.registers.items():
+    for name, value, note in register_rows(thread, blamed):
         cell = f"{clean(name):>{wide}} {digits(value):>16}"
-        note = thread.register_notes.get(name)
         if note:
-            paper.line(f"  {cell}  ", clean(note), indent=wide + 21)
+            style = BAD if name in blamed else PLAIN
+            paper.line(Span(f"  {cell}  ", style), Span(clean(note), style), indent=wide + 21)
         else:
             cells.append(cell)
     many = max(1, (paper.width - 2) // (wide + 19))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ..report import Module, OpenFile, Package, Process, Report
+from collections.abc import Mapping
+
+from ..report import Module, OpenFile, Package, Process, Report, Thread
 from .layout import clean, duration, moment, size
 
 _WITH_ACCESS = ("file", "device", "memfd", "directory", "other")  # kinds opened for something
@@ -127,3 +129,20 @@ def fault_place(fault: int, previous: int, following: int | None) -> str:
         where = f"between: {fault - previous:#x} past the one, {following - fault:#x} before"
         where += " the other"
     return f"{fault:#x} is {where}"
+
+
+def blamed(report: Report) -> dict[str, str]:
+    """The crashing thread's registers that the cause rests on, and what it says of each."""
+    if report.cause is None or not report.threads:
+        return {}
+    registers = report.threads[0].registers
+    return {one.what: one.meaning for one in report.cause.evidence if one.what in registers}
+
+
+def register_rows(thread: Thread, blamed: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """(name, value, note), those that are `blamed` first, with why."""
+    rows = []
+    for name, value in thread.registers.items():
+        notes = (blamed.get(name, ""), thread.register_notes.get(name, ""))
+        rows.append((name, value, "; ".join(dict.fromkeys(note for note in notes if note))))
+    return sorted(rows, key=lambda row: row[0] not in blamed)

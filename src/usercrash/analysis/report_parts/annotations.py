@@ -17,6 +17,7 @@ from ..core.heap_blocks import HeapBlocks
 from ..core.modules import Module, ModuleTable
 from ..core.patterns import pattern_words
 from ..core.places import Places, count_bytes
+from ..explain.function_identity import function_identity
 from ..facts.syscalls import syscall_name
 from ..facts.texts import json_cost, safe
 from ..instructions.decoded import Decoded
@@ -144,7 +145,7 @@ class Annotator:
         at = bisect_right(parts, value, key=lambda part: part.start) - 1
         if at < 0 or value >= parts[at].end:
             return ""
-        return f", in the frame of {parts[at].name}"
+        return f", in the frame of {function_identity(parts[at].name)}"
 
     def _frames_in(self, place: MemoryMapping) -> list[FramePart]:
         """The parts of a stack that belong to frames, in the order of addresses."""

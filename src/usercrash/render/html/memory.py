@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import groupby, islice
+from types import MappingProxyType
 from typing import NamedTuple
 
 from ...report import MemoryBlock, Report, Thread
 from ..layout import digits, number_of
 from ..memory import read_block
+from ..words import blamed, register_rows
 
 _LINE = 16  # bytes
 MAX_STACK_WORDS = 2_000
@@ -52,6 +54,7 @@ class Cell(NamedTuple):
     link: str
     title: str
     note: str = ""
+    bad: bool = False
 
 
 class Word(NamedTuple):
@@ -97,14 +100,18 @@ class Links:
 
 def registers(report: Report, links: Links) -> list[Cell]:
     """The crashing thread's registers."""
-    return register_cells(report.threads[0], links) if report.threads else []
+    return register_cells(report.threads[0], links, blamed(report)) if report.threads else []
 
 
-def register_cells(thread: Thread, links: Links) -> list[Cell]:
-    """A thread's registers: those that there is something to say of first."""
-    found = islice(thread.registers.items(), MAX_REGISTERS)
-    notes = thread.register_notes
-    cells = [links.cell(name, value, notes.get(name, "")) for name, value in found]
+def register_cells(
+    thread: Thread, links: Links, blamed: Mapping[str, str] = MappingProxyType({})
+) -> list[Cell]:
+    """A thread's registers: those that the cause rests on first, then those that there is something
+    to say of."""
+    rows = register_rows(thread, blamed)[:MAX_REGISTERS]
+    cells = [
+        links.cell(name, value, note)._replace(bad=name in blamed) for name, value, note in rows
+    ]
     return sorted(cells, key=lambda cell: not cell.note)
 
 

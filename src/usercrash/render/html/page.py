@@ -18,7 +18,7 @@ from markupsafe import Markup
 from ...report import Report
 from ..first import end_words, fields, shortened, stack_title, title_words
 from ..layout import Span, clean
-from .sections import sections
+from .sections import excerpts, sections
 from .stacks import first_stack
 
 _LONG = 4096  # characters of one text
@@ -39,6 +39,7 @@ def render_html(report: Report) -> str:
             policy=_policy(style),
             style=Markup(style),  # our own file
             fields=_terms(report),
+            excerpt=next(iter(excerpts(report)), None),
             stack_title=stack_title(report) if report.threads else "",
             stack=first_stack(report),
             sections=sections(report),

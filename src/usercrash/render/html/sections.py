@@ -115,13 +115,27 @@ def _explanation(report: Report, links: page_memory.Links) -> Section | None:
     return Section("cause", "Cause", "explanation.html", data)
 
 
-def _source(report: Report, links: page_memory.Links) -> Section | None:
-    rows = [
-        (text_excerpts.excerpt_title(report, one), text_excerpts.excerpt_doubts(one),
-         text_excerpts.excerpt_rows(one)[:MOST])
+class Excerpt(NamedTuple):
+    """Lines of the source, as the text has them."""
+
+    title: str
+    doubts: list[str]
+    rows: list[tuple[int, str, bool]]
+
+
+def excerpts(report: Report) -> list[Excerpt]:
+    """The source of each frame that has some, the innermost first."""
+    return [
+        Excerpt(text_excerpts.excerpt_title(report, one), text_excerpts.excerpt_doubts(one),
+                text_excerpts.excerpt_rows(one)[:MOST])
         for one in report.excerpts[:_MOST_EXCERPTS]
     ]  # fmt: skip
-    return Section("source", "Source", "source.html", rows) if rows else None
+
+
+def _source(report: Report, links: page_memory.Links) -> Section | None:
+    """What does not stand on the first screen."""
+    rows = excerpts(report)[1:]
+    return Section("source", "Source of its callers", "source.html", rows) if rows else None
 
 
 def _crashing_stack(report: Report, links: page_memory.Links) -> Section | None:
