@@ -142,14 +142,14 @@ class _Locator(Machine):
         elif op in _PLACES:
             self.position += 1
             _PLACES[op](self)
-        elif op in BINARY and len(self.stack) > 1 and self._typed(op):
+        elif op in BINARY and len(self.stack) > 1 and self._typed():
             self.position += 1
             right = self.pop()
             self.push(calculate(op, self.pop(), right))
         else:
             super().step()
 
-    def _typed(self, op: int) -> bool:
+    def _typed(self) -> bool:
         return isinstance(self.stack[-1], Typed) or isinstance(self.stack[-2], Typed)
 
     def take(self, size: int) -> bytes:

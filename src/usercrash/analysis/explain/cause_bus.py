@@ -35,7 +35,7 @@ def bus_error(
         text = f"{did(access)} at {address:#x}, {where}"
         return cause("bus-error", text, certainty="likely")
     if place.path.startswith(_HUGE) or scene.mapped_file.kind == "hugetlbfs":
-        return _no_huge_page(scene, address, access, place)
+        return _no_huge_page(address, access, place)
     return _behind_file(scene, address, access, place)
 
 
@@ -47,7 +47,7 @@ def _misaligned(instruction: Decoded | None) -> Access | None:
     return None
 
 
-def _no_huge_page(scene: Scene, address: int, access: Access | None, place: Mapping) -> Cause:
+def _no_huge_page(address: int, access: Access | None, place: Mapping) -> Cause:
     return cause(
         "bus-error",
         f"{did(access)} at {address:#x}: no huge page is left for it",

@@ -40,13 +40,13 @@ def go_end(scene: Scene, frames: Sequence[Frame], names: Sequence[str]) -> Cause
     if names[at] == "runtime.gopanic":
         text = next((_SAID[name] for name in names[at:] if name in _SAID), "")
         text = text or _panic(scene, frames, at)
-        return _told(scene, frames, names, at, "a Go panic", "go-panic", text)
+        return _told(frames, names, at, "a Go panic", "go-panic", text)
     words = "fatal error in the Go runtime"
-    return _told(scene, frames, names, at, words, "go-fatal", _thrown(scene, frames, at))
+    return _told(frames, names, at, words, "go-fatal", _thrown(scene, frames, at))
 
 
 def _told(
-    scene: Scene, frames: Sequence[Frame], names: Sequence[str], at: int, words: str, reason: str,
+    frames: Sequence[Frame], names: Sequence[str], at: int, words: str, reason: str,
     text: str,
 ) -> Cause:  # fmt: skip
     caller = next((frame for frame, name in zip(frames[at:], names[at:], strict=True)

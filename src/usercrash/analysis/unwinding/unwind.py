@@ -202,7 +202,7 @@ class _Walk:
             signal = True
             self._past_signal(layouts, sp)
         else:
-            self._recover(pc, exact, executable)
+            self._recover(exact, executable)
         # a trampoline's name begins at its pc: nothing was called from there
         lookup = pc if signal or uncalled else lookup
         self._keep([RawFrame(pc, lookup, sp, cfa, trust, signal, values, exact)])
@@ -280,7 +280,7 @@ class _Walk:
             self.registers = interrupted
         self.trust = Trust.CONTEXT
 
-    def _recover(self, pc: int, exact: bool, executable: bool) -> None:
+    def _recover(self, exact: bool, executable: bool) -> None:
         found = self.recovery.caller(self.registers, exact, executable)
         if isinstance(found, str):
             self.end = found

@@ -271,7 +271,7 @@ class Printer:
             return known
         record = self.types.record(kind)
         if record.variants:
-            return self._variant(kind, record, source, at, depth, secret)
+            return self._variant(record, source, at, depth, secret)
         if depth >= MAX_DEPTH:
             return "{…}"
         return self.members(kind, record.members, source, at, depth, secret)
@@ -338,9 +338,7 @@ class Printer:
         whole = (value - (1 << member.bits) if signed else value) & (1 << 8 * size) - 1
         return self.inner(kind, Known(whole.to_bytes(size, order)), 0, MAX_DEPTH)
 
-    def _variant(
-        self, kind: Type, record: Record, source: Source, at: int, depth: int, secret: bool
-    ) -> str:
+    def _variant(self, record: Record, source: Source, at: int, depth: int, secret: bool) -> str:
         """An enumeration with values (Rust): the variant that the discriminant names."""
         chosen = self.chosen(record, source, at)
         if chosen is None:
