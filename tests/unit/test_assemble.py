@@ -36,11 +36,6 @@ PLAIN = [
 ]  # fmt: skip
 
 
-@cache
-def _place(factory: pytest.TempPathFactory) -> Path:
-    return factory.mktemp("cores")
-
-
 def report_of(core: Path | bytes, limits: AssembleLimits | None = None) -> Report:
     crash = analyse(core)
     return assemble(crash.image, crash.modules, crash.symbolizer, "0" * 32, limits)

@@ -223,7 +223,7 @@ def _choose(
         known = best.get(value)
         if known is not None and (
             rank < known[0]
-            or (rank == known[0] and _begin(strings, at) <= _begin(strings, known[2]))
+            or (rank == known[0] and beginning(strings, at) <= beginning(strings, known[2]))
         ):
             continue
         best[value] = (rank, size, at)
@@ -250,8 +250,8 @@ def _sized(
     return rows
 
 
-def _begin(strings: bytes | memoryview, at: int) -> bytes:
-    """What names are compared by."""
+def beginning(strings: bytes | memoryview, at: int) -> bytes:
+    """The first bytes of a name: what names are compared by."""
     return bytes(strings[at : at + _COMPARED]).partition(b"\0")[0]
 
 

@@ -20,7 +20,6 @@ from collections.abc import Iterator
 from ...elf.headers import ET_REL, PF_X
 from ...errors import FormatError
 from ..binary.elf_file import ElfFile
-from ..binary.symbol_entries import addresses_of
 from ..binary.symbol_table import SHF_EXECINSTR
 from ..dwarf.call_frames import CallFrames
 from .image import CoreImage
@@ -98,8 +97,8 @@ class JitModules:
         """Where the variable lies, in each module that defines it."""
         seen = set()
         for module in self._modules:
-            for vaddr in addresses_of(module.elf, VARIABLE) if module.elf is not None else ():
-                address = vaddr + module.bias & self._image.arch.mask
+            for value in module.addresses_of(VARIABLE):
+                address = value & self._image.arch.mask
                 if address not in seen:
                     seen.add(address)
                     yield address

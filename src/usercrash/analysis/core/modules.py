@@ -17,6 +17,7 @@ from ...errors import FormatError
 from ...model.maps import Mapping
 from ..binary.effort import SEARCHED_BYTES, spend
 from ..binary.elf_file import MAX_NOTE_BYTES, ElfFile, build_id_of_notes
+from ..binary.symbol_entries import addresses_of
 from ..binary.symbol_table import SymbolTable
 from ..dwarf.call_frames import CallFrames
 from ..instructions.code_walk import CodeWalk
@@ -92,6 +93,11 @@ class Module:
     def headers(self) -> ElfFile | None:
         """What its program headers can be read from: the file, else the captured memory."""
         return self.elf or self.memory_elf
+
+    def addresses_of(self, name: bytes) -> list[int]:
+        """Where the symbols of this name lie in the process, as the file's tables have them."""
+        values = addresses_of(self.elf, name) if self.elf is not None else []
+        return [value + self.bias for value in values]
 
 
 DebugFinder = Callable[[Module], ElfFile | None]

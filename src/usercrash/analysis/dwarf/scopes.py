@@ -18,7 +18,7 @@ from .attributes import (
     AT_specification,
 )
 from .functions import MAX_DEPTH, TAG_lexical_block, TAG_subprogram
-from .types import TAG_formal_parameter, text
+from .types import TAG_formal_parameter, key_of, text
 from .units import Entry
 
 TAG_variable = 0x34
@@ -55,10 +55,10 @@ def declared_in(function: Entry, address: int) -> list[Declared]:
         _add_missing(origin, found)
         # (compilers list an instance's variables in any order, its origin as they are declared)
         for place, child in enumerate(origin.unit.children(origin)):
-            order[_identity(child)] = place
+            order[key_of(child)] = place
 
     def rank(one: Declared) -> int:
-        places = (order.get(_identity(entry)) for entry in one.entries)
+        places = (order.get(key_of(entry)) for entry in one.entries)
         return next((place for place in places if place is not None), len(order))
 
     found.sort(key=lambda one: (not one.parameter, -one.depth, rank(one)))
@@ -108,18 +108,13 @@ def _add_missing(abstract: Entry, found: list[Declared]) -> None:
     """What an inlined function's description has, and this instance of it left out."""
     if abstract.tag != TAG_subprogram:
         return
-    known = {_identity(one) for each in found for one in each.entries}
+    known = {key_of(one) for each in found for one in each.entries}
     for child in abstract.unit.children(abstract):
         if child.tag not in (TAG_formal_parameter, TAG_variable) or len(found) >= MAX_VARIABLES:
             continue
-        one = _declared(child, 0) if _identity(child) not in known else None
+        one = _declared(child, 0) if key_of(child) not in known else None
         if one is not None:
             found.append(one)
-
-
-def _identity(entry: Entry) -> tuple[int, int]:
-    """What tells an entry from all others."""
-    return id(entry.unit.file), entry.offset
 
 
 def _chain(entry: Entry) -> list[Entry]:

@@ -15,7 +15,6 @@ _MAX_NAME = 16_384  # characters; beyond, it stays as it is
 _MAX_DEPTH = 64
 _VERSIONS = re.compile(r"\bstd::__(?:cxx11|[0-9]+|ndk1|Cr)::")
 _TEMPLATE = re.compile(r"std::(\w+)$")
-_SPACE = re.compile(r">\s+(?=>)")
 _STRINGS = {
     "char": "string", "wchar_t": "wstring", "char8_t": "u8string", "char16_t": "u16string",
     "char32_t": "u32string",

@@ -71,6 +71,8 @@ def _caller(frames: Sequence[Frame], names: Sequence[str]) -> Frame | None:
 
 
 def _place(scene: Scene, words: Sequence[tuple[int, int]]) -> str:
+    """`file.rs:line:column` of the one Location that the words point to, those of the program's
+    own before the library's; "" where there is none, or more than one."""
     found: dict[str, None] = {}
     for value in dict.fromkeys(value for _, value in words):
         place = scene.places.find(value)

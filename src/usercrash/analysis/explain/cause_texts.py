@@ -36,7 +36,6 @@ _SANITIZER = re.compile(
 )
 _PRINTED, _HEAD = 4096, 512  # of stack, and of what it points to
 _SEARCHED = 64 << 10  # bytes of stack in which a sanitizer's report is looked for
-_MAX_LOCATIONS = 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from ..binary.elf_file import ElfFile
-from ..binary.symbol_entries import addresses_of
 from ..core.modules import Module
 
 MAX_MESSAGE = 16 << 10
@@ -23,12 +22,12 @@ def abort_message(modules: Iterable[Module], read: Callable[[int, int], bytes]) 
     for module in modules:
         base = module.path.rpartition(b"/")[2]
         if base.startswith(b"libglib-2") and module.elf is not None:
-            for value in addresses_of(module.elf, _GLIB_SYMBOL):
-                glib = _plain_text(module.elf, value + module.bias, read) or None
+            for address in module.addresses_of(_GLIB_SYMBOL):
+                glib = _plain_text(module.elf, address, read) or None
         if not (base.startswith((b"libc.so", b"libc-")) or module.main) or module.elf is None:
             continue
-        for value in addresses_of(module.elf, _SYMBOL):
-            text = _text(module.elf, value + module.bias, read)
+        for address in module.addresses_of(_SYMBOL):
+            text = _text(module.elf, address, read)
             if text:
                 return text
     return glib

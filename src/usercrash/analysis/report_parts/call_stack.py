@@ -11,7 +11,6 @@ from ...interpreter_calls import Found, Frame, Walked
 from ...perl import walk as perl
 from ...php import walk as php
 from ...ruby import walk as ruby
-from ..binary.symbol_entries import addresses_of
 from ..core.core_threads import CoreThread
 from ..core.image import CoreImage
 from ..core.modules import ModuleTable
@@ -104,9 +103,8 @@ class CallStack:
         modules = {one.start: one for one in self._modules if one.elf and is_own(one.path)}
 
         def symbol(start: int, name: bytes) -> int:
-            module = modules[start]
-            values = addresses_of(module.elf, name) if module.elf is not None else []
-            return values[0] + module.bias if len(values) == 1 else 0
+            found = modules[start].addresses_of(name)
+            return found[0] if len(found) == 1 else 0
 
         return self._runtime.find(
             self._read, [(one.path, start) for start, one in modules.items()], symbol

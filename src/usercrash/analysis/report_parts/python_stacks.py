@@ -13,7 +13,6 @@ from ...cpython.lines import line_of
 from ...cpython.objects import Text
 from ...cpython.values import Value
 from ...cpython.walk import Limits, Raised, Thread, Walked, walk
-from ..binary.symbol_entries import addresses_of
 from ..core.core_threads import CoreThread
 from ..core.image import CoreImage
 from ..core.modules import ModuleTable
@@ -76,9 +75,8 @@ class PythonStacks:
         chosen = {module.start: module.path for module in (*main, *named)}
 
         def symbol(start: int, name: bytes) -> int:
-            module = modules[start]
-            values = addresses_of(module.elf, name) if module.elf is not None else []
-            return values[0] + module.bias if len(values) == 1 else 0
+            found = modules[start].addresses_of(name)
+            return found[0] if len(found) == 1 else 0
 
         return find(self._read, [(path, start) for start, path in chosen.items()], symbol)
 

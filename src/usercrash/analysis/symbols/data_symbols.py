@@ -17,7 +17,7 @@ from ..binary.dynamic_symbols import dynamic_symbols
 from ..binary.effort import affordable
 from ..binary.elf_file import ElfFile
 from ..binary.symbol_entries import entry_layout
-from ..binary.symbol_table import SymbolTable
+from ..binary.symbol_table import SymbolTable, beginning
 from ..core.modules import Module
 from .debug_files import open_debug_file
 from .demangle import demangle
@@ -29,7 +29,6 @@ _NOWHERE = (0, 0xFFF1, 0xFFF2)  # st_shndx: SHN_UNDEF, SHN_ABS, SHN_COMMON
 # In one analysis: entries that are looked at (a byte of each), objects that are read (1 µs each).
 _MAX_ENTRIES, _MAX_OBJECTS = 2_000_000, 24_000
 _ENTRIES_A_STEP = 64
-_COMPARED = 256  # bytes of names at one address
 _NO_TABLE = SymbolTable((), (), (), b"")
 
 
@@ -115,7 +114,7 @@ class DataSymbols:
                 continue
             known = best.get(value)
             # Of several names (environ, __environ) the one that sorts last, as of functions.
-            if known is None or _begin(strings, known[1]) < _begin(strings, name):
+            if known is None or beginning(strings, known[1]) < beginning(strings, name):
                 best[value] = (min(size, (1 << 63) - 1), name)
         starts = sorted(start for start, (_, name) in best.items() if strings[name])
         return SymbolTable(
@@ -124,7 +123,3 @@ class DataSymbols:
             array("Q", [best[start][1] for start in starts]),
             strings,
         )
-
-
-def _begin(strings: bytes | memoryview, at: int) -> bytes:
-    return bytes(strings[at : at + _COMPARED]).partition(b"\0")[0]

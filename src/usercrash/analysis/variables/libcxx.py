@@ -16,7 +16,6 @@ from .limits import MASKED
 
 _DEQUE_BYTES, _DEQUE_LEAST = 4096, 16  # of one of a deque's arrays; elements in it, of large ones
 _LEAF = re.compile(r"__tuple_leaf<(\d+)")
-_MAX_ALTERNATIVES = 64
 # The namespace within std differs: __1, __ndk1 on Android, __Cr in Chromium
 NAMESPACE = re.compile(r"std::__(?:[0-9]+|ndk1|Cr)::")
 
