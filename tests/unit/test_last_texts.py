@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping as Memory
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,12 +16,14 @@ from usercrash.analysis.explain.cxx_exception import find_thrown
 from usercrash.analysis.explain.pointer_clues import clue_of, flipped_bit
 from usercrash.analysis.explain.scene import Scene
 from usercrash.elf.arch.x86_64 import ARCH
+from usercrash.model.maps import Mapping
 
 SP = STACK + 0x8000
 WHERE = range(SP, SP + 256)
 OBJECT = HEAP + 0x1080
 TYPE, NAME, TEXT = HEAP + 0x2000, HEAP + 0x2100, HEAP + 0x2200
 GNU = 0x474E5543432B2B00
+KEY = 0x9E3779B97F4A7C15  # what stands in the second word of a freed block
 
 
 def scene(pieces: Memory[int, bytes], names: tuple[str, ...] = (), **registers: int) -> Scene:
@@ -82,17 +85,26 @@ def test_two_exceptions_are_none() -> None:
     assert find_thrown(scene(memory), WHERE) is None
 
 
+def freed_block(heap: int) -> tuple[int, Scene]:
+    """glibc's hidden form of an address in a freed block of 40 bytes, to which rbx points."""
+    block = heap + 0x3010
+    hidden = heap + 0x3110 ^ block >> 12
+    memory = {block - 16: struct.pack("<QQQQ", 0, 0x31, hidden, KEY)}
+    mapping = Mapping(heap, heap + 0x21000, b"rw-p", path=b"[heap]")
+    return hidden, replace(scene(memory, rbx=block), places=Places([mapping, MAPPINGS[-1]]))
+
+
 def test_marks_of_freed_memory() -> None:
-    block = HEAP + 0x3010
-    following = HEAP + 0x3110
-    hidden = following ^ block >> 12
-    memory = {block - 16: struct.pack("<QQQQ", 0, 0x31, hidden, 0x9E3779B97F4A7C15)}
-    here = scene(memory, rbx=block)
-    for value in (hidden, 0x9E3779B97F4A7C15):
+    heap = 0x555555A00000
+    hidden, here = freed_block(heap)
+    for value in (hidden, KEY):
         found = clue_of(here, value)
         assert found is not None and found.reason == "freed-memory"
-        assert found.words == f"what stands in a freed block of 40 bytes at {block:#x}"
-    assert clue_of(here, HEAP + 0x3000) is None
+        assert found.words == f"what stands in a freed block of 40 bytes at {heap + 0x3010:#x}"
+    # (of a heap at a low address the hidden form lies in the heap itself)
+    hidden, low = freed_block(HEAP)
+    assert low.places.is_near(hidden) and clue_of(low, hidden) is None
+    assert clue_of(here, heap + 0x3000) is None
     assert clue_of(here, 0x123456) is None
     poisoned = clue_of(here, 0xDDDDDDDDDDDDDDDD)
     assert poisoned is not None and poisoned.reason == "freed-memory"
