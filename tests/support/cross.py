@@ -121,9 +121,12 @@ def own_core(
     return next(place.glob("qemu_*.core"), None)
 
 
-def crash(target: Target, program: Path, place: Path, *arguments: str, passed: int = 0) -> Crashed:
+def crash(
+    target: Target, program: Path, place: Path, *arguments: str, passed: int = 0, fault: int = 0
+) -> Crashed:
     """Run a program under qemu to its fatal signal, of which it may handle the first `passed`; its
-    core is `place`/core."""
+    core is `place`/core. `fault` is the address that it touches then, which qemu does not tell
+    (0: that of crash.c)."""
     door, log = place / "door", place / "pages"
     base = BASE_32 if target.elf_class == 1 else 0
     command = [
@@ -144,7 +147,7 @@ def crash(target: Target, program: Path, place: Path, *arguments: str, passed: i
             machine_signal = target.signals.get(signal, _FATAL[signal])
             core = place / "core"
             # where crash.c reads from, or calls
-            fault = 64 if "jump" in arguments else 16
+            fault = fault or (64 if "jump" in arguments else 16)
             core.write_bytes(ProgramCore(target, remote, process.pid, log, base, fault).make(
                 program, machine_signal, thread))  # fmt: skip
         finally:

@@ -9,10 +9,7 @@ from ...report import Evidence
 from ..core.places import count_bytes
 from ..facts.signals import SigInfo, code_words, signal_name
 from ..instructions.decoded import Access, Decoded
-from ..instructions.x86_operands import register_value
 from .scene import Scene, seen
-
-_SEGMENTS = ("fs", "gs")
 
 
 def matching_access(instruction: Decoded | None, address: int) -> Access | None:
@@ -31,22 +28,18 @@ def did(access: Access | None) -> str:
     return f"{access.kind} of {count_bytes(access.size)}" if access.size else access.kind
 
 
-def pointers(scene: Scene, access: Access | None) -> list[tuple[str, int]]:
+def pointers(access: Access | None) -> list[tuple[str, int]]:
     """The registers that the operand's address is made of, and their values, the base first."""
     if access is None:
         return []
-    found = []
-    for name in access.registers:
-        value = register_value(name, dict(scene.registers))
-        if value is not None and name not in _SEGMENTS:
-            found.append((name, value))
-    return found
+    values = dict(access.values)
+    return [(name, values[name]) for name in access.registers if name in values]
 
 
 def operand_words(scene: Scene, access: Access | None) -> str:
     """How the address came about: `[rax + 8], rax is 0x41…, the text "AAAA"`."""
     parts = []
-    for name, value in pointers(scene, access):
+    for name, value in pointers(access):
         pattern = scene.pattern(value)
         parts.append(f"{name} is {value:#x}" + (f", {pattern}" if pattern else ""))
     for name, value in access.values if access is not None else ():
@@ -63,7 +56,7 @@ def fault_evidence(
     found = [_signal(info)]
     if instruction is not None:
         found.append(seen("instruction", instruction.text, _accesses(instruction, access)))
-    for name, value in pointers(scene, access):
+    for name, value in pointers(access):
         found.append(seen(name, value, _register_words(scene, value)))
     if info.address is not None and scene.places.mappings:
         found.append(seen("mapping", info.address, scene.places.where(info.address)))

@@ -19,6 +19,8 @@ from ..instructions.decoded import Decoded
 from ..instructions.x86_code import SYSCALL_INSTRUCTIONS
 from .scene import Scene
 
+# svc #0, ecall
+_CALLS = {"aarch64": b"\x01\0\0\xd4", "arm": b"\0\0\0\xef", "riscv64": b"\x73\0\0\0"}
 _UD2 = b"\x0f\x0b"
 
 
@@ -31,6 +33,8 @@ def guess_fault(scene: Scene, number: int) -> SigInfo | None:
         return SigInfo(number, SI_KERNEL) if number in (SIGSEGV, SIGBUS, SIGILL) else None
     if scene.x86 and scene.memory(scene.pc - 2, 2) in SYSCALL_INSTRUCTIONS:
         return None  # it came back from the kernel: raise(), kill(), a wait
+    if scene.memory(scene.pc - 4, 4) == _CALLS.get(scene.arch.name):
+        return None
     if number == SIGILL:
         trap = scene.x86 and scene.memory(scene.pc, 2) == _UD2
         return SigInfo(SIGILL, ILL_ILLOPN, 0, scene.pc) if trap else None

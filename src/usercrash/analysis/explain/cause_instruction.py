@@ -12,6 +12,7 @@ from ..instructions.decoded import Decoded
 from .cause_jump import bad_jump
 from .cause_texts import fatal_log
 from .scene import Scene, cause, frame_words, seen
+from .trap_instructions import Trap, trap_at
 
 _INT3 = 0xCC
 _UD2 = b"\x0f\x0b"
@@ -54,7 +55,11 @@ def illegal(scene: Scene, info: SigInfo) -> Cause:
     if scene.x86 and data[:2] in _UNDEFINED:
         return _undefined(scene, _UNDEFINED[data[:2]])
     if scene.x86 and data[:3] == _UD1 and data[3:4] in (b"\0", b"\x40"):
-        return _failed_check(scene, data[4] if data[3] and len(data) > 4 else 0)
+        number = data[4] if data[3] and len(data) > 4 else 0
+        return _failed_check(scene, number, f"ud1 eax, [eax + {number}]")
+    stop = trap_at(scene)
+    if stop is not None:
+        return _stopped(scene, stop)
     if not data or not scene.x86:
         return cause("illegal-instruction", f"illegal instruction at {scene.pc:#x}")
     instruction = scene.decode(scene.registers)
@@ -91,6 +96,27 @@ def _trap_on_purpose(scene: Scene) -> Cause:
     )
 
 
+def _stopped(scene: Scene, stop: Trap) -> Cause:
+    """At an instruction of another machine that is there to stop."""
+    if stop.check >= 0:
+        return _failed_check(scene, stop.check, stop.text)
+    where = f", in {frame_words(scene.frames[0])}" if scene.frames else ""
+    evidence = [seen("instruction", stop.text, f"at the pc {scene.pc:#x}")]
+    if stop.breakpoint:
+        return cause(
+            "breakpoint",
+            f"{stop.text}: a trap placed on purpose, or a breakpoint and no debugger{where}",
+            "Compilers place it for __builtin_trap and unreachable code.",
+            reason="trap-instruction", evidence=evidence,
+        )  # fmt: skip
+    return cause(
+        "illegal-instruction",
+        f"{stop.text}: a trap placed on purpose, where execution should never come{where}",
+        "Compilers place it for __builtin_trap, unreachable code and some runtime checks.",
+        reason="trap", evidence=evidence,
+    )  # fmt: skip
+
+
 def _undefined(scene: Scene, name: str) -> Cause:
     where = f", in {frame_words(scene.frames[0])}" if scene.frames else ""
     return cause(
@@ -102,7 +128,7 @@ def _undefined(scene: Scene, name: str) -> Cause:
     )
 
 
-def _failed_check(scene: Scene, number: int) -> Cause:
+def _failed_check(scene: Scene, number: int, text: str) -> Cause:
     words = _CHECKS[number] if number < len(_CHECKS) else f"check number {number}"
     where = f", in {frame_words(scene.frames[0])}" if scene.frames else ""
     return cause(
@@ -111,7 +137,7 @@ def _failed_check(scene: Scene, number: int) -> Cause:
         "clang placed it for -fsanitize with -fsanitize-trap.",
         reason="failed-check",
         certainty="likely",
-        evidence=[seen("instruction", f"ud1 eax, [eax + {number}]", "its number is the check's")],
+        evidence=[seen("instruction", text, "its number is the check's")],
     )
 
 
@@ -138,6 +164,9 @@ def _instruction_sets(groups: Sequence[str]) -> list[str]:
 
 def trap(scene: Scene, info: SigInfo) -> Cause:
     """The cause of a SIGTRAP that nobody sent."""
+    stop = trap_at(scene)
+    if stop is not None:
+        return _stopped(scene, stop)
     if info.code == SI_KERNEL:
         log = fatal_log(scene)
         if log is not None:

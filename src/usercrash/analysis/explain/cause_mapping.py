@@ -10,7 +10,6 @@ from ...report import Cause, Evidence
 from ..core.places import NEAR, count_bytes
 from ..facts.signals import SEGV_ACCERR, SEGV_CPERR, SEGV_PKUERR, SigInfo
 from ..instructions.decoded import Access
-from ..instructions.x86_operands import register_value
 from .access import did, operand_words, pointers
 from .pointer_clues import with_clue
 from .scene import Scene, cause, seen
@@ -43,7 +42,7 @@ def bad_address(scene: Scene, info: SigInfo, address: int, access: Access | None
         f"The address is {pattern}." if pattern else "", *details,
         reason="past-end" if _past_end(scene, address) else "not-mapped",
     )  # fmt: skip
-    values = [value for _, value in pointers(scene, access)]
+    values = [value for _, value in pointers(access)]
     return _with_bad_stack(scene, with_clue(scene, found, values or [address]))
 
 
@@ -118,9 +117,8 @@ def _indexed(scene: Scene, address: int, access: Access | None) -> Cause | None:
     """The cause if one register points into a mapping, and an index led out of it."""
     if access is None or not access.index or not access.base:
         return None
-    registers = dict(scene.registers)
-    base = register_value(access.base, registers)
-    index = register_value(access.index, registers)
+    values = dict(access.values)
+    base, index = values.get(access.base), values.get(access.index)
     if base is None or index is None:
         return None
     place = scene.places.find(base)

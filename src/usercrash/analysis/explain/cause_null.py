@@ -6,7 +6,6 @@ import errno
 
 from ...report import Cause
 from ..instructions.decoded import Access
-from ..instructions.x86_operands import register_value
 from .access import did, operand_words
 from .scene import NULL_PAGE, Scene, cause
 
@@ -62,7 +61,7 @@ def _null_register(scene: Scene, access: Access | None) -> str:
         return null[0] if null else ""
     if not access.base:
         sole = access.registers if len(access.registers) == 1 and not access.index else ()
-        return next((name for name in sole if register_value(name, dict(scene.registers)) == 0), "")
+        return next((name for name in sole if values.get(name) == 0), "")
     if values.get(access.base) == 0:
         return access.base
     # Of two registers without a scale each may be the pointer.
@@ -94,7 +93,7 @@ def _error(scene: Scene, address: int, access: Access | None) -> Cause | None:
     base = access.base or access.registers[0]
     if base == access.index or len(set(access.registers) - {base, access.index}):
         return None
-    value = register_value(base, dict(scene.registers))
+    value = dict(access.values).get(base)
     bits = 8 * scene.arch.long
     if value is None or value < (1 << bits) - _MAX_ERROR or value >= 1 << bits:
         return None

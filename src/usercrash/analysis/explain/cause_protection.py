@@ -46,7 +46,7 @@ _RETURNING = ("rt_sigreturn", "sigreturn")
 def without_address(scene: Scene, info: SigInfo, instruction: Decoded | None) -> Cause:
     """The cause of a SIGSEGV or SIGBUS that names no address."""
     kind = "bus-error" if info.number == SIGBUS else "bad-address"
-    if instruction is None:
+    if instruction is None or not scene.x86:
         words = "mostly a non-canonical pointer" if scene.x86 else "the kernel does not name it"
         return cause(kind, f"protection fault without an address: {words}", certainty="possible")
     target = bad_target(scene, instruction)
@@ -67,7 +67,7 @@ def without_address(scene: Scene, info: SigInfo, instruction: Decoded | None) ->
     if why:
         text = f"the processor refused to run {instruction.text}: {why}"
         return cause("illegal-instruction", text, reason="refused", certainty="likely")
-    if scene.x86 and _is_innocent(scene, instruction):
+    if _is_innocent(scene, instruction):
         return _by_verdict(scene, kind, instruction)
     return cause(
         kind, f"protection fault in the instruction {instruction.text}",
@@ -142,7 +142,7 @@ def _bad_stack_words(scene: Scene) -> str:
 
 def _non_canonical(scene: Scene, kind: str, access: Access) -> Cause:
     text = f"{did(access)} at {access.address:#x}, an impossible (non-canonical) address"
-    values = [value for _, value in pointers(scene, access)]
+    values = [value for _, value in pointers(access)]
     pattern = "" if values else scene.pattern(access.address)
     found = cause(
         kind, text, operand_words(scene, access), f"The address is {pattern}." if pattern else "",

@@ -12,19 +12,24 @@ from functools import cache
 from typing import Any
 
 from ...elf.arch import Arch
+from . import load_store
 from .decoded import Decoded
 from .x86_operands import bare_mnemonic, memory_accesses, register_value
 
 MAX_INSTRUCTION = 15  # bytes, x86
 X86 = ("x86_64", "x32", "i386")  # architectures whose instructions are understood, by Arch.name
-# By Arch.name: capstone's architecture and modes. What stands here and not in X86 is only listed.
+# By Arch.name: capstone's architecture and modes. What stands neither in X86 nor in
+# load_store is only listed.
 _BIG = "CS_MODE_BIG_ENDIAN"
+_THUMB = 0x20  # of cpsr
 _ENGINES = {
     "x86_64": ("CS_ARCH_X86", "CS_MODE_64"),
     "x32": ("CS_ARCH_X86", "CS_MODE_64"),
     "i386": ("CS_ARCH_X86", "CS_MODE_32"),
     "aarch64": ("CS_ARCH_ARM64", "CS_MODE_ARM"),
     "riscv64": ("CS_ARCH_RISCV", "CS_MODE_RISCV64", "CS_MODE_RISCVC"),
+    "a32": ("CS_ARCH_ARM", "CS_MODE_ARM"),  # which of the two a function has is told by registers
+    "t32": ("CS_ARCH_ARM", "CS_MODE_THUMB"),
     "ppc64le": ("CS_ARCH_PPC", "CS_MODE_64"),
     "ppc64": ("CS_ARCH_PPC", "CS_MODE_64", _BIG),
     "ppc": ("CS_ARCH_PPC", "CS_MODE_32", _BIG),
@@ -64,13 +69,31 @@ def _engine(name: str, detail: bool) -> Any:
 
 def decode(arch: Arch, data: bytes, registers: dict[str, int]) -> Decoded | None:
     """The instruction at the pc, with its memory operands by the registers' values before it
-    ran; None if the bytes are no instruction of x86 (or are too few, or there is no capstone)."""
-    engine = _engine(arch.name, True) if arch.name in X86 else None
+    ran; None if the bytes are no instruction of a machine that is known (or are too few, or there
+    is no capstone)."""
+    if arch.name not in X86:
+        return _decode_other(arch, data, registers)
+    engine = _engine(arch.name, True)
     if engine is None or not data:
         return None
     pc = registers[arch.pc]
     for instruction in engine.disasm(data[:MAX_INSTRUCTION], pc, 1):
         return _decoded(instruction, registers, arch)
+    return None
+
+
+def _decode_other(arch: Arch, data: bytes, registers: dict[str, int]) -> Decoded | None:
+    name = {"aarch64_be": "aarch64", "arm": "a32", "armeb": "a32"}.get(arch.name, arch.name)
+    if name == "a32" and registers.get("cpsr", 0) & _THUMB:
+        name = "t32"
+    engine = _engine(name, False)
+    if engine is None or not data or name not in load_store.ENGINES:
+        return None
+    pc = registers[arch.pc]
+    for line in _run(engine, data[:MAX_INSTRUCTION], pc, 1):
+        mnemonic, _, operands = line.text.partition(" ")
+        accesses = load_store.memory_accesses(mnemonic, operands, registers, arch)
+        return Decoded(pc, line.data, mnemonic, line.text, tuple(accesses))
     return None
 
 
