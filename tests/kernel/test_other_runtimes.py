@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tests.kernel.test_jit_names import allow_cores
 from tests.runtimes.keep_logs import HERE, java_arguments
+from tests.runtimes.test_node_report import SELLS, native_module
 from tests.support.build import need
 from tests.support.kernel import Installation, analyze
 
@@ -91,6 +92,28 @@ def test_ruby(tmp_path: Path) -> None:
         (main,) = (one for one in report.threads if one.tid == process.pid)
         assert [one.function for one in main.interpreted[0].frames] == ["join", "<main>"]
     assert len(found.report.interpreters) == len(again.interpreters)
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="no Node.js on this machine")
+def test_node(tmp_path: Path) -> None:
+    """Its own report lies in a directory that only it may enter, and is kept in the minicore."""
+    script, module = str(HERE / "sell.js"), str(native_module(tmp_path))
+    with Installation() as place:
+        place.start_server()
+        with place.receiving():
+            process = subprocess.Popen(
+                ["node", "--report-on-fatalerror", script, "fatal", module],
+                preexec_fn=allow_cores, cwd=tmp_path, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+            assert process.wait(60) == -signal.SIGABRT
+            found = place.wait_pid(process.pid)
+        for file in tmp_path.glob("report.*.json"):
+            file.unlink()
+        again = analyze(found.core)
+    for report in (found.report, again):
+        assert rows(report)[: len(SELLS)] == SELLS
+        assert report.cause is not None and report.cause.reason == "javascript-fatal"
+        assert report.cause.summary == "Node.js ended itself: no more goods: größe 3"
 
 
 @pytest.mark.skipif(shutil.which("javac") is None, reason="no Java on this machine")

@@ -142,6 +142,7 @@ class _Capture:
         self.pieces: list[tuple[int, bytes]] = []
         self._perf_map = -1
         self._hs_err: list[int] = []
+        self._node_reports: list[int] = []
         self._python: Interpreters | None = None
 
     def run(self, release_early: bool) -> None:
@@ -183,6 +184,7 @@ class _Capture:
             self._try(self._find_perf_map)
             self._try(self._file_of_fault)
             self._try(self._find_java_error)
+            self._try(self._find_node_reports)
 
     def _try(self, stage: Callable[[], None]) -> bool:
         try:
@@ -323,14 +325,25 @@ class _Capture:
 
             self._hs_err = find_hs_err(self._facts.thread, self._facts.table)
 
+    def _find_node_reports(self) -> None:
+        maps = self._facts.table.get(b"maps", b"")
+        if b"node" in maps:
+            from .node_report import find_node_reports, is_node
+
+            if is_node(maps):
+                found = find_node_reports(self._facts.thread, self._facts.table)
+                self._node_reports = found
+
     def read_own_files(self) -> None:
-        """@perf_map and @hs_err, where such were found: to be called when the process has been
-        let go."""
+        """@perf_map, @hs_err and @node_report, where such were found: to be called when the process
+        has been let go."""
         if self._perf_map >= 0:
             self._try(self._perf_names)
         if self._hs_err:
             self._try(self._java_error)
-        for fd in (self._perf_map, *self._hs_err):
+        if self._node_reports:
+            self._try(self._node_report)
+        for fd in (self._perf_map, *self._hs_err, *self._node_reports):
             if fd >= 0:
                 os.close(fd)
 
@@ -347,6 +360,13 @@ class _Capture:
         from .hs_err import FACT, read_hs_err
 
         data = read_hs_err(self._hs_err, self._snapshot.facts)
+        if data:
+            self._snapshot.facts[FACT] = data
+
+    def _node_report(self) -> None:
+        from .node_report import FACT, read_node_report
+
+        data = read_node_report(self._node_reports, self._snapshot.facts)
         if data:
             self._snapshot.facts[FACT] = data
 

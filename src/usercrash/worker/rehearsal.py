@@ -18,6 +18,7 @@ from ..capture import (  # noqa: F401  (for some crashes)
     hs_err,
     interpreters,
     made_code,
+    node_report,
     own_files,
     perf_map,
     pieces,

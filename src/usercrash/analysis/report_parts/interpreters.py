@@ -3,7 +3,7 @@ Java, JavaScript."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from ... import report
@@ -16,6 +16,7 @@ from ..unwinding.unwind import Stack
 from .call_stack import RUNTIMES, CallStack
 from .java_stack import JavaStack
 from .javascript_stacks import JavaScriptStacks
+from .node_report import NodeEnd
 from .python_place import with_python_place
 from .python_stacks import PythonStacks
 from .stacks import Named
@@ -47,6 +48,9 @@ class Interpreters:
         self._java: JavaStack | None = guard(
             "java", "its error file", lambda: JavaStack(image, modules), None
         )
+        self._node: NodeEnd | None = guard(
+            "javascript", "the report of Node.js", lambda: NodeEnd(image), None
+        )
         self._calls: list[CallStack] = guard(
             "interpreters", "Perl, PHP and Ruby stacks",
             lambda: [CallStack(one, image, modules, read, MAX_CALL_STACK) for one in RUNTIMES], [],
@@ -77,19 +81,26 @@ class Interpreters:
             )  # fmt: skip
         return found
 
-    def of_crashing(self, named: Named) -> list[report.InterpretedStack]:
-        """What only the thread that crashed has: a virtual machine's own report of its end."""
-        java = self._java
-        if java is None:
-            return []
-        return self._guard("java", "Java frames", lambda: java.of(named.frames), [])
+    def of_crashing(
+        self, named: Named, known: Sequence[report.InterpretedStack]
+    ) -> list[report.InterpretedStack]:
+        """What only the thread that crashed has: a virtual machine's own report of its end. `known`
+        is what the thread is seen to run without it."""
+        found: list[report.InterpretedStack] = []
+        if (java := self._java) is not None:
+            found += self._guard("java", "Java frames", lambda: java.of(named.frames), [])
+        if self._node is not None and all(one.language != "javascript" for one in known):
+            found += self._guard("javascript", "frames of the report", self._node.stacks, [])
+        return found
 
     def all(self) -> list[report.Interpreter]:
         """The interpreters that the process has."""
         found = [*self._python.interpreters] if self._python else []
         for calls in self._calls:
             found += calls.interpreters
-        return [*found, *(self._java.interpreters(self._modules) if self._java else [])]
+        for own in (self._java, self._node):
+            found += own.interpreters(self._modules) if own is not None else []
+        return found
 
     def cause(
         self, found: report.Cause, signal: report.Signal | None, thread: report.Thread | None
@@ -98,6 +109,8 @@ class Interpreters:
         `found`; with the place in Python where the crashing `thread` was."""
         if self._java is not None:
             found = self._java.cause(found, signal)
+        if self._node is not None:
+            found = self._node.cause(found, signal)
         if self._python is not None and thread is not None:
             found = with_python_place(found, thread, self._python.interpreters)
         return found

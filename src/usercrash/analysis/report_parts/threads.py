@@ -75,7 +75,7 @@ class Threads:
             named, end, interpreted = self._stack(number, thread)
         if number == 0:
             self._keep_crashing(thread, named)
-            interpreted += self._interpreters.of_crashing(named)
+            interpreted += self._interpreters.of_crashing(named, interpreted)
         pointer = f"/threads/{number}"
         facts, arch = self._image.facts, self._image.arch
         return report.Thread(
