@@ -30,9 +30,11 @@ __all__ = [
 VERSION = 1
 
 # In UTF-8, what JSON lets stand and a terminal may obey: DEL, the controls U+0080 to U+009F (one
-# of them begins escape sequences), marks and overrides of the direction, separators of lines.
+# of them begins escape sequences), marks and overrides of the direction, separators of lines. And
+# what nobody sees: the soft hyphen, spaces and joiners of no width, tags.
 _STEERING = re.compile(
-    rb"\x7f|\xc2[\x80-\x9f]|\xd8\x9c|\xe2\x80[\x8e\x8f\xa8-\xae]|\xe2\x81[\xa6-\xa9]"
+    rb"\x7f|\xc2[\x80-\x9f\xad]|\xd8\x9c|\xe2\x80[\x8b-\x8f\xa8-\xae]|\xe2\x81[\xa0-\xaf]|\xef\xbb\xbf"
+    rb"|\xf3\xa0[\x80\x81][\x80-\xbf]"
 )
 
 
@@ -341,7 +343,15 @@ def to_json(report: Report) -> bytes:
     data = msgspec.json.encode(report)
     if data.isascii() and b"\x7f" not in data:
         return data
-    return _STEERING.sub(lambda found: b"\\u%04x" % ord(found[0].decode()), data)
+    return _STEERING.sub(_as_escape, data)
+
+
+def _as_escape(found: re.Match[bytes]) -> bytes:
+    """A character as JSON's escape; one beyond 65535 takes two of them."""
+    units = found[0].decode().encode("utf-16-be")
+    return b"".join(
+        b"\\u%04x" % int.from_bytes(units[at : at + 2]) for at in (0, 2)[: len(units) // 2]
+    )
 
 
 def from_json(data: bytes) -> Report:

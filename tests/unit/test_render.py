@@ -333,3 +333,11 @@ def test_of_a_long_end_the_programs_functions_are_shown(
     assert " ".join(shown) == words
     hidden = sum(int(line.split()[1]) for line in lines if line.startswith("    ..."))
     assert hidden + sum(word[0] == "#" for word in shown) == len(frames)
+
+
+def test_marks_do_not_cover_other_lines() -> None:
+    assert clean("e" + 5 * "\u0301" + "x") == "e" + 5 * "\u0301" + "x"
+    assert clean("e" + 7 * "\u0301" + "x") == "e" + 5 * "\u0301" + 2 * "\\u0301" + "x"
+    assert clean("\u20dd" * 6) == 5 * "\u20dd" + "\\u20dd"  # (a circle around the one before)
+    once = clean("\x1b" + 900 * "\u0301")
+    assert clean(once) == once and once.startswith("\\x1b")

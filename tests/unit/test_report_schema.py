@@ -97,6 +97,16 @@ def test_no_text_steers_a_terminal(text: str) -> None:
     assert not any(unicodedata.bidirectional(char) in _DIRECTIONS for char in held)
 
 
+def test_what_nobody_sees_is_told() -> None:
+    base = sample_reports.live()
+    text = "a\u200bb\u200d\u2060\ufeff\u00ad\U000e0041z"
+    data = to_json(
+        msgspec.structs.replace(base, process=msgspec.structs.replace(base.process, comm=text))
+    )
+    assert rb'"a\u200bb\u200d\u2060\ufeff\u00ad\udb40\udc41z"' in data
+    assert from_json(data).process.comm == text
+
+
 def test_a_wrong_report_is_found() -> None:
     rules = json.loads(FILE.read_text("utf-8"))
     value = json.loads(to_json(sample_reports.live()))

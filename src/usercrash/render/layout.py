@@ -19,6 +19,8 @@ PLAIN, TITLE, HEADING, LABEL, CAUSE, FUNCTION, PLACE, DIM, BAD, DOUBT, GOOD = (
 )  # fmt: skip
 
 MIN_WIDTH = 40
+_MARKS = ("Mn", "Me")  # what stands above, below or around the character before
+_MAX_MARKS = 5  # on one character; no script needs more
 
 
 class Span(NamedTuple):
@@ -35,10 +37,25 @@ Line = tuple[Span, ...]
 
 def clean(text: str) -> str:
     """The text with every character that is not printable (controls, bidirectional and other
-    format characters, separators but the space, unassigned) as an escape: `\\x1b`, `\\u202e`."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else _escape(c) for c in text)
+    format characters, separators but the space, unassigned) as an escape: `\\x1b`, `\\u202e`.
+    So are marks on a character that has many already: a hundred would cover the lines above."""
+    if text.isascii():
+        return text if text.isprintable() else "".join(map(_shown, text))
+    shown = text if text.isprintable() else "".join(map(_shown, text))
+    return _unstacked(shown)
+
+
+def _shown(character: str) -> str:
+    return character if character.isprintable() else _escape(character)
+
+
+def _unstacked(text: str) -> str:
+    words = []
+    marks = 0
+    for character in text:
+        marks = marks + 1 if unicodedata.category(character) in _MARKS else 0
+        words.append(character if marks <= _MAX_MARKS else _escape(character))
+    return "".join(words)
 
 
 def _escape(character: str) -> str:
