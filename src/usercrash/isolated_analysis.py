@@ -9,7 +9,7 @@ import mmap
 import os
 import struct
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -201,14 +201,18 @@ def _attempt(
     finally:
         if cache >= 0:
             os.close(cache)
-    parts = result.sections
+    return _analysed(result.sections, result.failure, material)
+
+
+def _analysed(parts: Mapping[bytes, bytes], failure: str, material: Material) -> Analysed:
+    """What came back from the child: bytes to pass on, and numbers, which are checked."""
     count = len(parts.get(WANTED, b"")) // 4
     wanted = struct.unpack_from(f"<{min(count, _MAX_WANTED)}I", parts.get(WANTED, b""))
     return Analysed(
         parts.get(TEXT, b""), parts.get(JSON, b""), parts.get(CORE, b""), parts.get(SCREEN, b""),
         tuple(one for one in wanted if one < len(material.files) and material.files[one] >= 0),
         parts.get(NAMES, b""), decode_missing(parts.get(MISSING, b"")),
-        parts.get(SUMMARY, b""), parts.get(HTML, b""), result.failure,
+        parts.get(SUMMARY, b""), parts.get(HTML, b""), failure,
     )  # fmt: skip
 
 

@@ -85,18 +85,7 @@ def complete(
     if analysed.failure or crash.interrupted:
         why = analysed.failure or crash.interrupted
         text, json = _with_fallback(crash, analysed, why)
-    try:
-        slot = store.publish(crash.id, crash.key, text, json, _core_of(crash, analysed))
-    except AlreadyPublishedError:
-        if log.is_open(crash.id):  # else a job that outlived its server has closed it
-            log.closed(crash.id, DUPLICATE)
-        outcome = DUPLICATE
-    except UsercrashError as error:
-        log.closed(crash.id, LOST, why=str(error))
-        outcome = LOST
-    else:
-        outcome = INCOMPLETE if analysed.failure or crash.interrupted else PUBLISHED
-        log.closed(crash.id, outcome, slot, analysed.failure or crash.interrupted)
+    outcome, slot = _publish(store, log, crash, analysed, text, json)
     store.remove_spool(crash.id)
     if outcome == PUBLISHED:
         share_symcaches(analysed.wanted, crash.files, config, places)
@@ -107,6 +96,25 @@ def complete(
     if outcome == PUBLISHED:
         _renew(config, store, crash, slot, analysed, say)
     return outcome
+
+
+def _publish(
+    store: Store, log: EventLog, crash: Crash, analysed: Analysed, text: bytes, json: bytes
+) -> tuple[str, int]:
+    """Put the report into a slot and close the event: the outcome, and the slot (-1: none)."""
+    why = analysed.failure or crash.interrupted
+    try:
+        slot = store.publish(crash.id, crash.key, text, json, _core_of(crash, analysed))
+    except AlreadyPublishedError:
+        if log.is_open(crash.id):  # else a job that outlived its server has closed it
+            log.closed(crash.id, DUPLICATE)
+        return DUPLICATE, -1
+    except UsercrashError as error:
+        log.closed(crash.id, LOST, why=str(error))
+        return LOST, -1
+    outcome = INCOMPLETE if why else PUBLISHED
+    log.closed(crash.id, outcome, slot, why)
+    return outcome, slot
 
 
 def _renew(
