@@ -16,6 +16,7 @@ int main(void)
     AT("vm_ractors", rb_vm_t, ractor.set);
     AT("ractor_node", rb_ractor_t, vmlr_node);
     AT("ractor_threads", rb_ractor_t, threads.set);
+    AT("ractor_lock", rb_ractor_t, threads.gvl.owner);
     AT("thread_node", rb_thread_t, lt_node);
     AT("thread_vm", rb_thread_t, vm);
     AT("thread_ractor", rb_thread_t, ractor);

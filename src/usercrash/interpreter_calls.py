@@ -57,14 +57,16 @@ class Frame:
 
 class Walked:
     """The frames, innermost first, and why there are no more ("": the stack ends there). `runs` are
-    the ends of what each native loop runs: frames [runs[n - 1], runs[n])."""
+    the ends of what each native loop runs: frames [runs[n - 1], runs[n]). `holds_lock`: the thread
+    has the lock without which none runs the language."""
 
-    __slots__ = ("end", "frames", "runs")
+    __slots__ = ("end", "frames", "holds_lock", "runs")
 
     def __init__(self) -> None:
         self.frames: list[Frame] = []
         self.runs: list[int] = []
         self.end = ""
+        self.holds_lock = False
 
 
 def is_place(address: int) -> bool:

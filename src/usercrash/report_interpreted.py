@@ -55,8 +55,9 @@ class InterpretedException(msgspec.Struct, frozen=True, kw_only=True):
 class InterpretedStack(msgspec.Struct, frozen=True, kw_only=True):
     """What a thread runs in an interpreter, innermost frame first. As with native frames, `frames`
     may be fewer than `frames_total`. `end` says why there are no more (empty: it is the whole
-    stack); `interpreter` is the number of the interpreter, 0 for the main one; `holds_lock`:
-    this thread has the interpreter's lock (Python's GIL). `thread` is what the runtime calls it."""
+    stack); `interpreter` is the number of the interpreter, 0 for the main one; `holds_lock`: this
+    thread has the interpreter's lock (Python's GIL, Ruby's GVL). `thread` is what the runtime calls
+    it."""
 
     language: str  # "python", "java", "javascript", "perl", "php", "ruby"
     version: str

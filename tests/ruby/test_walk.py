@@ -107,7 +107,7 @@ def test_in_a_report(scene: str) -> None:
     stacks = [stack for thread in report.threads for stack in thread.interpreted]
     assert len(stacks) == len(report.threads) == report.interpreters[0].threads
     assert {stack.language for stack in stacks} == {"ruby"}
-    assert not any(stack.end for stack in stacks)
+    assert not any(stack.end or stack.holds_lock for stack in stacks)
     number = next(at for at, stack in enumerate(stacks) if stack.frames[1].function == "stand")
     names = [row[0] for row in rows_of(stacks[number])]
     assert names == ["sleep", *(row[0] for row in told)]
@@ -120,6 +120,23 @@ def test_in_a_report(scene: str) -> None:
     assert "rb  stand at " in text and "could not be placed" not in text
     (interpreter,) = report.interpreters
     assert interpreter.language == "ruby" and is_ruby(interpreter.module.encode())
+
+
+@is_known
+def test_who_has_the_lock() -> None:
+    say = "Thread.new { sleep }; puts 'end'; $stdout.flush; loop {}"
+    with telling([need("ruby", "ruby"), "-e", say]) as (pid, _):
+        memory = Memory(pid)
+        found = found_in(pid, memory.read, find)
+        until = time.monotonic() + 60
+        while not any(one.frames[:1] and one.frames[0].name == SLEEP
+                      for one in walk(memory.read, found).values()):  # fmt: skip
+            assert time.monotonic() < until
+            time.sleep(0.001)
+        report = taken(pid)
+    holds = {one.tid: one.interpreted[0].holds_lock for one in report.threads}
+    assert holds == {tid: tid == pid for tid in holds} and len(holds) == 2
+    assert ": the thread holds the GVL" in render_text(report)
 
 
 @is_known

@@ -24,7 +24,7 @@ _MARKS = {
     "php": "php",
     "ruby": "rb",
 }
-_LOCKS = {"python": "the GIL"}
+_LOCKS = {"python": "the GIL", "ruby": "the GVL"}
 _SOURCE_COLUMNS = 40  # of a file's name, at least
 _NUMBER_WIDTH = 4
 _MAX_MESSAGE = 200

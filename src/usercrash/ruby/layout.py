@@ -11,7 +11,8 @@ from __future__ import annotations
 TABLES = {
     (3, 1, 2): {
         # rb_vm_t, rb_ractor_t, rb_thread_t (vm_core.h, ractor_core.h)
-        "vm_ractors": 8, "ractor_node": 568, "ractor_threads": 304, "thread_node": 0,
+        "vm_ractors": 8, "ractor_node": 568, "ractor_threads": 304, "ractor_lock": 336,
+        "thread_node": 0,
         "thread_vm": 32, "thread_ractor": 24, "thread_ec": 40, "thread_id": 80, "thread_size": 92,
         # rb_execution_context_t, rb_control_frame_t
         "ec_stack": 0, "ec_stack_size": 8, "ec_frame": 16, "ec_thread": 48, "ec_size": 56,

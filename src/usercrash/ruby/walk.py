@@ -99,30 +99,35 @@ class _Walk:
         self._objects = Objects(read, found.layout, found.mark)
 
     def run(self, first: int) -> dict[int, Walked]:
-        contexts = dict(self._threads())
+        contexts = {thread: (context, holds) for thread, context, holds in self._threads()}
         walked: dict[int, Walked] = {}
         for thread in sorted(contexts, key=lambda one: one != first):
             if self._late():
                 break
-            calls = self._calls(contexts[thread])
+            context, holds = contexts[thread]
+            calls = self._calls(context)
             if calls is not None:
+                calls.holds_lock = holds
                 walked[thread] = calls
         return walked
 
     def _late(self) -> bool:
         return bool(self._until) and time.monotonic() > self._until
 
-    def _threads(self) -> Iterator[tuple[int, bytes]]:
-        """Thread pointer and execution context of each thread."""
+    def _threads(self) -> Iterator[tuple[int, bytes, bool]]:
+        """Thread pointer and execution context of each thread, and whether it has the GVL (each
+        Ractor has its own)."""
         at = self._at
         left = _MAX_THREADS
         for node in self._listed(self._machine + at["vm_ractors"], _MAX_RACTORS):
             ractor = node - at["ractor_node"]
+            owner = word_at(self._read, ractor + at["ractor_lock"])
             for place in self._listed(ractor + at["ractor_threads"], left):
                 left -= 1
-                context = self._context(place - at["thread_node"], ractor)
+                thread = place - at["thread_node"]
+                context = self._context(thread, ractor)
                 if context is not None:
-                    yield context
+                    yield *context, thread == owner
 
     def _listed(self, head: int, most: int) -> Iterator[int]:
         """The nodes of a list (ccan/list), as long as each points back to the one before it."""

@@ -160,6 +160,7 @@ class CallStack:
                 frames_total=len(walked.frames),
                 folds=[report.Fold(start=c.start, length=c.length, times=c.times) for c in cycles],
                 end=walked.end,
+                holds_lock=walked.holds_lock,
             )
         ]
 
