@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import struct
 
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from tests.support.sample_frames import LIBC, frame
 
 from usercrash.analysis.explain.locks import Lock, LockReader
-from usercrash.analysis.explain.waits import WaitingThread, deadlocks, waits
+from usercrash.analysis.explain.waits import InterpreterLock, WaitingThread, deadlocks, waits
 from usercrash.elf.arch.x86_64 import ARCH
 from usercrash.report import Frame, OpenFile, Waiting
 
@@ -167,6 +168,29 @@ def test_a_holder_that_is_not_of_this_process() -> None:
     ):
         found = words(thread(1, "", 202, 0x9000, operation), memory)
         assert found == f"the mutex at 0x9000, {expected}"
+
+
+def test_an_interpreters_lock() -> None:
+    """Who waits for it does not hold it: he has just given it away. Others wait behind its end."""
+    gil = InterpreterLock("Python's GIL", 0x9000, 48, 1, 0x7000)
+    by_block = InterpreterLock("Python's GIL", 0x9000, 48, 0, 0x7000)
+    nobody = InterpreterLock("Python's GIL", 0x9000, 48, 0, 0)
+    busy, waiting = thread(1, "busy", 39), thread(2, "", 202, 0x9028, 0x89)
+    at_block = dataclasses.replace(busy, own_tid=5, control_block=0x7000)
+
+    def told(*threads: WaitingThread, lock: InterpreterLock = gil) -> tuple[str, int | None]:
+        memory = {0x400000: b"\x0f\x05"}
+        found = waits(threads, ARCH, lambda at, size: memory.get(at, b"")[:size], [],
+                      interpreter_locks=[lock])[-1]  # fmt: skip
+        assert found is not None
+        return found.summary, found.holder
+
+    assert told(busy, waiting) == ("Python's GIL, held by thread 1 (busy)", 1)
+    assert told(at_block, waiting, lock=by_block) == ("Python's GIL, held by thread 1 (busy)", 1)
+    assert told(waiting) == ("Python's GIL", None)
+    assert told(busy, waiting, lock=nobody) == ("Python's GIL", None)
+    assert told(thread(1, "gave", 202, 0x9028, 0x89), waiting) == ("Python's GIL", None)
+    assert told(busy, thread(2, "", 202, 0x9030, 0x89)) == ("the futex at 0x9030", None)
 
 
 def test_circles() -> None:

@@ -198,6 +198,7 @@ class _Assembly:
         return with_waits(
             built, self.image.threads, self.arch, self.memory.read, self._thread_block,
             self.around.object_at,
+            self.interpreters.locks(),
         )  # fmt: skip
 
     # --- who ---

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _WORD = Struct("<Q")
 _MAX_INTERPRETERS = 64
+GIL_CONDITION = 48  # bytes of a pthread_cond_t
+_LOCKED_TO_CONDITION = 16  # in struct _gil_runtime_state (pycore_gil.h), of all versions and builds
 _MAX_HANDLED = 64  # levels of exceptions that are being handled
 
 
@@ -77,17 +79,20 @@ class Raised:
 
 
 class Thread:
-    """A thread: `state` is its PyThreadState, as far as it is known, `native_id` the kernel's
-    thread id in the process's own namespace (0 up to 3.10), `pthread` its pthread_t. `frames` are
-    innermost first; `end` says why there are no more ("": the stack ends there); `variables` has
-    those of the first frames, where they were asked for."""
+    """A thread: `state` is its PyThreadState, as far as it is known, at `address`; `native_id` the
+    kernel's thread id in the process's own namespace (0 up to 3.10), `pthread` its pthread_t.
+    `frames` are innermost first; `end` says why there are no more ("": the stack ends there);
+    `variables` has those of the first frames, where they were asked for."""
 
     __slots__ = (
-        "end", "exception", "frames", "holds_gil", "interpreter", "native_id", "pthread", "runs",
-        "state", "variables",
+        "address", "end", "exception", "frames", "holds_gil", "interpreter", "native_id", "pthread",
+        "runs", "state", "variables",
     )  # fmt: skip
 
-    def __init__(self, state: bytes, interpreter: int, native_id: int, pthread: int) -> None:
+    def __init__(
+        self, address: int, state: bytes, interpreter: int, native_id: int, pthread: int
+    ) -> None:
+        self.address = address
         self.state = state
         self.interpreter = interpreter
         self.native_id = native_id
@@ -102,15 +107,17 @@ class Thread:
 
 class Walked:
     """What was found: `interpreters` are their ids, `codes` what the frames run; `notes` what
-    could not be read."""
+    could not be read. `gils` has where threads wait for a GIL (its condition variable, of
+    GIL_CONDITION bytes), and the address of the PyThreadState that has it (0: none)."""
 
-    __slots__ = ("codes", "cut", "finalizing", "interpreters", "layout", "notes", "threads")
+    __slots__ = ("codes", "cut", "finalizing", "gils", "interpreters", "layout", "notes", "threads")
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self.interpreters: list[int] = []
         self.threads: list[Thread] = []
         self.codes: dict[int, Code | None] = {}
+        self.gils: dict[int, int] = {}
         self.finalizing = False
         self.cut = False  # there was no time for all
         self.notes: list[str] = []
@@ -136,7 +143,6 @@ class _Walk:
         self._until = time.monotonic() + limits.seconds if limits.seconds else 0.0
         self._walked = Walked(objects.layout)
         self._seen: set[int] = set()  # thread states
-        self._holders: set[int] = set()  # those that have a GIL
         self._frames = FrameReader(objects, self._walked.codes)
         known = ("thread_prev", "thread_next", "thread_interp", "thread_frame", "thread_cframe",
                  "thread_id", "thread_native_id", "thread_raised_type", "thread_raised",
@@ -174,10 +180,10 @@ class _Walk:
 
     def _gil(self, base: int, holder: str, locked: str) -> None:
         if holder in self._at:
-            state = self._objects.read(base + self._at[locked], 4)
-            thread = self._word(base + self._at[holder])
-            if state == b"\1\0\0\0" and thread:
-                self._holders.add(thread)
+            at = base + self._at[locked]
+            held = self._objects.read(at, 4) == b"\1\0\0\0"
+            thread = self._word(base + self._at[holder]) or 0
+            self._walked.gils[at + _LOCKED_TO_CONDITION] = thread if held else 0
 
     def _list_threads(self, interpreter: int, number: int) -> None:
         at, walked = self._at, self._walked
@@ -194,8 +200,9 @@ class _Walk:
                 return
             self._seen.add(thread)
             native = _of(state, at["thread_native_id"]) if "thread_native_id" in at else 0
-            one = Thread(state, number, native & 0xFFFFFFFF, _of(state, at["thread_id"]))
-            one.holds_gil = thread in self._holders
+            own = native & 0xFFFFFFFF, _of(state, at["thread_id"])
+            one = Thread(thread, state, number, *own)
+            one.holds_gil = thread in walked.gils.values()
             walked.threads.append(one)
             thread = _of(state, at["thread_next"])
 

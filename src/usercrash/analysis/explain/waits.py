@@ -37,6 +37,19 @@ ObjectAt = Callable[[int], tuple[str, int, str] | None]
 
 
 @dataclass(frozen=True, slots=True)
+class InterpreterLock:
+    """A lock that an interpreter keeps in its own structures, called `name`: who waits for it waits
+    at one of `size` bytes from `start` on. `own_tid` is the thread that holds it, as the process
+    knows it, or `control_block` that one's address; both 0 where nobody does."""
+
+    name: str
+    start: int
+    size: int
+    own_tid: int
+    control_block: int
+
+
+@dataclass(frozen=True, slots=True)
 class WaitingThread:
     """A thread as this module sees it: `tid` is its id in the report, `own_tid` the one that the
     process itself knows it by, `control_block` that one's address (0: unknown)."""
@@ -55,6 +68,7 @@ def waits(
     read: Callable[[int, int], bytes],
     files: Sequence[OpenFile],
     object_at: ObjectAt = lambda address: None,
+    interpreter_locks: Sequence[InterpreterLock] = (),
 ) -> list[Waiting | None]:
     """For each thread the system call that it is in, and what it waits for there; None for one
     that is in none, or where the architecture's dumps do not tell. `object_at` finds the
@@ -66,7 +80,7 @@ def waits(
     look = _Look(
         arch, read, {file.fd: file for file in files},
         {thread.own_tid: thread for thread in threads}, LockReader(arch, read, ids, blocks),
-        object_at,
+        object_at, interpreter_locks,
     )  # fmt: skip
     return [look.thread(thread) for thread in threads]
 
@@ -103,6 +117,7 @@ class _Look:
     threads: Mapping[int, WaitingThread]
     locks: LockReader
     object_at: ObjectAt
+    interpreter_locks: Sequence[InterpreterLock]
 
     def thread(self, thread: WaitingThread) -> Waiting | None:
         number = self._number(thread.registers)
@@ -132,6 +147,9 @@ class _Look:
         """(kind, summary, holder) of a call: empty words for one that does not wait."""
         first = arguments[0]
         if number in self.arch.futex and is_wait(arguments[1]):
+            known = self._interpreter_lock(thread)
+            if known is not None:
+                return self._of_interpreter(known)
             return self._lock(self.locks.lock(first, arguments[1], thread.frames), thread)
         if name in _ON_DESCRIPTOR:
             return "descriptor", f"{name} on {self._descriptor(first)}", None
@@ -146,6 +164,22 @@ class _Look:
         if name in _FOR_A_SIGNAL:
             return "signal", f"{name}: a signal", None
         return "", "", None
+
+    def _interpreter_lock(self, thread: WaitingThread) -> InterpreterLock | None:
+        """The interpreter's lock that a thread in futex() waits for."""
+        word = thread.registers.get(self.arch.call[1], 0)
+        return next(
+            (one for one in self.interpreter_locks if 0 <= word - one.start < one.size), None
+        )
+
+    def _of_interpreter(self, lock: InterpreterLock) -> tuple[str, str, int | None]:
+        """(Who waits for it himself does not hold it: he has just given it away.)"""
+        blocks = {one.control_block: one for one in self.threads.values() if one.control_block}
+        holder = self.threads.get(lock.own_tid) or blocks.get(lock.control_block)
+        if holder is None or self._interpreter_lock(holder) is not None:
+            return "lock", lock.name, None
+        held = f", held by {self._title(holder.own_tid, '')}"
+        return "lock", lock.name + held, holder.tid
 
     def _lock(self, lock: Lock, thread: WaitingThread) -> tuple[str, str, int | None]:
         if lock.sort == "thread":

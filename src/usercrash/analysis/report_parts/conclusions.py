@@ -10,7 +10,7 @@ from ... import report
 from ...elf.arch import Arch
 from ..core.core_threads import CoreThread
 from ..explain.fingerprint import fingerprint
-from ..explain.waits import ObjectAt, WaitingThread, deadlocks, waits
+from ..explain.waits import InterpreterLock, ObjectAt, WaitingThread, deadlocks, waits
 from ..facts.texts import safe
 
 MAX_DEADLOCKS = 100
@@ -23,16 +23,17 @@ def with_waits(
     read: Callable[[int, int], bytes],
     control_block: Callable[[CoreThread], int],
     object_at: ObjectAt,
+    interpreter_locks: Sequence[InterpreterLock],
 ) -> report.Report:
     """The report with what its threads (`threads` of the core, in the same order) wait for.
-    `object_at`: as `waits` has it."""
+    `object_at` and `interpreter_locks`: as `waits` has them."""
     seen = [
         WaitingThread(
             shown.tid, thread.tid, shown.name, thread.registers, shown.frames, control_block(thread)
         )
         for thread, shown in zip(threads, built.threads, strict=False)
     ]
-    found = waits(seen, arch, read, built.open_files, object_at)
+    found = waits(seen, arch, read, built.open_files, object_at, interpreter_locks)
     replace = msgspec.structs.replace
     return replace(
         built,

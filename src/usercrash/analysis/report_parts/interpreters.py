@@ -10,6 +10,7 @@ from ... import report
 from ..core.core_threads import CoreThread
 from ..core.image import CoreImage
 from ..core.modules import ModuleTable
+from ..explain.waits import InterpreterLock
 from ..guard import Guard
 from ..unwinding.frames import RawFrame
 from ..unwinding.unwind import Stack
@@ -101,6 +102,10 @@ class Interpreters:
         for own in (self._java, self._node):
             found += own.interpreters(self._modules) if own is not None else []
         return found
+
+    def locks(self) -> list[InterpreterLock]:
+        """The locks that interpreters keep in structures of their own."""
+        return self._python.locks if self._python is not None else []
 
     def cause(
         self, found: report.Cause, signal: report.Signal | None, thread: report.Thread | None

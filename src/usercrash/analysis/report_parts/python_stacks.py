@@ -12,10 +12,11 @@ from ...cpython.frames import Code, Frame
 from ...cpython.lines import line_of
 from ...cpython.objects import Text
 from ...cpython.values import Value
-from ...cpython.walk import Limits, Raised, Thread, Walked, walk
+from ...cpython.walk import GIL_CONDITION, Limits, Raised, Thread, Walked, walk
 from ..core.core_threads import CoreThread
 from ..core.image import CoreImage
 from ..core.modules import ModuleTable
+from ..explain.waits import InterpreterLock
 from ..facts.secrets import MASK, is_secret_name, mask_assignment
 from ..facts.texts import json_cost, safe
 from ..unwinding.frames import END_OF_STACK, RawFrame, Stack
@@ -53,6 +54,7 @@ class PythonStacks:
         self._by_tid: dict[int, list[Thread]] = {}
         self._by_pointer: dict[int, list[Thread]] = {}
         self.interpreters: list[report.Interpreter] = []
+        self.locks: list[InterpreterLock] = []  # the GILs
         found = self._find()
         if found is not None:
             self._walk(found)
@@ -94,6 +96,7 @@ class PythonStacks:
         if walked is None or not walked.interpreters:
             return
         self._walked = walked
+        self.locks = _gils(walked)
         for why in walked.notes:
             self._notes.add(_STAGE, "its threads", why)
         for thread in walked.threads:
@@ -252,6 +255,17 @@ class PythonStacks:
             else:
                 break
         return pairs
+
+
+def _gils(walked: Walked) -> list[InterpreterLock]:
+    """Where threads wait for a GIL, and who holds it."""
+    threads = {thread.address: thread for thread in walked.threads}
+    found = []
+    for start, state in walked.gils.items():
+        holder = threads.get(state)
+        ids = (holder.native_id, holder.pthread) if holder is not None else (0, 0)
+        found.append(InterpreterLock("Python's GIL", start, GIL_CONDITION, *ids))
+    return found
 
 
 def _by_address(state: Thread, loops: list[tuple[int, RawFrame]]) -> list[tuple[int, int]]:
