@@ -25,6 +25,7 @@ from tests.support.interpreted import (
 )
 from usercrash.interpreter_calls import MOST, Frame, Walked
 from usercrash.render.text import render_text
+from usercrash.report import Report
 from usercrash.ruby.layout import TABLES
 from usercrash.ruby.walk import find, is_ruby, known, walk
 
@@ -122,20 +123,28 @@ def test_in_a_report(scene: str) -> None:
     assert interpreter.language == "ruby" and is_ruby(interpreter.module.encode())
 
 
+def with_lock(report: Report) -> list[int]:
+    """The threads that have the GVL."""
+    return [one.tid for one in report.threads if one.interpreted[0].holds_lock]
+
+
 @is_known
 def test_who_has_the_lock() -> None:
+    """The thread that runs, but for the moments in which it offers it to others."""
     say = "Thread.new { sleep }; puts 'end'; $stdout.flush; loop {}"
     with telling([need("ruby", "ruby"), "-e", say]) as (pid, _):
         memory = Memory(pid)
         found = found_in(pid, memory.read, find)
         until = time.monotonic() + 60
-        while not any(one.frames[:1] and one.frames[0].name == SLEEP
-                      for one in walk(memory.read, found).values()):  # fmt: skip
+        while not any(
+            one.frames[:1] and one.frames[0].name == SLEEP
+            for one in walk(memory.read, found).values()
+        ):
             assert time.monotonic() < until
             time.sleep(0.001)
-        report = taken(pid)
-    holds = {one.tid: one.interpreted[0].holds_lock for one in report.threads}
-    assert holds == {tid: tid == pid for tid in holds} and len(holds) == 2
+        while not with_lock(report := taken(pid)):
+            assert time.monotonic() < until
+    assert with_lock(report) == [pid] and len(report.threads) == 2
     assert ": the thread holds the GVL" in render_text(report)
 
 
