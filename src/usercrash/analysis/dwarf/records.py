@@ -190,14 +190,13 @@ def is_instance(entry: Entry) -> bool:
 def _plain_offset(expression: bytes) -> int | None:
     """The constant of a member's expression that only adds one (DW_OP_plus_uconst), as DWARF 2
     has them."""
-    if not expression or expression[0] != 0x23:
+    if expression[:1] != b"\x23":
         return None
-    value = 0
-    for at, byte in enumerate(expression[1:10]):
-        value |= (byte & 0x7F) << 7 * at
-        if byte < 0x80:
-            return value if at + 2 == len(expression) else None
-    return None
+    try:
+        value, end = uleb(expression, 1)
+    except FormatError:
+        return None
+    return value if end == len(expression) else None
 
 
 def _first_bit(entry: Entry, kind: Type, bits: int, offset: int) -> int:
