@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.support.gcore import gcore_at_fault
 from tests.support.sample_frames import frame, thread
@@ -112,6 +113,53 @@ def test_how_a_panic_ends_the_program_does_not_count(runtime: str) -> None:
     frames = [frame(at, name) for at, name in enumerate(names)]
     assert of(frames, ABRT).frames == ["shop::price", "shop::main"]
     assert of(frames, ABRT).first == len(ending) + 1
+
+
+def test_what_is_between_an_algorithm_and_its_caller_does_not_count() -> None:
+    """The same comparison crashes below two libraries, and below two versions of one."""
+    inner = "sorted(std::vector<int>&)::{lambda(int, int)#1}::operator()(int, int) const"
+    gnu = ["bool __gnu_cxx::__ops::_Iter_comp_iter<X>::operator()(int*, int*)",
+           "void std::__introsort_loop<int*>(int*, int*)", "std::sort(int*, int*)"]  # fmt: skip
+    llvm = ["unsigned int std::__1::__sort3<X>(int*, int*)", "std::__1::__sort<X>(int*, int*)"]
+    keys = set()
+    for between in (gnu, llvm, []):
+        names = [inner, *between, "sorted(std::vector<int>&)", "main", "_start"]
+        found = of([frame(at, name) for at, name in enumerate(names)])
+        assert found.frames == ["sorted::{lambda}::operator()", "sorted", "main"]
+        keys.add(found.key)
+    assert len(keys) == 1
+    thrown = ["abort", "std::__throw_out_of_range_fmt(char const*, ...)",
+              "std::map<int, int>::at(int const&)", "shop::price(int)", "main"]  # fmt: skip
+    found = of([frame(at, name) for at, name in enumerate(thrown)], ABRT)
+    assert (found.frames, found.first) == (["shop::price", "main"], 3)
+    only = of([frame(0, "std::sort(int*, int*)"), frame(1, "_start")])
+    assert only.frames == ["std::sort", "_start"]  # (better than nothing)
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [
+        ("core::slice::sort::stable::sort::h0123456789abcdef", False),
+        ("<alloc::vec::Vec<T> as core::ops::index::Index<I>>::index::h0123456789abcdef", False),
+        ("<[i64]>::sort_by::<shop::by>::{closure#0}", False),
+        ("<&i64 as core::ops::arith::Add<&i64>>::add", False),
+        ("<alloc::vec::Vec<shop::Item> as shop::Pay>::pay::h0123456789abcdef", True),
+        ("<shop::Item as core::ops::drop::Drop>::drop", True),
+        ("<i64 as shop::Pay>::pay", True),
+        ("shop::core::price", True),
+    ],
+)
+def test_what_of_rust_counts(name: str, counts: bool) -> None:
+    rust = r.Source(file="/home/me/shop/src/main.rs", line=1)
+    names = ["shop::inner", name, "shop::outer", "shop::main"]
+    frames = [msgspec.structs.replace(frame(at, one), source=rust) for at, one in enumerate(names)]
+    assert (len(of(frames).frames) == 4) == counts
+
+
+def test_a_namespace_called_as_rusts_library_counts() -> None:
+    names = ["core::Engine::tick(int)", "alloc::Pool::take()", "main"]
+    frames = [frame(at, name) for at, name in enumerate(names)]
+    assert of(frames).frames == ["core::Engine::tick", "alloc::Pool::take", "main"]
 
 
 def test_of_a_recursion_the_cycle_counts() -> None:

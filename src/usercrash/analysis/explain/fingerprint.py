@@ -25,12 +25,21 @@ _RUNTIME = re.compile(
 _RAISING = re.compile(
     r"(__)*(pthread_kill\w*|raise|gsignal|kill|tgkill|abort|assert(_perror)?_fail(_base)?"
     r"|libc_message\w*|malloc_printerr|chk_fail|fortify_fail\w*|stack_chk_fail\w*"
-    r"|(mem|str|wcs|wmem)(n?cpy|move|set|n?cmp|n?len|chr|rchr|n?cat)\w*)"
+    r"|(mem|str|wcs|wmem)(n?cpy|move|set|n?cmp|n?len|chr|rchr|n?cat)\w*"
+    r"|_?int_(free|malloc|realloc|memalign)\w*|(libc_)?(free|malloc|calloc|realloc|memalign)|cfree"
+    r"|malloc_consolidate|unlink_chunk|munmap_chunk|tcache_\w+|sysmalloc|systrim)"
     r"|std::(terminate|__terminate|rethrow_exception)|__cxxabiv1::\w+|__cxa_\w+|__gnu_cxx::\w+"
     r"|(__rustc::)?(rust_panic\w*|rust_begin_unwind|__rust_\w+)|(std|core)::panick?ing::\S+"
     r"|std::process::abort|(std|core)::intrinsics::abort|core::(option|result)::\w+_failed"
     r"|std::sys::\S+|runtime\.\S+"
 )
+# What the standard libraries of C++ and Rust have in the program's own file, made for its types:
+# the algorithm that called a comparison, the container that was asked.
+_TEMPLATES = re.compile(r"(std|__gnu_cxx|__gnu_debug)::")
+_RUST_MANGLED = re.compile(r"_R|\w+17h[0-9a-f]{16}E")
+_OF_RUST = r"(core|alloc|std)::"
+_BUILT_IN = rf"[&*\[(]*(mut |const |dyn )?((?! as )[^:<>])*({_OF_RUST}((?! as )[^<>])*)?"
+_RUST_LIBRARY = re.compile(rf"{_OF_RUST}|<{_BUILT_IN}( as {_OF_RUST}[^<>]*)?>::")
 _LIBRARY_VERSION = re.compile(r"(?<=\.so)[.\d]+$|-\d[\d.]*(?=\.so)|(?<=\d)\.\d+$")
 
 
@@ -95,6 +104,8 @@ def _names(
             continue
         if begins(name):
             break
+        if _of_library(frame, name):
+            continue
         begun = True
         first = frame.index if first is None else first
         own.append(name)
@@ -103,6 +114,15 @@ def _names(
     if not own:  # the runtime is all that there is
         own = [_identity(frame) for frame in frames[:_FOUND]]
     return first, _without_repeats(own)[:FRAMES]
+
+
+def _of_library(frame: Frame, name: str) -> bool:
+    """Whether a function is of a standard library whose code is made anew for each program."""
+    if _TEMPLATES.match(name):
+        return True
+    source = frame.source.file if frame.source is not None else ""
+    rust = source.endswith(".rs") or _RUST_MANGLED.match(frame.linkage_name or "")
+    return bool(rust and _RUST_LIBRARY.match(name))
 
 
 def _interpreted(stacks: Sequence[InterpretedStack]) -> dict[int, list[str]]:

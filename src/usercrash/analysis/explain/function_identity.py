@@ -28,7 +28,7 @@ _CONVERSION = re.compile(r"\boperator [\w:]+")  # operator new, operator bool
 _EMPTY = re.compile(r"::(?=::|$)")  # of names that lost what stood between
 _MAX_NAME = 200
 _BEGINNING = re.compile(
-    r"_start|__libc_start\w*|start_thread|(__)?clone3?|thread_start|runtime\.(main|goexit|mstart)"
+    r"_start|__libc_start\w*|start_thread|execute_native_thread_routine|(__)?clone3?|thread_start|runtime\.(main|goexit|mstart)"
     r"|std::rt::\S+|std::sys::backtrace::__rust_begin\S+|std::sys_common::\S+"
     r"|core::ops::function::FnOnce::call_once|invoke_main"
     r"|threading:Thread\.(run|_bootstrap|_bootstrap_inner)"
