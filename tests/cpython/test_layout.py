@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.cpython.keep_cores import KEPT
 from tests.support.analysed import analyse
-from usercrash.cpython.find import identify
+from usercrash.cpython.find import find, identify
 from usercrash.cpython.layout import _FORMS, COOKIE, Layout, by_debug_offsets, by_version
 from usercrash.cpython.objects import Objects
 from usercrash.cpython.tables import TABLES
@@ -160,6 +160,30 @@ def described(layout: Layout, text: bytes) -> Read:
         struct.pack_into("<Q", memory, kind + at["type_name"], kind + 512)
         memory[kind + 512 : kind + 512 + len(name)] = name
     return lambda address, size: bytes(memory[address : address + size])
+
+
+OLD = {
+    "3.8": {b"PyCode_NewWithPosOnlyArgs"},
+    "3.9": {b"PyCode_NewWithPosOnlyArgs", b"PyFrame_GetBack"},
+    "3.10": {b"PyCode_NewWithPosOnlyArgs", b"PyFrame_GetBack", b"PyModule_AddObjectRef"},
+}
+
+
+@pytest.mark.parametrize("version", OLD)
+def test_versions_without_a_number(version: str) -> None:
+    """An interpreter in a program of any name: its functions tell which one it is. Structures of
+    one of these versions make sense as another's, with other lines."""
+    image = analyse(lzma.decompress((KEPT / f"{version}.generator.core.xz").read_bytes())).image
+    runtime = int(image.facts[b"@cpython"].split()[0], 16)
+
+    def found(functions: set[bytes]) -> tuple[str, str]:
+        one = find(image.read, [(b"/srv/python3.7-shop", 0x1000)],
+                   lambda start, name: runtime if name in functions else 0)  # fmt: skip
+        assert one is not None
+        return (one.layout.name if one.layout else "", one.why)
+
+    assert found({b"_PyRuntime", *OLD[version]}) == (version, "")
+    assert found({b"_PyRuntime"}) == ("", "its version is not known")
 
 
 def test_names() -> None:

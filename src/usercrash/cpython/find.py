@@ -7,7 +7,6 @@ from _struct import Struct
 from ..model.types import TYPE_CHECKING
 from .layout import COOKIE, NEWEST, OLDEST, Layout, by_debug_offsets, by_version
 from .objects import TOP, Objects
-from .tables import TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -17,6 +16,14 @@ if TYPE_CHECKING:
     Symbol = Callable[[int, bytes], int]  # of the module that begins there; 0 if it has none
 
 RUNTIME, VERSION = b"_PyRuntime", b"Py_Version"
+# Functions that a version brought, each in a part that every interpreter has: what tells those
+# apart that have no Py_Version (3.11 brought it). Names of files do not: a program may have the
+# interpreter linked into itself.
+_NEW_FUNCTIONS = (
+    (b"PyModule_AddObjectRef", 0x030A0000),
+    (b"PyFrame_GetBack", 0x03090000),
+    (b"PyCode_NewWithPosOnlyArgs", 0x03080000),
+)
 _MAX_MODULES = 16  # that are asked for symbols
 _HALF = Struct("<I")
 
@@ -43,9 +50,14 @@ def find(read: Read, modules: Iterable[tuple[bytes, int]], symbol: Symbol) -> Fo
         if runtime:
             at = symbol(start, VERSION)
             number = read(at, 4) if at else b""
-            version = _HALF.unpack(number)[0] if len(number) == 4 else 0
+            version = _HALF.unpack(number)[0] if len(number) == 4 else _oldest(symbol, start)
             return identify(read, path, runtime, version)
     return None
+
+
+def _oldest(symbol: Symbol, start: int) -> int:
+    """The version without its last two bytes, by the functions that there are; 0 before 3.8."""
+    return next((version for name, version in _NEW_FUNCTIONS if symbol(start, name)), 0)
 
 
 def _rank(path: bytes) -> int:
@@ -67,24 +79,14 @@ def identify(read: Read, path: bytes, runtime: int, version: int = 0) -> Found:
         layout = by_debug_offsets(read, runtime)
         return Found(path, runtime, layout, "" if layout else "it describes itself in no known way")
     minor = (version >> 24, version >> 16 & 0xFF)
-    if version and (minor[0] != 3 or not OLDEST <= minor <= NEWEST):
+    if not version:
+        return Found(path, runtime, None, "its version is not known")
+    if minor[0] != 3 or not OLDEST <= minor <= NEWEST:
         return Found(path, runtime, None, f"version {minor[0]}.{minor[1]} is not known")
-    minors = [minor] if version else _minors_by_name(path)
-    for minor in minors:
-        layout = by_version(version or minor[0] << 24 | minor[1] << 16)
-        if layout is not None and is_sensible(read, runtime, layout):
-            return Found(path, runtime, layout, "")
+    layout = by_version(version)
+    if layout is not None and is_sensible(read, runtime, layout):
+        return Found(path, runtime, layout, "")
     return Found(path, runtime, None, "its structures are not as in any known version")
-
-
-def _minors_by_name(path: bytes) -> list[tuple[int, int]]:
-    """The version in a name such as libpython3.9.so.1.0; else all that do not say it themselves."""
-    base = path.rpartition(b"/")[2]
-    _, _, rest = base.partition(b"python3.")
-    digits = rest[: 2 if rest[:2].isdigit() else 1]
-    if digits.isdigit():
-        return [(3, int(digits))]
-    return [minor for minor in TABLES if minor < (3, 11)]
 
 
 def is_sensible(read: Read, runtime: int, layout: Layout) -> bool:
