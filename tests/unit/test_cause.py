@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -449,6 +450,31 @@ def test_v8_without_memory() -> None:
     )  # fmt: skip
     assert result.reason == "javascript-memory"
     assert result.summary == "V8 had no more memory for JavaScript, by grow(int) at x.c:4"
+
+
+@pytest.mark.parametrize(
+    ("between", "reason"),
+    [
+        ([None, None, None], "uncaught-exception"),
+        (
+            [None, "guard_abort(char const*)", None],
+            "abort",
+        ),  # (it has names)
+        ([], "abort"),  # (nothing tells what led there)
+    ],
+)
+def test_thrown_in_a_library_without_names(between: list[str | None], reason: str) -> None:
+    """libc++abi without symbols: it has but the names that it exports."""
+    libc, abi = "/usr/lib/libc.so.6", "/usr/lib/libc++abi.so.1.0"
+    rows: list[tuple[str | None, str]] = [
+        ("__pthread_kill_implementation", libc), ("abort", libc), *((one, abi) for one in between),
+        ("__cxa_throw", abi), ("shop::price(int)", "/usr/bin/shop"), ("main", "/usr/bin/shop"),
+    ]  # fmt: skip
+    frames = [
+        msgspec.structs.replace(frame(name or "", at), function=name, module=module)
+        for at, (name, module) in enumerate(rows)
+    ]
+    assert why(ABORT, frames=frames).reason == reason
 
 
 def test_terminate() -> None:

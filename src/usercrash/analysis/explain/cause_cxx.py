@@ -29,7 +29,8 @@ def terminated(
     if "__cxa_pure_virtual" in names:
         return None
     personal = _by_personality(frames, names)
-    if not personal and not any(name in _TERMINATE for name in names):
+    named = any(name in _TERMINATE for name in names)
+    if not personal and not named and not _by_thrower(frames, names):
         return None
     destroyed = [name for name in names if name.endswith("thread::~thread")]
     if destroyed:
@@ -67,6 +68,16 @@ def _by_personality(frames: Sequence[Frame], names: Sequence[str]) -> bool:
     at = names.index("__gxx_personality_v0")
     inside = [frame for frame in frames[:at] if _is_library(frame)]
     return bool(inside) and any(name in ("abort", "__GI_abort") for name in names[:at])
+
+
+def _by_thrower(frames: Sequence[Frame], names: Sequence[str]) -> bool:
+    """Whether nothing but functions of the C++ library without names stands between what threw
+    and what aborted: as in a libc++abi without symbols."""
+    at = next((number for number, name in enumerate(names) if name in dict(_THROWERS)), 0)
+    inside = [number for number in range(at) if _is_library(frames[number])]
+    if not inside or any(frames[number].function for number in inside):
+        return False
+    return inside == list(range(inside[0], at)) and names[inside[0] - 1] in ("abort", "__GI_abort")
 
 
 def _is_library(frame: Frame) -> bool:
