@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import pytest
 from tests.support.build import need
 from tests.support.interpreted import (
     Memory,
+    Read,
     Row,
     found_in,
     of_kept,
@@ -23,7 +24,7 @@ from tests.support.interpreted import (
     taken,
     telling,
 )
-from usercrash.interpreter_calls import MOST, Frame, Walked
+from usercrash.interpreter_calls import MOST, Found, Frame, Walked
 from usercrash.render.text import render_text
 from usercrash.report import Report
 from usercrash.ruby.layout import TABLES
@@ -219,7 +220,7 @@ def test_other_versions_are_left_alone() -> None:
 )
 def test_only_what_says_twice_what_it_is(version: bytes, description: bytes) -> None:
     places = {b"ruby_current_vm_ptr": 0x1000, b"ruby_version": 0x2000, b"ruby_description": 0x3000}
-    texts = {0x1000: (0x5000).to_bytes(8, "little"), 0x2000: version, 0x3000: description}
+    texts = {0x1000: (0x10000).to_bytes(8, "little"), 0x2000: version, 0x3000: description}
 
     def asked() -> object:
         return find(
@@ -230,7 +231,37 @@ def test_only_what_says_twice_what_it_is(version: bytes, description: bytes) -> 
 
     assert asked() is None
     texts |= {0x2000: b"3.1.2", 0x3000: b"ruby 3.1.2p20 (2022-04-12) [x86_64-linux]"}
+    assert asked() is None
+    texts |= {0x10008: (0x20000).to_bytes(8, "little"), 0x20008: (0x10008).to_bytes(8, "little")}
     assert asked() is not None
+
+
+@is_known
+def test_a_file_that_is_mapped_once_more() -> None:
+    """As Ruby does when it writes its crash report, to read the names of functions."""
+    with standing("plain") as (pid, _):
+        memory = Memory(pid)
+        own = found_in(pid, memory.read, find)
+        shift = 1 << 46  # (all that there is lies above)
+
+        def read(address: int, size: int) -> bytes:
+            if address >= shift:
+                return memory.read(address, size)
+            data = memory.read(address + shift, size)
+            return data if data.startswith((b"3.", b"ruby 3.")) else b"\x70" * size
+
+        def twice(
+            look: Read, modules: list[tuple[bytes, int]], symbol: Callable[[int, bytes], int]
+        ) -> Found | None:
+            copies = [(path, start - shift) for path, start in modules]
+
+            def symbol_of(start: int, name: bytes) -> int:
+                return symbol(start | shift, name) - (0 if start & shift else shift)
+
+            return find(read, [*copies, *modules], symbol_of)
+
+        again = found_in(pid, memory.read, twice)
+    assert (again.address, again.mark) == (own.address, own.mark)
 
 
 @is_known

@@ -62,8 +62,19 @@ def find(read: Read, modules: Iterable[tuple[bytes, int]], symbol: Symbol) -> Fo
         if own and machine:
             major, minor, patch = (int(one) for one in numbers)
             symbols = _table_of_symbols(read, symbol(start, COUNT))
-            return known(path, machine, (major, minor, patch), symbols)
+            found = known(path, machine, (major, minor, patch), symbols)
+            if found.layout is None or _is_machine(read, found.layout, machine):
+                return found
     return None
+
+
+def _is_machine(read: Read, layout: dict[str, int], machine: int) -> bool:
+    """Whether an rb_vm_t lies at an address: its first Ractor points back to it. (When Ruby writes
+    its crash report it maps its files once more, to read them: what is in such a copy is of no
+    running interpreter.)"""
+    head = machine + layout["vm_ractors"]
+    node = word_at(read, head) if is_place(machine) else 0
+    return is_place(node) and word_at(read, node + 8) == head
 
 
 def _table_of_symbols(read: Read, function: int) -> int:
