@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.support.analysed import close_files
 from tests.support.kernel import Installation
@@ -16,6 +17,9 @@ from usercrash.elf.headers import EHDR32, PHDR32
 from usercrash.system import sysctl
 from usercrash.system.entrance import kernel_offers_socket
 
+# No test has a time: the machine may be busy with others.
+settings.register_profile("usercrash", deadline=None)
+settings.load_profile("usercrash")
 # No test asks a server that is not its own.
 os.environ.pop("DEBUGINFOD_URLS", None)
 
