@@ -56,6 +56,7 @@ class Interpreters:
         if found is not None and found.layout is not None:
             perl.walk(self.read, found, seconds=SECONDS)
             self.calls[b"@perl"] = calls_fact(found)
+        self._note_time("perl")
 
     def look_for_php(self, maps: MapTable) -> None:
         """Walk the calls of a PHP interpreter."""
@@ -66,6 +67,7 @@ class Interpreters:
         if found is not None and found.layout is not None:
             php.walk(self.read, found, seconds=SECONDS)
             self.calls[b"@php"] = calls_fact(found)
+        self._note_time("php")
 
     def look_for_ruby(self, maps: MapTable, threads: list[ThreadState]) -> None:
         """Walk the calls of a Ruby interpreter's threads, of the first of `threads` before all
@@ -73,14 +75,15 @@ class Interpreters:
         from ..ruby import walk as ruby
 
         self._begin()
+        late = False
         found = ruby.find(self.read, _first_pages(maps), self._symbol)
         if found is not None and found.layout is not None:
             first = threads[0].registers.get(_TCB, 0) if threads else 0
             until = time.monotonic() + SECONDS
             ruby.walk(self.read, found, seconds=SECONDS, first=first)
-            if self._late or time.monotonic() > until:
-                self._notes.add("ruby", "some frames of its threads", "no time left")
+            late = time.monotonic() > until
             self.calls[b"@ruby"] = calls_fact(found)
+        self._note_time("ruby", late=late)
 
     def look(self, maps: MapTable, threads: list[ThreadState], *, variables: bool = False) -> None:
         """Walk the threads of the interpreter, the first of `threads` before all others; with
@@ -117,6 +120,11 @@ class Interpreters:
             self._touched[start] = data
             self._left -= len(data)
         return data[skip : skip + size]
+
+    def _note_time(self, stage: str, *, late: bool = False) -> None:
+        """A note if there was none left, be it for finding an interpreter."""
+        if self._late or late:
+            self._notes.add(stage, "some of its frames", "no time left")
 
     def _begin(self) -> None:
         """One time for all that is looked for."""
