@@ -229,9 +229,9 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     """The system call that a thread is in: `call` is its name ("" where we do not know the number),
     `arguments` are its six registers. `summary` says what it waits for there, `kind` what sort of
-    thing that is: lock, condition, semaphore, barrier, futex, thread, descriptor, time, child,
-    signal; both are empty for a call that is not known to wait. `holder` is the `tid` of the thread
-    that holds the lock, or whose end is waited for."""
+    thing that is: lock, condition, semaphore, barrier, futex, thread, descriptor, queue, time,
+    child, signal; both are empty for a call that is not known to wait. `holder` is the `tid` of the
+    thread that holds the lock, or whose end is waited for."""
 
     number: int
     call: str

@@ -154,6 +154,12 @@ def test_calls_that_wait_and_others() -> None:
     assert words(thread(1, "", 35, 0x9000), {0x9000: time}) == "nanosleep of 3.5 s"
     assert words(thread(1, "", 61, 0xFFFFFFFF)) == "wait4: any child"
     assert words(thread(1, "", 39)) == ""  # getpid
+    assert words(thread(1, "", 72, 5, 7), files=[tcp]) == (
+        "fcntl: a lock on descriptor 5, TCP 127.0.0.1:80"
+    )
+    assert words(thread(1, "", 72, 5, 6), files=[tcp]) == ""  # F_SETLK
+    assert words(thread(1, "", 65, 9)) == "semop: the System V semaphores 9"
+    assert words(thread(1, "", 70, 9)) == "msgrcv: the System V queue 9"
     assert words(thread(1, "", 202, 0x9000, 0x81)) == ""  # FUTEX_WAKE
     assert words(thread(1, "", (1 << 64) - 1)) is None
     assert words(thread(1, "", 0, 9), {0x400000: b"\x90\x90"}) is None
@@ -168,6 +174,18 @@ def test_a_holder_that_is_not_of_this_process() -> None:
     ):
         found = words(thread(1, "", 202, 0x9000, operation), memory)
         assert found == f"the mutex at 0x9000, {expected}"
+
+
+def test_a_call_that_goes_on() -> None:
+    """restart_syscall(): which call it is stands in the instruction before, if anywhere."""
+    time = struct.pack("<qq", 3, 0)
+    for before, expected in (
+        (b"\xb8\x23\0\0\0", "nanosleep of 3 s"),
+        (b"\xb8\x3d\0\0\0", ""),  # wait4, which does not go on so
+        (b"\x90\x90\x90\x90\x90", ""),
+    ):
+        memory = {0x3FFFFB: before + b"\x0f\x05", 0x9000: time}
+        assert words(thread(1, "", 219, 0x9000), memory) == expected
 
 
 def test_an_interpreters_lock() -> None:

@@ -128,14 +128,15 @@ def _pointed(
 
 
 def _futexes(threads: list[ThreadState], arch: Arch) -> Iterator[Range]:
-    """What threads wait for in futex(): who holds it stands beside its word."""
+    """What threads wait for in futex(): who holds it stands beside its word. (A call that goes on
+    after it was interrupted may be futex(), too.)"""
     if not arch.call:
         return
     number, first = arch.call[:2]
     words = {
         thread.registers.get(first, 0): None
         for thread in threads
-        if thread.registers.get(number) in arch.futex
+        if thread.registers.get(number) in (*arch.futex, arch.restart)
     }
     for word in list(words)[:_MAX_FUTEXES]:
         yield word - _FUTEX_BEFORE, _FUTEX_BEFORE + _FUTEX_AFTER, "futex"

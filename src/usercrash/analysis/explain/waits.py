@@ -21,9 +21,18 @@ _ON_DESCRIPTOR = frozenset((
     "read", "readv", "pread64", "preadv", "preadv2", "write", "writev", "pwrite64", "pwritev",
     "pwritev2", "recvfrom", "recvmsg", "recvmmsg", "sendto", "sendmsg", "sendmmsg", "accept",
     "accept4", "connect", "epoll_wait", "epoll_pwait", "epoll_pwait2", "ioctl", "flock", "fsync",
-    "fdatasync", "splice", "sendfile", "getdents64", "io_uring_enter",
+    "fdatasync", "splice", "sendfile", "getdents64", "io_uring_enter", "mq_timedreceive",
+    "mq_timedsend", "close", "tee", "vmsplice", "copy_file_range", "ftruncate", "fallocate",
 ))  # fmt: skip
 _FOR_A_SIGNAL = frozenset(("pause", "rt_sigsuspend", "rt_sigtimedwait", "sigsuspend"))
+# Calls that go on as restart_syscall() when they were interrupted (a debugger, or SIGCONT, has let
+# them go on); the instruction before the system call's own, which loads its number.
+_RESTARTABLE = ("nanosleep", "clock_nanosleep", "clock_nanosleep_time64", "poll", "futex",
+                "futex_time64")  # fmt: skip
+_LOAD_NUMBER = 0xB8  # mov $imm32, %eax
+_SET_LOCK = (7, 14, 38)  # F_SETLKW, F_SETLKW64, F_OFD_SETLKW (<asm-generic/fcntl.h>)
+_OF_SYSTEM_V = {"semop": "semaphore", "semtimedop": "semaphore", "msgrcv": "queue",
+                "msgsnd": "queue"}  # fmt: skip
 _SORT_WORDS = {
     "mutex": "the mutex", "rwlock": "the read-write lock", "condition": "the condition variable",
     "semaphore": "the semaphore", "barrier": "the barrier", "futex": "the futex",
@@ -139,7 +148,16 @@ class _Look:
         before = self.read(registers.get(self.arch.pc, 0) - 2, 2)
         if len(before) == 2 and before not in SYSCALL_INSTRUCTIONS:
             return None
+        if number == self.arch.restart:
+            return self._restarted(registers.get(self.arch.pc, 0)) or number
         return number
+
+    def _restarted(self, pc: int) -> int:
+        """The number of the call that goes on at a pc behind it, 0 where that is not sure."""
+        load = self.read(pc - 7, 5)
+        number = int.from_bytes(load[1:], "little")
+        known = len(load) == 5 and load[0] == _LOAD_NUMBER
+        return number if known and syscall_name(self.arch.name, number) in _RESTARTABLE else 0
 
     def _what(
         self, thread: WaitingThread, number: int, name: str, arguments: Sequence[int]
@@ -153,6 +171,12 @@ class _Look:
             return self._lock(self.locks.lock(first, arguments[1], thread.frames), thread)
         if name in _ON_DESCRIPTOR:
             return "descriptor", f"{name} on {self._descriptor(first)}", None
+        if name in ("fcntl", "fcntl64") and arguments[1] in _SET_LOCK:
+            return "descriptor", f"{name}: a lock on {self._descriptor(first)}", None
+        if name in _OF_SYSTEM_V:
+            sort = _OF_SYSTEM_V[name]
+            words = f"{name}: the System V {sort}{'s' * (sort == 'semaphore')} {first & 0xFFFFFFFF}"
+            return sort, words, None
         if name in ("poll", "ppoll"):
             return "descriptor", self._poll(name, first, arguments[1]), None
         if name in ("select", "pselect6", "_newselect"):

@@ -38,7 +38,8 @@ class Arch:
     one instruction late and a dump says so. `program_machine`: the e_machine of the files that its
     processes map, where that is not the core's `machine`. `call` names the registers with the
     number and the arguments of the system call that a thread is in (the number is −1 else), `futex`
-    has the numbers of futex(); both are empty where a dump does not tell.
+    has the numbers of futex(), `restart` that of restart_syscall(), which goes on with a call that
+    was interrupted (−2: none). They are empty where a dump does not tell.
     """
 
     __slots__ = (
@@ -47,7 +48,7 @@ class Arch:
         "futex", "link", "long", "machine", "mask", "name", "numbers", "order", "pc", "pc_slot",
         "pointer_registers", "prstatus_offset", "prstatus_registers", "prstatus_signal",
         "program_machine", "prstatus_size", "prstatus_tid", "red_zone", "return_column",
-        "return_distance", "signals", "slots", "sp", "stack_bias", "word",
+        "restart", "return_distance", "signals", "slots", "sp", "stack_bias", "word",
     )  # fmt: skip
 
     def __init__(
@@ -81,6 +82,7 @@ class Arch:
         program_machine: int = 0,
         call: tuple[str, ...] = (),
         futex: tuple[int, ...] = (),
+        restart: int = -2,
     ) -> None:
         self.name = name
         self.machine = machine
@@ -122,6 +124,7 @@ class Arch:
         self.program_machine = program_machine or machine
         self.call = call
         self.futex = futex
+        self.restart = restart
 
     def is_of(self, machine: int, elf_class: int, order: str, flags: int) -> bool:
         """Whether the header of a core with this e_machine, class, byte order, e_flags is."""

@@ -29,6 +29,7 @@ def _arch(elf_class: int, prstatus: tuple[int, int, int] | None, program_machine
         pointer_registers=("eax", "ebx", "ecx", "edx", "esi", "edi", "ebp", "esp", "eip"),
         call=("orig_eax", "ebx", "ecx", "edx", "esi", "edi", "ebp"),
         futex=(240, 422),
+        restart=0,
     )
 
 

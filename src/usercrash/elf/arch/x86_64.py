@@ -38,6 +38,7 @@ def _arch(name: str, elf_class: int) -> Arch:
         pointer_registers=_POINTERS,
         call=("orig_rax", "rdi", "rsi", "rdx", "r10", "r8", "r9"),
         futex=(202,) if elf_class == 2 else (202 | 1 << 30,),
+        restart=219 if elf_class == 2 else 219 | 1 << 30,
     )
 
 
