@@ -16,9 +16,11 @@ from usercrash.render.frames import short_functions
 from usercrash.render.layout import Paper, clean, columns, duration, moment, size, wrap
 from usercrash.render.screen import render_screen
 from usercrash.render.text import render_stacks, render_text
+from usercrash.render.words import thread_stacks
 from usercrash.report import (
     Cause,
     Fingerprint,
+    Map,
     MemoryBlock,
     NoteEntry,
     Report,
@@ -341,3 +343,25 @@ def test_marks_do_not_cover_other_lines() -> None:
     assert clean("\u20dd" * 6) == 5 * "\u20dd" + "\\u20dd"  # (a circle around the one before)
     once = clean("\x1b" + 900 * "\u0301")
     assert clean(once) == once and once.startswith("\\x1b")
+
+
+def test_stacks_of_threads_have_names_in_the_map() -> None:
+    """Where one thread's stack pointer lies above a guard; elsewhere nothing is claimed."""
+    base = sample_reports.null_pointer()
+    rows = [
+        ("0x1000", "0x2000", "---p"), ("0x2000", "0x9000", "rw-p"),
+        ("0x9000", "0xa000", "---p"), ("0xa000", "0xf000", "rw-p"), ("0x20000", "0x30000", "rw-p"),
+    ]  # fmt: skip
+    maps = [Map(start=start, end=end, permissions=access, offset="0x0", path="")
+            for start, end, access in rows]  # fmt: skip
+    points = {1: "0x8ff0", 2: "0xb000", 3: "0xb800", 4: "0x20008", 5: "0x1008"}
+    threads = [
+        msgspec.structs.replace(
+            base.threads[0], tid=tid,
+            frames=[msgspec.structs.replace(base.threads[0].frames[0], sp=sp)],
+        )
+        for tid, sp in points.items()
+    ]  # fmt: skip
+    report = msgspec.structs.replace(base, maps=maps, threads=threads)
+    assert thread_stacks(report) == {"0x2000": "stack of thread 1"}
+    assert "2000-9000 rw-p        0 stack of thread 1\n" in render_text(report)

@@ -30,6 +30,7 @@ from .words import (
     module_words,
     process_fields,
     register_rows,
+    thread_stacks,
 )
 
 MAX_REGISTER_THREADS = 64
@@ -222,6 +223,7 @@ def maps(paper: Paper, report: Report) -> None:
     told = fault is None or any(row.fault for row in report.maps)
     previous = 0
     path = ""
+    stacks = thread_stacks(report)
     for row in report.maps:
         start = int(row.start, 16)
         if not told and fault is not None and fault < start:
@@ -231,7 +233,8 @@ def maps(paper: Paper, report: Report) -> None:
         head = f"{mark}{digits(row.start)}-{digits(row.end)} {clean(row.permissions)} "
         head += f"{digits(row.offset):>8} "
         name = clean(row.path) + (" (deleted)" if row.deleted else "")
-        if row.path == path and columns(head) + columns(name) > paper.width:
+        name = name or stacks.get(row.start, "")
+        if row.path == path and row.path and columns(head) + columns(name) > paper.width:
             name = clean(base_name(row.path))  # the whole path stands above
         path = row.path
         if row.fault and fault is not None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
+from itertools import pairwise
 
 from ..report import Module, OpenFile, Package, Process, Report, Thread
-from .layout import clean, duration, moment, size
+from .layout import clean, duration, moment, number_of, size
 
 _WITH_ACCESS = ("file", "device", "memfd", "directory", "other")  # kinds opened for something
 
@@ -129,6 +131,24 @@ def fault_place(fault: int, previous: int, following: int | None) -> str:
         where = f"between: {fault - previous:#x} past the one, {following - fault:#x} before"
         where += " the other"
     return f"{fault:#x} is {where}"
+
+
+def thread_stacks(report: Report) -> dict[str, str]:
+    """`stack of thread 12` for the mappings without a name that are such, by their starts: one
+    thread's stack pointer is in it, and a guard lies directly below."""
+    guarded = {
+        row.start: row
+        for below, row in pairwise(report.maps)
+        if not row.path and below.end == row.start and not below.permissions.strip("-ps")
+    }
+    ranges = sorted((int(row.start, 16), int(row.end, 16), row.start) for row in guarded.values())
+    found: dict[str, list[int]] = {}
+    for thread in report.threads:
+        sp = next((number_of(frame.sp) for frame in thread.frames if frame.sp is not None), None)
+        at = bisect_right(ranges, (sp, 1 << 64, "")) - 1 if sp is not None else -1
+        if sp is not None and at >= 0 and sp < ranges[at][1]:
+            found.setdefault(ranges[at][2], []).append(thread.tid)
+    return {start: f"stack of thread {tids[0]}" for start, tids in found.items() if len(tids) == 1}
 
 
 def blamed(report: Report) -> dict[str, str]:

@@ -4,12 +4,13 @@ beside a gigabyte; what is free is broken."""
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ...report import Map, Report
 from ..frames import base_name
 from ..layout import clean, number_of, size
+from ..words import thread_stacks
 
 _PAGE = 4096
 _MOST_PARTS = 160
@@ -83,13 +84,14 @@ class _Piece(NamedTuple):
 
 def draw(report: Report) -> Drawing | None:
     """The drawing, lowest address on top, with the fault address, pc and sp; None without maps."""
-    pieces = _pieces(report.maps)
+    stacks = thread_stacks(report)
+    pieces = _pieces(report.maps, stacks)
     if not pieces:
         return None
     pointers = _pointers(report)
     if len(pieces) > _MOST_PARTS:
         pieces = _fewer(_by_name(pieces), [value for _, value in pointers])
-    titles = [_title(piece, report.maps[piece.row]) for piece in pieces]
+    titles = [_title(piece, report.maps[piece.row], stacks) for piece in pieces]
     parts, gaps, height = _stacked(pieces, titles, [value for _, value in pointers])
     labels, runs = _labelled(pieces, parts)
     marks = _marks(pointers, parts, gaps)
@@ -97,20 +99,22 @@ def draw(report: Report) -> Drawing | None:
     return Drawing(lowest + _TOP, runs, gaps, labels, marks)
 
 
-def _pieces(maps: Sequence[Map]) -> list[_Piece]:
+def _pieces(maps: Sequence[Map], stacks: Mapping[str, str]) -> list[_Piece]:
     found: list[_Piece] = []
     for row, one in enumerate(maps):
         start, end = number_of(one.start), number_of(one.end)
         if start is None or end is None or end <= start or (found and start < found[-1].end):
             continue
-        name = clean(base_name(one.path)) or _ANONYMOUS
-        found.append(_Piece(start, end, _kind(one), name, row))
+        name = stacks.get(one.start) or clean(base_name(one.path)) or _ANONYMOUS
+        kind = "stack" if one.start in stacks else _kind(one)
+        found.append(_Piece(start, end, kind, name, row))
     return found
 
 
-def _title(piece: _Piece, first: Map) -> str:
+def _title(piece: _Piece, first: Map, stacks: Mapping[str, str]) -> str:
     words = [f"{piece.start:x}-{piece.end:x}", size(piece.end - piece.start)]
-    words += [piece.name, "put together"] if piece.together else [first.permissions, first.path]
+    path = stacks.get(first.start) or first.path
+    words += [piece.name, "put together"] if piece.together else [first.permissions, path]
     return " ".join(filter(None, words))
 
 

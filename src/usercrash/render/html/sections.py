@@ -18,7 +18,7 @@ from .. import variables as text_variables
 from ..first import NOT_THE_SAME
 from ..frames import thread_title
 from ..layout import HEADING, PLAIN, Line, Paper, Span, clean, digits, number_of
-from ..words import fault_place, file_words, module_words, process_fields
+from ..words import fault_place, file_words, module_words, process_fields, thread_stacks
 from . import memory as page_memory
 from .memory_map import draw
 from .stacks import first_rows, other_stacks
@@ -302,6 +302,7 @@ def _map_rows(report: Report) -> list[MapRow]:
     wanted = _worth_a_look(report, fault)
     rows: list[MapRow] = []
     previous = left = 0
+    stacks = thread_stacks(report)
     for number, one in enumerate(report.maps):
         start = number_of(one.start) or 0
         if not told and fault is not None and fault < start:
@@ -315,10 +316,11 @@ def _map_rows(report: Report) -> list[MapRow]:
             rows.append(MapRow(note=f"… {left:,} mappings left out: see the JSON"))
             left = 0
         at = f"{fault:#x}, +{fault - start:#x}" if one.fault and fault is not None else ""
+        name = stacks.get(one.start) or clean(one.path) + (" (deleted)" if one.deleted else "")
         rows.append(
             MapRow(
                 f"map-{number}", f"{digits(one.start)}-{digits(one.end)}", one.permissions,
-                digits(one.offset), clean(one.path) + (" (deleted)" if one.deleted else ""), at,
+                digits(one.offset), name, at,
             )
         )  # fmt: skip
     if left:
