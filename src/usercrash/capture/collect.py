@@ -8,7 +8,6 @@ is waited for.
 from __future__ import annotations
 
 import gc
-import os
 import time
 from _struct import Struct
 
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from ..model.snapshot import ElfNote
     from .interpreters import Interpreters
     from .plan import Range
+    from .runtime_files import RuntimeFiles
     from .target import Target
 
 _FAULTS = frozenset((4, 5, 7, 8, 11))  # signals whose siginfo names an address
@@ -116,7 +116,7 @@ def _snapshot(target: Target, limits: Limits, release_early: bool) -> Snapshot:
         limits.step_aside(len(target.threads()))
     # Nobody waits from here on: what was taken is put in order.
     if capture:
-        capture.read_own_files()
+        capture.read_runtime_files()
         capture.keep_interpreter()
     snapshot.elf_notes = target.elf_notes()
     if capture:
@@ -140,9 +140,7 @@ class _Capture:
         self._arch = arch_of(target.machine, target.elf_class)
         self.maps = MapTable(b"")
         self.pieces: list[tuple[int, bytes]] = []
-        self._perf_map = -1
-        self._hs_err: list[int] = []
-        self._node_reports: list[int] = []
+        self._runtime_files: RuntimeFiles | None = None
         self._python: Interpreters | None = None
 
     def run(self, release_early: bool) -> None:
@@ -181,10 +179,8 @@ class _Capture:
         self._try(self._facts.descriptors)
         if looked:
             self._try(self._other_threads)
-            self._try(self._find_perf_map)
             self._try(self._file_of_fault)
-            self._try(self._find_java_error)
-            self._try(self._find_node_reports)
+            self._try(self._find_runtime_files)
 
     def _try(self, stage: Callable[[], None]) -> bool:
         try:
@@ -313,62 +309,19 @@ class _Capture:
         self._facts.threads(self._threads, namespaced)
         self._sender(namespaced)
 
-    def _find_perf_map(self) -> None:
-        if self._facts.elsewhere():
-            from .perf_map import find_perf_map
-
-            self._perf_map = find_perf_map(self._facts.thread, self._facts.table)
-
-    def _find_java_error(self) -> None:
-        if b"/libjvm.so" in self._facts.table.get(b"maps", b""):
-            from .hs_err import find_hs_err
-
-            self._hs_err = find_hs_err(self._facts.thread, self._facts.table)
-
-    def _find_node_reports(self) -> None:
+    def _find_runtime_files(self) -> None:
+        """What the process's runtime may have written of itself: few have such files."""
         maps = self._facts.table.get(b"maps", b"")
-        if b"node" in maps:
-            from .node_report import find_node_reports, is_node
+        if b"/libjvm.so" in maps or b"node" in maps or self._facts.elsewhere():
+            from .runtime_files import RuntimeFiles
 
-            if is_node(maps):
-                found = find_node_reports(self._facts.thread, self._facts.table)
-                self._node_reports = found
+            self._runtime_files = RuntimeFiles(self._facts, self._target.notes, self._try)
+            self._runtime_files.find()
 
-    def read_own_files(self) -> None:
-        """@perf_map, @hs_err and @node_report, where such were found: to be called when the process
-        has been let go."""
-        if self._perf_map >= 0:
-            self._try(self._perf_names)
-        if self._hs_err:
-            self._try(self._java_error)
-        if self._node_reports:
-            self._try(self._node_report)
-        for fd in (self._perf_map, *self._hs_err, *self._node_reports):
-            if fd >= 0:
-                os.close(fd)
-
-    def _perf_names(self) -> None:
-        from .perf_map import FACT, MAX_BYTES, read_perf_map
-
-        data = read_perf_map(self._perf_map, self._snapshot.facts)
-        if data:
-            self._snapshot.facts[FACT] = data
-        if len(data) >= MAX_BYTES:
-            self._target.notes.add("process", "its perf map", f"cut after {MAX_BYTES} bytes")
-
-    def _java_error(self) -> None:
-        from .hs_err import FACT, read_hs_err
-
-        data = read_hs_err(self._hs_err, self._snapshot.facts)
-        if data:
-            self._snapshot.facts[FACT] = data
-
-    def _node_report(self) -> None:
-        from .node_report import FACT, read_node_report
-
-        data = read_node_report(self._node_reports, self._snapshot.facts)
-        if data:
-            self._snapshot.facts[FACT] = data
+    def read_runtime_files(self) -> None:
+        """To be called when the process has been let go."""
+        if self._runtime_files is not None:
+            self._runtime_files.read()
 
     def _auxv(self) -> dict[int, int]:
         """The auxiliary vector as AT_* to value."""

@@ -22,6 +22,7 @@ from ..capture import (  # noqa: F401  (for some crashes)
     own_files,
     perf_map,
     pieces,
+    runtime_files,
     unwind_tables,
 )
 from ..capture.procfs import read_at
