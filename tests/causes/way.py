@@ -13,6 +13,7 @@ PLACEHOLDERS = {
     "where": (r"\S[^\n]*?(?: at [\w./-]+:\d+|\+0x[0-9a-f]+)", "function at file.c:12"),
     "number": (r"-?[0-9,]+", "N"),
     "bytes": (r"\d+ (?:byte|bytes|KiB|MiB)", "8 bytes"),
+    "size": (r"\d+ (?:byte|bytes|KiB|MiB)", "8 MiB"),
     "access": (r"(?:read|write|read and write) of \d+ bytes?", "read of 8 bytes"),
     "memory": (r"(?:anonymous memory|the heap|the stack of thread \d+ \([^)]*\)|the main thread's "
                r"stack|the data of \S+)", "the heap"),
