@@ -34,6 +34,17 @@ NOINLINE static void freed(void)
     sink = old->lend(old);
 }
 
+/* Small enough for the thread's cache of freed blocks */
+NOINLINE static void freed_small(void)
+{
+    struct {
+        int (*print)(void);
+        long rest[7];
+    } *volatile thing = calloc(1, sizeof *thing);
+    free(thing);
+    sink = thing->print();
+}
+
 NOINLINE static void never_set(void) { sink = book()->title[3]; }
 
 /* What the freed object leads to was given back to the system */
@@ -82,7 +93,7 @@ static const struct {
     const char *name;
     void (*die)(void);
 } ways[] = {
-    WAY(freed), WAY(never_set), WAY(freed_with_its_title), WAY(freed_twice), WAY(freed_inside),
+    WAY(freed), WAY(freed_small), WAY(never_set), WAY(freed_with_its_title), WAY(freed_twice), WAY(freed_inside),
     WAY(overrun), WAY(smashed_stack),
 };
 

@@ -43,6 +43,7 @@ BUILDS = {
     "musl": ("heaps.c", "musl-gcc", "musl-tools", _HEAPS, ["-g", "-O1"], ["-O1"]),
     "jemalloc": ("heaps.c", "gcc", "gcc", _HEAPS, ["-g", "-O1"], ["-O1"]),
     "perturb": ("heaps.c", "gcc", "gcc", _HEAPS, ["-g", "-O1"], ["-O1"]),
+    "i386": ("heaps.c", "gcc", "gcc", [*_HEAPS, "-m32"], ["-g", "-O1"], ["-O1"]),
     "asan": ("checked.c", "gcc", "gcc", _ADDRESSES, ["-g", "-O1"], ["-O1"]),
     "go": ("ways.go", "go", "golang-go", ["build"], [], ["-ldflags=-w"]),
     "rs": ("ways.rs", "rustc", "rustc", _RUST, ["-g", "-C", "opt-level=1"], ["-C", "opt-level=2"]),

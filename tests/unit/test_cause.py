@@ -348,6 +348,51 @@ def test_arithmetic() -> None:
     assert why(SigInfo(8, 3, 0, CODE)).summary == "floating-point division by zero"
 
 
+def test_division_by_what_is_not_known() -> None:
+    fpe, table = SigInfo(8, 1, 0, CODE), b"\xf7\x3d\0\0\0\0"  # idiv dword ptr [rip]
+    result = why(fpe, table, rax=100, rdx=0)
+    assert (result.kind, result.certainty) == ("division-by-zero", "certain")
+    assert result.summary == "integer division by zero (rip must be 0)"
+    minus = (1 << 32) - 1
+    assert why(fpe, table, rax=minus - 99, rdx=minus).certainty == "certain"
+    # the lowest number by -1, or a dividend of more bits
+    assert why(fpe, table, rax=1 << 31, rdx=minus).certainty == "likely"
+    assert why(fpe, table, rax=100, rdx=5).certainty == "likely"
+    unsigned = b"\xf7\x35\0\0\0\0"
+    assert why(fpe, unsigned, rax=minus, rdx=0).certainty == "certain"
+    assert why(fpe, unsigned, rax=5, rdx=1).certainty == "likely"
+    late = why(SigInfo(8, 3, 0, CODE), b"\x9b")  # wait
+    assert late.details == [
+        "The x87 unit tells of it at its next instruction, so it was one before this."
+    ]
+
+
+def test_hardware_error() -> None:
+    for code in (4, 5):
+        result = why(SigInfo(7, code, 0, HEAP + 5), LOAD, rax=HEAP)
+        assert (result.kind, result.reason) == ("bus-error", "hardware")
+        assert (
+            result.summary
+            == f"the memory at {HEAP + 5:#x}, in the heap, is damaged: hardware error"
+        )
+
+
+def test_data_that_ran() -> None:
+    page = Mapping(0x10000000, 0x10001000, b"rwxp")
+    result = why(segv(0x6F), b"\x20\x77\x6f", rip=0x10000000, rdi=0, mappings=[page])
+    assert result.kind == "null-pointer" and "it may be data" in result.details[-1]
+    frames = [frame("Builtins_Call")]
+    result = why(segv(0x6F), b"\x20\x77\x6f", frames=frames, rip=0x10000000, rdi=0,
+                 mappings=[page])  # fmt: skip
+    assert not result.details
+
+
+def test_index_that_ran_over_an_end() -> None:
+    by_index = b"\x8a\x04\x08"  # mov al, [rax + rcx]
+    result = why(segv(HEAP + 0x21000), by_index, rax=HEAP + 0x1000, rcx=0x20000)
+    assert result.reason == "past-end" and "right behind the end of the heap" in result.summary
+
+
 def test_instructions() -> None:
     ill = SigInfo(4, 2, 0, CODE)
     assert why(ill, b"\x0f\x0b\0\0").reason == "trap"

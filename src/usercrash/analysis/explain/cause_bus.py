@@ -28,7 +28,8 @@ def bus_error(
         text = f"misaligned {did(access)} at {access.address if access else address:#x}"
         return cause("bus-error", text, words, reason="misaligned")
     if info.code in (BUS_MCEERR_AR, BUS_MCEERR_AO):
-        return cause("bus-error", f"the memory at {address:#x} is damaged: hardware error",
+        return cause("bus-error", f"the memory at {address:#x}, {scene.places.where(address)}, is "
+                     "damaged: hardware error",
                      "See the kernel's log for machine checks.", reason="hardware")  # fmt: skip
     where = scene.places.where(address)
     if info.code != BUS_ADRERR or place is None or place.path[:1] != b"/":

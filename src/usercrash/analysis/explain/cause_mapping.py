@@ -126,6 +126,8 @@ def _indexed(scene: Scene, address: int, access: Access | None) -> Cause | None:
         return None
     bits = 8 * scene.arch.long
     number = index - (1 << bits) if index >> bits - 1 else index
+    if 0 < number <= _LOW32 >> 1 and _past_end(scene, address):
+        return None  # it ran on and on
     if not number or abs(number) >= _MAX_INDEX << 1 or scene.places.find(index) is not None:
         return None
     narrow = number - (1 << 32) if _MAX_INDEX <= number <= _LOW32 else None

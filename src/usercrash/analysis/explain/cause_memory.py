@@ -32,7 +32,18 @@ def explain_fault(scene: Scene, info: SigInfo) -> Cause:
     if found.kind.startswith("jump-to") and found.reason != "end-of-code":
         return found  # the instruction at the pc is not what failed
     evidence = fault_evidence(scene, info, instruction, access)
+    found = _with_strange_code(scene, found)
     return msgspec.structs.replace(found, evidence=[*found.evidence, *evidence])
+
+
+def _with_strange_code(scene: Scene, found: Cause) -> Cause:
+    """What ran without a name in memory that can be written may have been no code at all."""
+    place = scene.places.find(scene.pc)
+    named = scene.frames and scene.frames[0].function is not None
+    if named or place is None or not (place.writable and place.executable):
+        return found
+    words = f"What ran is in {scene.places.name(place)}, which can be written: it may be data."
+    return msgspec.structs.replace(found, details=[*found.details, words])
 
 
 def _find(scene: Scene, info: SigInfo, instruction: Decoded | None, access: Access | None) -> Cause:

@@ -36,7 +36,10 @@ class Clue:
 
 def freed_memory(scene: Scene, value: int) -> Clue | None:
     """The clue if a bad pointer is what an allocator wrote into freed memory, or stands in such."""
-    if scene.arch.long != 8 or not SMALLEST <= value < 1 << 64 or not scene.places.mappings:
+    word = scene.arch.word
+    if scene.arch.long != word or not SMALLEST <= value < 1 << 8 * word:
+        return None
+    if not scene.places.mappings:
         return None
     if scene.places.find(value) is not None:
         return None  # a good one
@@ -59,7 +62,7 @@ def freed_memory(scene: Scene, value: int) -> Clue | None:
                            "mark for the last block of a list of freed ones")],
         )  # fmt: skip
     following = _unmangle(value)
-    if following % 16 == 0 and _is_heap(scene.places.find(following)):
+    if following % _unit(scene) == 0 and _is_heap(scene.places.find(following)):
         return Clue(
             "what free() leaves in a block of memory",
             "freed-memory",
@@ -71,16 +74,17 @@ def freed_memory(scene: Scene, value: int) -> Clue | None:
 
 def _in_freed_block(scene: Scene, value: int, block: int) -> Clue | None:
     """The clue if the first words at `block` are those of a freed block, and hold the value."""
-    first, second = scene.word(block), scene.word(block + 8)
+    first, second = scene.word(block), scene.word(block + scene.arch.word)
     if first is None or value not in (first, second):
         return None
     following = first ^ block >> _PAGE_BITS
-    if following and (following % 16 or not _is_heap(scene.places.find(following))):
+    if following and (following % _unit(scene) or not _is_heap(scene.places.find(following))):
         return None
     if value == second and (scene.places.find(value) or scene.pattern(value)):
         return None  # the cache's key is a random number
-    size = scene.word(block - 8)
-    held = f" of {(size & ~7) - 8} bytes" if size and 32 <= size <= 1 << 20 else ""
+    word = scene.arch.word
+    size = scene.word(block - word)
+    held = f" of {(size & ~7) - word} bytes" if size and 4 * word <= size <= 1 << 20 else ""
     which = "first" if value == first else "second"
     return Clue(
         f"what stands in a freed block{held} at {block:#x}",
@@ -98,11 +102,11 @@ def _holders(scene: Scene, value: int) -> Iterator[int]:
     the value."""
     tried = set()
     for candidate in _pointers(scene):
-        if candidate in tried or candidate % 16:
+        if candidate in tried or candidate % _unit(scene):
             continue
         tried.add(candidate)
         if _is_heap(scene.places.find(candidate)) and (
-            scene.word(candidate) == value or scene.word(candidate + 8) == value
+            scene.word(candidate) == value or scene.word(candidate + scene.arch.word) == value
         ):
             yield candidate
 
@@ -114,10 +118,16 @@ def _pointers(scene: Scene) -> Iterator[int]:
         return
     low = scene.sp - scene.arch.red_zone
     high = frame_sp(frames[-1]) or low
-    size = min(max(high - low, 0), _MAX_HOLDERS * 8)
+    word = scene.arch.word
+    size = min(max(high - low, 0), _MAX_HOLDERS * word)
     data = scene.memory(low, size)
-    for at in range(0, len(data) - 7, 8):
-        yield int.from_bytes(data[at : at + 8], scene.arch.byte_order)
+    for at in range(0, len(data) - word + 1, word):
+        yield int.from_bytes(data[at : at + word], scene.arch.byte_order)
+
+
+def _unit(scene: Scene) -> int:
+    """What the address of a block of glibc's is a multiple of (MALLOC_ALIGNMENT)."""
+    return 16 if scene.x86 else 2 * scene.arch.word
 
 
 def _unmangle(value: int) -> int:
