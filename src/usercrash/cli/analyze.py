@@ -129,8 +129,8 @@ def _print(analysed: Analysed, terminal: bool, as_json: bool) -> None:
 @contextmanager
 def _waiting(text: str) -> Iterator[None]:
     """A line on the terminal while it takes its time. (No thread that turns something: we fork.)"""
-    if not sys.stderr.isatty():
-        yield
+    if not sys.stderr.isatty() or os.environ.get("TERM", "dumb") == "dumb":
+        yield  # (a terminal that cannot take the line away again)
         return
     sys.stderr.write(printable(text))
     sys.stderr.flush()
