@@ -40,7 +40,8 @@ int main(void)
     AT("body_lines", body, insns_info.body);
     AT("body_line_count", body, insns_info.size);
     AT("body_line_index", body, insns_info.succ_index_table);
-    VALUE_OF("body_bytes", __builtin_offsetof(body, insns_info) + sizeof ((body *)0)->insns_info);
+    AT("body_compiled", body, jit_func);
+    VALUE_OF("body_bytes", __builtin_offsetof(body, jit_func) + sizeof(void *));
     AT("entry_definition", rb_callable_method_entry_t, def);
     AT("definition_id", rb_method_definition_t, original_id);
     VALUE_OF("definition_size", sizeof(rb_method_definition_t));

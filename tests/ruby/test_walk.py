@@ -65,9 +65,9 @@ def sleeping(walked: dict[int, Walked]) -> list[Walked]:
 
 
 @contextmanager
-def standing(scene: str) -> Iterator[tuple[int, list[Row]]]:
+def standing(scene: str, *flags: str) -> Iterator[tuple[int, list[Row]]]:
     """The pid of a process in a scene, and what its caller_locations() says."""
-    with telling([need("ruby", "ruby"), str(SCRIPT), scene]) as (pid, told):
+    with telling([need("ruby", "ruby"), *flags, str(SCRIPT), scene]) as (pid, told):
         until = time.monotonic() + 60
         memory = Memory(pid)
         while not sleeping(walk(memory.read, found_in(pid, memory.read, find))):
@@ -99,6 +99,23 @@ def test_each_call_as_the_process_tells_it(scene: str) -> None:
     assert rows[2:] == told[1:]
     assert rows[0] == ("sleep", str(SCRIPT), 6) and rows[1] == ("stand", str(SCRIPT), 6)
     assert stack.runs and all(stack.frames[end - 1].file for end in stack.runs)
+
+
+def compiles() -> bool:
+    """Whether this Ruby can compile to machine code."""
+    ruby = shutil.which("ruby")
+    return ruby is not None and subprocess.run([ruby, "--yjit", "-e", "1"]).returncode == 0
+
+
+@is_known
+@pytest.mark.skipif(not compiles(), reason="this Ruby has no YJIT")
+@pytest.mark.parametrize("scene", ["block", "made", "refined", "thread"])
+def test_compiled_code(scene: str) -> None:
+    """What it calls is as sure as before; where it stands itself is not."""
+    with standing(scene, "--yjit", "--yjit-call-threshold=1") as (pid, told):
+        memory = Memory(pid)
+        (stack,) = sleeping(walk(memory.read, found_in(pid, memory.read, find)))
+    assert as_ruby_tells(stack.frames)[2:] == told[1:]
 
 
 @is_known

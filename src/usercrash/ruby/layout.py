@@ -19,7 +19,8 @@ TABLES = {
         "frame_pc": 0, "frame_iseq": 16, "frame_ep": 32, "frame_size": 64,
         # rb_iseq_t, struct rb_iseq_constant_body
         "iseq_body": 16, "body_size": 4, "body_code": 8, "body_path": 64, "body_label": 80,
-        "body_lines": 120, "body_line_count": 136, "body_line_index": 144, "body_bytes": 152,
+        "body_lines": 120, "body_line_count": 136, "body_line_index": 144,
+        "body_compiled": 280, "body_bytes": 288,
         # rb_callable_method_entry_t, rb_method_definition_t (method.h)
         "entry_definition": 16, "definition_id": 32, "definition_size": 48,
         # struct RString, struct RArray

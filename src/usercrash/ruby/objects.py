@@ -30,16 +30,19 @@ _BLOCK, _BLOCK_BITS, _COUNT_BITS = Struct("<IxxxxQ8Q"), 512, 9
 
 class Sequence:
     """An instruction sequence (rb_iseq_t): its `label` and `path`, where its code lies and how many
-    words it has."""
+    words it has; whether it is `compiled` to machine code."""
 
-    __slots__ = ("body", "code", "label", "path", "size")
+    __slots__ = ("body", "code", "compiled", "label", "path", "size")
 
-    def __init__(self, label: bytes, path: bytes, code: int, size: int, body: bytes) -> None:
+    def __init__(
+        self, label: bytes, path: bytes, code: int, size: int, body: bytes, *, compiled: bool
+    ) -> None:
         self.label = label
         self.path = path
         self.code = code
         self.size = size
         self.body = body
+        self.compiled = compiled
 
 
 class Objects:
@@ -74,7 +77,8 @@ class Objects:
         path = self._path(_WORD.unpack_from(body, at["body_path"])[0])
         if label is None or path is None or not is_place(code) or not 0 < size <= _MAX_CODE:
             return None
-        return Sequence(label, path, code, size, body)
+        compiled = is_place(_WORD.unpack_from(body, at["body_compiled"])[0] & -8)
+        return Sequence(label, path, code, size, body, compiled=compiled)
 
     def _path(self, address: int) -> bytes | None:
         """Of a path, or of an array of it and the real path (pathobj_path() in vm_core.h)."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from ..interpreter_calls import Read, Symbol
+    from .objects import Sequence
 
 MACHINE, VERSION, DESCRIPTION = b"ruby_current_vm_ptr", b"ruby_version", b"ruby_description"
 COUNT = b"rb_sym_immortal_count"  # a function that gives the first word of the symbols' table
@@ -241,10 +242,16 @@ class _Walk:
         if rest or not 0 <= index <= sequence.size:
             return False
         line = self._objects.line(sequence, max(index - 1, 0))
-        if innermost and index < sequence.size and self._objects.line(sequence, index) != line:
-            line = 0  # (an instruction that calls nothing moves the pc when it is done)
+        if innermost and (sequence.compiled or not self._is_sure(sequence, index, line)):
+            line = 0
         entry = bool(flags & at["flag_finish"]) and not flags & at["flag_cframe"]
         walked.frames.append(Frame(sequence.label, (sequence.path, line), entry))
         if entry:
             walked.runs.append(len(walked.frames))
         return True
+
+    def _is_sure(self, sequence: Sequence, index: int, line: int) -> bool:
+        """Whether the innermost frame stands in a line: an instruction that calls nothing moves
+        the pc when it is done, all others when they begin. (Machine code moves it only where it
+        calls something.)"""
+        return index >= sequence.size or self._objects.line(sequence, index) == line
