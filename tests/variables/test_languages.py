@@ -90,6 +90,47 @@ def test_of_a_rust_panic_the_call_is_the_programs_own(tmp_path: Path) -> None:
     assert call_words(report) == 'panics::price(shelf = 7, book = "oak")'
 
 
+SHARED = """
+use std::collections::*; use std::rc::Rc; use std::sync::Arc;
+struct Item { price: i32, name: String }
+#[inline(never)] fn visit(p: *const i32) -> i32 {
+    let hashed: HashMap<String, i32> = HashMap::from([("a".to_string(), 1)]);
+    let ordered: BTreeMap<i32, i32> = BTreeMap::from([(1, 2), (2, 3)]);
+    let set: HashSet<i32> = HashSet::from([1, 2, 3]);
+    let nothing: BTreeSet<i32> = BTreeSet::new();
+    let path = std::path::PathBuf::from("/srv/shop");
+    let given = std::ffi::OsString::from("given");
+    let shared = Rc::new(Item { price: 1, name: "shared".into() });
+    let everywhere = Arc::new(7i64);
+    let unsized_text: Rc<str> = "text".into();
+    std::hint::black_box((&hashed, &ordered, &set, &nothing, &path, &given, &shared, &everywhere));
+    std::hint::black_box((&unsized_text, shared.price, &shared.name));
+    unsafe { *p }
+}
+fn main() { println!("{}", visit(std::hint::black_box(8 as *const i32))); }
+"""
+
+
+def test_what_rust_shares_and_collects(tmp_path: Path) -> None:
+    source, exe = tmp_path / "shared.rs", tmp_path / "shared"
+    source.write_text(SHARED)
+    rustc = shutil.which("rustc") or need("rustc", "rustc")
+    subprocess.run([rustc, "-g", "-o", str(exe), str(source)], check=True, cwd=tmp_path)
+    found = values(report_of(gcore_at_fault([bytes(exe)], tmp_path / "core")), "shared::visit")
+    assert found.pop("shared").endswith(' → {price = 1, name = "shared"}')
+    assert found.pop("everywhere").endswith(" → 7")
+    assert "→" not in found.pop("unsized_text")  # (better nothing than its first byte)
+    assert found == {
+        "p": "0x8 <not mapped>",
+        "hashed": "{… 1 element}",
+        "ordered": "{… 2 elements}",
+        "set": "{… 3 elements}",
+        "nothing": "{}",
+        "path": '"/srv/shop"',
+        "given": '"given"',
+    }
+
+
 def test_go(tmp_path: Path) -> None:
     exe = tmp_path / "values"
     command = [need("go", "golang-go"), "build", "-gcflags=all=-N -l", "-o", str(exe)]

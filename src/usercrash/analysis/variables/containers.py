@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..dwarf.types import GO, RUST, Type
-from .known_records import Reading, Unlike
+from ..dwarf.types import GO, RUST, Kind, Type
+from .known_records import Field, Reading, Unlike, counted
 from .libcxx import LIBCXX, NAMESPACE
 from .libstdcxx import LIBSTDCXX
 from .storage import Source
@@ -74,9 +74,52 @@ def _rust_string(r: Reading) -> str:
     return r.text(r.number(pointer), r.number(r.field("vec", "len")))
 
 
+def _rust_os_string(r: Reading) -> str:
+    """Of a path, or what the system gave: bytes, mostly UTF-8."""
+    whole = r.any_of(("inner", "inner", "inner"), ("inner", "inner"))
+    pointer = r.first_pointer(r.below(whole, "buf"))
+    return r.text(r.number(pointer), r.number(r.below(whole, "len")))
+
+
+def _rust_counted(r: Reading) -> str:
+    """What is shared lies behind the numbers of those that share it."""
+    pointer = r.field("ptr", "pointer")
+    if pointer.type.target is None or pointer.type.kind is not Kind.POINTER:
+        raise Unlike  # (of what has no size of its own, it is two words)
+    address = r.number(pointer)
+    behind = Field(pointer.type.target, 0)
+    for name in ("value", "data"):
+        try:
+            held = r.below(behind, name)
+        except Unlike:
+            continue
+        shown = r.printer.inner(held.type, r.memory(address), held.at, r.depth + 1, r.secret)
+        return f"{address:#x} → {shown}"
+    raise Unlike
+
+
+def _rust_number_of(*paths: tuple[str, ...]) -> _Maker:
+    """Of what is too intricate to walk, how many elements there are."""
+
+    def maker(r: Reading) -> str:
+        count = r.number(r.any_of(*paths))
+        return f"{{… {counted(count)}}}" if count else "{}"
+
+    return maker
+
+
+_HASHED = ("table", "table", "items")
 _RUST: dict[str, _Maker] = {
     "alloc::string::String": _rust_string,
     "alloc::vec::Vec": _rust_vec,
+    "alloc::rc::Rc": _rust_counted,
+    "alloc::sync::Arc": _rust_counted,
+    "std::path::PathBuf": _rust_os_string,
+    "std::ffi::os_str::OsString": _rust_os_string,
+    "std::collections::hash::map::HashMap": _rust_number_of(("base", *_HASHED)),
+    "std::collections::hash::set::HashSet": _rust_number_of(("base", "map", *_HASHED)),
+    "alloc::collections::btree::map::BTreeMap": _rust_number_of(("length",)),
+    "alloc::collections::btree::set::BTreeSet": _rust_number_of(("map", "length")),
 }
 
 
