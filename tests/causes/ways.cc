@@ -3,6 +3,7 @@
 #include <cstring>
 #include <exception>
 #include <filesystem>
+#include <memory>
 #include <new>
 #include <stdexcept>
 #include <string>
@@ -17,6 +18,17 @@ namespace library {
 
 struct closed : std::runtime_error {
     using std::runtime_error::runtime_error;
+};
+
+struct lost : std::exception {
+    explicit lost(std::string what) : what_(std::move(what)) {}
+    const char *what() const noexcept override { return what_.c_str(); }
+    std::string what_;
+};
+
+struct renamed : std::runtime_error {
+    using std::runtime_error::runtime_error;
+    const char *what() const noexcept override { return "the new name"; }
 };
 
 struct fine {
@@ -79,6 +91,70 @@ WAY second_exception()
     throw std::runtime_error("the second one");
 }
 WAY terminated() { std::terminate(); }
+WAY own_text() { throw library::lost("the second volume of three, in oak"); }
+WAY other_words() { throw library::renamed("the old name"); }
+WAY out_of_handler()
+{
+    try {
+        throw std::runtime_error("the first one, which is handled");
+    } catch (const std::exception &) {
+        throw std::logic_error("while that was handled");
+    }
+}
+// One that was caught is still there, and pointed to from the stack.
+[[gnu::noinline]] static std::exception_ptr keep()
+{
+    try {
+        throw std::runtime_error("kept, and done with");
+    } catch (...) {
+        return std::current_exception();
+    }
+}
+WAY kept()
+{
+    std::exception_ptr one = keep();
+    hidden = &one;
+    throw std::range_error("the real one");
+}
+WAY nested()
+{
+    try {
+        throw std::runtime_error("inner");
+    } catch (...) {
+        std::throw_with_nested(std::logic_error("outer"));
+    }
+}
+WAY nothing_again() { throw; }
+WAY terminated_in_handler()
+{
+    try {
+        throw std::runtime_error("being handled");
+    } catch (...) {
+        std::terminate();
+    }
+}
+WAY terminated_after()
+{
+    std::exception_ptr one = keep();
+    hidden = &one;
+    std::terminate();
+}
+WAY assigned_thread()
+{
+    std::thread one([] { std::this_thread::sleep_for(std::chrono::hours(1)); });
+    one = std::thread([] {});
+}
+WAY checked_index()
+{
+    std::vector<int> numbers(3);
+    sink = numbers[7 + sink];
+}
+WAY checked_pointer()
+{
+    std::unique_ptr<int> none;
+    hidden = &none;
+    sink = *none;
+}
 WAY running_thread() { std::thread([] { std::this_thread::sleep_for(std::chrono::hours(1)); }); }
 WAY pure_virtual() { library::oak oak; }
 WAY null_object()
@@ -108,6 +184,9 @@ int main(int count, char **words)
         NAMED(runtime_error), NAMED(logic_error), NAMED(own_exception), NAMED(own_struct),
         NAMED(thrown_text), NAMED(thrown_string), NAMED(thrown_number), NAMED(out_of_range),
         NAMED(bad_alloc), NAMED(system_error), NAMED(rethrown), NAMED(through_noexcept),
+        NAMED(own_text), NAMED(other_words), NAMED(out_of_handler), NAMED(kept), NAMED(nested),
+        NAMED(nothing_again), NAMED(terminated_in_handler), NAMED(terminated_after),
+        NAMED(assigned_thread), NAMED(checked_index), NAMED(checked_pointer),
         NAMED(second_exception), NAMED(terminated), NAMED(running_thread), NAMED(pure_virtual),
         NAMED(null_object), NAMED(freed_object), NAMED(null_dynamic),
     };

@@ -87,3 +87,26 @@ def test_any_words(words: list[int], texts: bool, data: bytes) -> None:
     found = kept(*words, HEAP + 8, texts=texts, memory={HEAP: data})
     assert all(size > 0 for _, size, _ in found)
     assert sum(size for _, size, _ in found) <= 1 << 20
+
+
+def exception(kind: int, *members: int) -> bytes:
+    """`struct __cxa_exception`, from its type on, and the object."""
+    return struct.pack("<10Q", kind, *[0] * 9) + b"\0++CCUNG" + bytes(24) + struct.pack(
+        f"<{len(members)}Q", *members
+    )  # fmt: skip
+
+
+def test_exceptions_in_one_block_and_what_their_members_point_to() -> None:
+    first, second = HEAP + 0x1010, HEAP + 0x10E0
+    memory = {first: exception(0, 1, 2).ljust(0xD0, b"\0") + exception(0, 1, 0, HEAP + 0x9000)}
+    memory = {HEAP + 0xF80: bytes(0x90) + memory[first].ljust(0x900, b"\0")}
+    found = kept(first + 112, texts=True, memory=memory)
+    assert covers(found, first, 112 + 16) and covers(found, second, 112 + 48)
+    assert covers(found, HEAP + 0x9000, 256)
+
+
+def test_many_exceptions_do_not_hold_the_process() -> None:
+    """Memory full of what begins them: each leads to its members' memory, so they are counted."""
+    memory = {HEAP: exception(HEAP + 0x8000, *[HEAP + 0x20000] * 2) * 4000}
+    found = kept(*range(HEAP + 0x1000, HEAP + 0x80000, 0x1000), texts=True, memory=memory)
+    assert sum(reason != "pointed to" for _, _, reason in found) <= 16 * (2 * 6 + 1 + 6)

@@ -293,6 +293,7 @@ class _Assembly:
             memory=self.memory.read,
             executable=self.modules.executable,
             decode=self._decode,
+            function_at=self.namer.function_at,
             places=self.places,
             frames=self.threads.crashing.frames,
             folds=self.threads.crashing.folds,

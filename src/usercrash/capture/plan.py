@@ -34,6 +34,7 @@ _MAX_CONTEXTS = 8
 _MAX_HEADERS = 1000
 _FUTEX_BEFORE, _FUTEX_AFTER = 32, 64  # the mutex, semaphore … around the word that is waited for
 _MAX_FUTEXES = 64  # distinct ones: threads that are many mostly wait for the same few
+_TLS = 512  # bytes of a thread's variables
 _TOP = 1 << 64
 _ARM = 40  # e_machine (<elf.h>)
 
@@ -125,6 +126,8 @@ def _pointed(
         start = max(sp - arch.red_zone, where[0])
         size = min(ABORT_STACK if texts else FAULT_STACK, where[1] - start)
         yield from pointed(read(start, size), where, maps, read, arch, texts)
+    if texts and (block := thread.registers.get("fs_base", 0)) > _TLS:
+        yield block - _TLS, _TLS, "variables of the thread"  # which exception it handles
 
 
 def _futexes(threads: list[ThreadState], arch: Arch) -> Iterator[Range]:

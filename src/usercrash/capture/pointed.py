@@ -32,6 +32,8 @@ _PAGE = 4096
 _CLASSES = (b"\0++CCUNG", b"\0++CGNLC")
 _TYPE, _OBJECT = 80, 32
 _MAX_BASES, _NAME = 6, 256
+_MEMBERS = 48  # bytes of an exception whose pointers are followed
+_MAX_RECORDS = 16  # exceptions
 _WORD = Struct("<Q")
 
 
@@ -45,6 +47,7 @@ def pointed(
     letter = "Q" if arch.word == 8 else "I"
     words = Struct(f"{arch.order}{count}{letter}").unpack_from(stack)
     blocks: set[int] = set()
+    seen: set[int] = set()  # exceptions
     most = _ABORT_BLOCKS if texts else _FAULT_BLOCKS
     for value in dict.fromkeys(words):
         block = value // _BLOCK
@@ -55,7 +58,8 @@ def pointed(
             size = (block + 1) * _BLOCK + (_LONGER if texts else 0) - start
             yield start, size, "pointed to"
             if texts and arch.word == 8:
-                yield from _exception(read(start, size), start, read)
+                for at in _records(read(start, size), start, seen):
+                    yield from _exception(at, read)
         elif texts and _is_constant(maps, value):
             yield block * _BLOCK, _BLOCK + _CONSTANT, "pointed to"
         else:
@@ -70,25 +74,36 @@ def _is_constant(maps: MapTable, address: int) -> bool:
     return mapping is not None and mapping.readable and not mapping.executable
 
 
-def _exception(data: bytes, start: int, read: Read) -> Iterator[Range]:
-    """Of a C++ exception in the bytes from `start` on: its type, the bases of that, its text."""
+def _records(data: bytes, start: int, seen: set[int]) -> Iterator[int]:
+    """The addresses of the classes of exceptions in the bytes from `start` on; not those in `seen`,
+    which gets them, nor more than _MAX_RECORDS in all."""
     for mark in _CLASSES:
-        at = data.find(mark)
-        if at < _TYPE:
-            continue
-        kind = _word(data, at - _TYPE)
-        for _ in range(_MAX_BASES):
-            described = read(kind, 24) if kind >= _PAGE else b""
-            if len(described) < 24:
-                break
-            yield kind, 24, "type of an exception"
-            yield _word(described, 8), _NAME, "type of an exception"
-            kind = _word(described, 16)
-        yield start + at - _TYPE, _TYPE + _OBJECT + _BEFORE, "exception"
-        thing = read(start + at + _OBJECT, 16)
-        for offset in range(0, len(thing) // 8 * 8, 8):
-            if (pointer := _word(thing, offset)) >= _PAGE:
-                yield pointer, _LONGER, "exception"
+        at = data.find(mark, _TYPE)
+        while at >= 0 and len(seen) < _MAX_RECORDS:
+            if start + at not in seen:
+                seen.add(start + at)
+                yield start + at
+            at = data.find(mark, at + len(mark))
+
+
+def _exception(record: int, read: Read) -> Iterator[Range]:
+    """Of a C++ exception: its type, the bases of that, itself, what its members point to."""
+    head = read(record - _TYPE, _TYPE + _OBJECT + _MEMBERS)
+    if len(head) < _TYPE + _OBJECT + 8:
+        return
+    kind = _word(head, 0)
+    for _ in range(_MAX_BASES):
+        described = read(kind, 24) if kind >= _PAGE else b""
+        if len(described) < 24:
+            break
+        yield kind, 24, "type of an exception"
+        yield _word(described, 8), _NAME, "type of an exception"
+        kind = _word(described, 16)
+    yield record - _TYPE, _TYPE + _OBJECT + _BEFORE, "exception"
+    thing = head[_TYPE + _OBJECT :]
+    for offset in range(0, len(thing) // 8 * 8, 8):
+        if (pointer := _word(thing, offset)) >= _PAGE:
+            yield pointer, _LONGER, "exception"
 
 
 def _word(data: bytes, at: int) -> int:

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from struct import calcsize, unpack
 
 from ...report import Evidence
 from ..symbols.demangle import demangle
 from .scene import Scene, seen
-from .stack_texts import c_string, counted_string, one_line, stack_words
+from .stack_texts import c_string, counted_string, known_text, one_line, stack_words
 
 # (of an exception that std::rethrow_exception throws again the last byte is 1: its object is
 # elsewhere)
@@ -23,43 +24,88 @@ _CLASSES = {0x474E5543432B2B00: "libstdc++", 0x434C4E47432B2B00: "libc++"}
 _HEADER = 32  # sizeof(_Unwind_Exception)
 _TYPE = 80  # how far before it the type stands
 _COUNT = 96  # libstdc++: how far before it the count of references stands
-_CAUGHT = 40  # handlerCount, which std::terminate's caller has set to 1
+_CAUGHT = 40  # handlerCount
+_NEXT = 48  # nextException: what was being handled before
+_GLOBALS = 2048  # below the thread's control block: where __cxa_eh_globals may be
 _MAX_NAME = 2000
 _MAX_BASES = 8
 _TEXT_KEEPERS = ("St13runtime_error", "St11logic_error")
-_STRINGS = (
-    "NSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEE",  # std::string: pointer, length
+_STRING = "NSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEE"  # std::string: pointer, length
+_LLVM_STRING = "NSt3__112basic_stringIcNS_11char_traitsIcEENS_9allocatorIcEEEE"
+_SPELLED = (
+    "std::__cxx11::basic_string<char, std::char_traits<char>, std::allocator<char>>",
+    "std::__1::basic_string<char, std::__1::char_traits<char>, std::__1::allocator<char>>",
 )
+# Functions that give the text as it was kept
+_KEEPING = ("std::runtime_error::what", "std::logic_error::what", "std::future_error::what")
+_STRING_SIZE = {_STRING: 32, _LLVM_STRING: 24}
+_MAX_OBJECT = 96  # bytes of it in which a text is looked for
+_FLOATS = {"f": "<f", "d": "<d"}
 _NUMBERS = {"i": 4, "j": 4, "l": 8, "m": 8, "s": 2, "t": 2, "x": 8, "y": 8, "b": 1, "c": 1, "h": 1}
 _SIGNED = "ilsxc"
+_PLAIN = frozenset(("PKc", "Pc", *_STRING_SIZE, *_FLOATS, *_NUMBERS))  # no classes with members
 
 
 @dataclass(frozen=True, slots=True)
 class Thrown:
-    """`type` for people; `text` of what(), "" where it is not known."""
+    """`type` for people; `text` of what(), "" where it is not known; `holds`: a text that stands in
+    the object, and may be less, or other, than what() gives."""
 
     type: str
     text: str
     evidence: list[Evidence]
+    holds: str = ""
 
     @property
     def words(self) -> str:
         """`std::runtime_error: "no such shelf"`."""
-        return self.type + (f": {self.text}" if self.text else "")
+        if self.text:
+            return f"{self.type}: {self.text}"
+        return self.type + (f", which holds the text {self.holds}" if self.holds else "")
 
 
-def find_thrown(scene: Scene, where: range) -> Thrown | None:
+def find_thrown(scene: Scene, where: range, surely: bool = False) -> Thrown | None:
     """The exception in flight, by what the stack there and the registers point to; None where
-    there is none, or more than one."""
+    there is none, or more than one. With `surely` only one of which its runtime says that it is
+    handled now."""
     if scene.arch.long != 8:
         return None
     found = dict(_headers(scene, where))
+    if surely:
+        found = _in_thread(scene, found) or {
+            at: runtime
+            for at, runtime in found.items()
+            if runtime == "libc++" and _number(scene, at - _CAUGHT, 4)
+        }
     if len(found) > 1:
-        found = {at: one for at, one in found.items() if _number(scene, at - _CAUGHT, 4) == 1}
+        found = _innermost(scene, found)
     if len(found) != 1:
         return None
     header, runtime = next(iter(found.items()))
     return _thrown(scene, header, runtime)
+
+
+def _innermost(scene: Scene, found: dict[int, str]) -> dict[int, str]:
+    """The one that the thread handles: std::terminate() is called as if from a handler. libstdc++
+    keeps it in a variable of the thread (caughtExceptions), which points to the record that ends
+    with the header. libc++abi's is elsewhere, but there what was handled counts no handler."""
+    if one := _in_thread(scene, found):
+        return one
+    found = {at: one for at, one in found.items() if _number(scene, at - _CAUGHT, 4) != 0}
+    before = {scene.word(at - _NEXT) for at in found}  # (each leads to those that wait for it)
+    return {at: one for at, one in found.items() if not before & {at - _TYPE, at - _COUNT}}
+
+
+def _in_thread(scene: Scene, found: dict[int, str]) -> dict[int, str]:
+    """The one whose record a variable of the thread points to."""
+    records = {at - _TYPE: at for at in found}
+    for address in range(scene.tcb - 8, max(scene.tcb - _GLOBALS, 0), -8):
+        value = scene.word(address)
+        if value is None:
+            break
+        if value in records:
+            return {records[value]: found[records[value]]}
+    return {}
 
 
 def _headers(scene: Scene, where: range) -> Iterator[tuple[int, str]]:
@@ -95,16 +141,19 @@ def _thrown(scene: Scene, header: int, runtime: str) -> Thrown | None:
     readable = demangle("_ZTI" + mangled)
     if not readable.startswith("typeinfo for "):
         return None
-    readable = readable.removeprefix("typeinfo for ").replace(
-        "std::__cxx11::basic_string<char, std::char_traits<char>, std::allocator<char>>",
-        "std::string",
-    )
-    text = _text(scene, kind, mangled, header + _HEADER)
+    readable = readable.removeprefix("typeinfo for ")
+    for spelled in _SPELLED:
+        readable = readable.replace(spelled, "std::string")
+    text, holds = _text(scene, kind, mangled, header + _HEADER), ""
+    if text and not _says_what_it_keeps(scene, mangled, header + _HEADER):
+        text, holds = "", text
+    if not text and not holds and mangled not in _PLAIN:
+        holds = _held_string(scene, header + _HEADER, _object_end(scene, header, runtime))
     evidence = [
         seen("exception", header + _HEADER, f"an object of {readable}, thrown by {runtime}"),
         seen("its type", kind, mangled),
     ]
-    return Thrown(readable, text, evidence)
+    return Thrown(readable, text, evidence, holds)
 
 
 def _type_name(scene: Scene, kind: int) -> str:
@@ -118,10 +167,13 @@ def _text(scene: Scene, kind: int, mangled: str, thing: int) -> str:
     """What the object says of itself, quoted; "" where we do not know its layout."""
     if mangled in ("PKc", "Pc"):
         pointer = scene.word(thing)
-        return _quoted(c_string(scene, pointer)) if pointer else ""
-    if mangled in _STRINGS:
-        pointer, length = scene.word(thing), scene.word(thing + 8)
-        return _quoted(counted_string(scene, pointer, length)) if pointer and length else ""
+        return _quoted(known_text(scene, pointer)) if pointer else ""
+    if mangled in _STRING_SIZE:
+        return _quoted(_string_at(scene, thing, mangled))
+    if mangled in _FLOATS:
+        data = scene.memory(thing, calcsize(_FLOATS[mangled]))
+        whole = len(data) == calcsize(_FLOATS[mangled])
+        return f"{unpack(_FLOATS[mangled], data)[0]:g}" if whole else ""
     if mangled in _NUMBERS:
         number = _number(scene, thing, _NUMBERS[mangled])
         if number is None:
@@ -131,8 +183,86 @@ def _text(scene: Scene, kind: int, mangled: str, thing: int) -> str:
     if _keeps_text(scene, kind, mangled):
         # behind the pointer to the functions: a pointer to the text (both runtimes)
         pointer = scene.word(thing + 8)
-        return _quoted(c_string(scene, pointer)) if pointer else ""
+        return _quoted(known_text(scene, pointer)) if pointer else ""
     return ""
+
+
+def _string_at(scene: Scene, thing: int, mangled: str) -> str:
+    """The text of a std::string, "" where that is no whole one."""
+    if mangled == _STRING:
+        pointer, length = scene.word(thing), scene.word(thing + 8)
+        if not pointer or not length or (pointer == thing + 16 and length > 15):
+            return ""
+        return counted_string(scene, pointer, length)
+    # (libc++: an odd first byte is part of a capacity, with length and pointer behind it; an even
+    # one is twice the length of what follows)
+    data = scene.memory(thing, _STRING_SIZE[mangled])
+    if len(data) < _STRING_SIZE[mangled] or scene.arch.byte_order != "little":
+        return ""
+    if data[0] & 1:
+        length, pointer = scene.word(thing + 8), scene.word(thing + 16)
+        return counted_string(scene, pointer, length) if pointer and length else ""
+    return counted_string(scene, thing + 1, data[0] >> 1) if 0 < data[0] >> 1 < 23 else ""
+
+
+def _says_what_it_keeps(scene: Scene, mangled: str, thing: int) -> bool:
+    """Whether what() is the one of the standard type that keeps the text: by the third of the
+    object's virtual functions, behind the two destructors. Without names only the standard
+    library's own types are believed."""
+    if mangled in _PLAIN:
+        return True
+    functions = scene.word(thing)
+    what = scene.word(functions + 16) if functions else None
+    name = scene.function_at(what) if what else ""
+    if name:
+        return name.partition("(")[0] in _KEEPING
+    return mangled.startswith("St")
+
+
+def _object_end(scene: Scene, header: int, runtime: str) -> int:
+    """The end of the thrown object's memory, by the block of malloc() that it lies in (glibc: the
+    size stands before it), or _MAX_OBJECT bytes from its beginning."""
+    most = header + _HEADER + _MAX_OBJECT
+    if runtime != "libstdc++":
+        return most
+    block = header - _COUNT
+    size = (_number(scene, block - 8, 8) or 0) & ~7
+    end = block - 8 + size
+    return min(most, end) if header + _HEADER <= end <= block + (1 << 20) else most
+
+
+def _held_string(scene: Scene, thing: int, end: int) -> str:
+    """The text of the first std::string among an object's members, or of a standard exception that
+    is a base or a member of it."""
+    for at in range(thing, end - 15, 8):
+        kept = scene.word(at + 8)
+        if kept and _says_what_it_keeps(scene, "", at) and (text := known_text(scene, kept)):
+            return _quoted(text)
+        for mangled, size in _STRING_SIZE.items():
+            if at + size <= end and _may_be_string(scene, at, mangled):
+                text = _string_at(scene, at, mangled)
+                if len(text) > 1:
+                    return _quoted(text)
+    return ""
+
+
+def _may_be_string(scene: Scene, at: int, mangled: str) -> bool:
+    """Whether the words there agree with each other as those of a std::string do."""
+    first, second, third = (scene.word(at + 8 * number) for number in range(3))
+    if first is None or second is None or third is None:
+        return False
+    if mangled == _STRING:
+        pointer, length, capacity = first, second, third
+        if pointer == at + 16:  # the text is in itself
+            return length <= 15 and scene.memory(at + 16 + length, 1) == b"\0"
+    else:
+        if not first & 1:
+            length = first >> 1 & 0x7F
+            return 1 < length < 23 and scene.memory(at + 1 + length, 1) == b"\0"
+        pointer, length, capacity = third, second, first & ~1
+    place = scene.places.find(pointer)
+    whole = 1 < length <= capacity < 1 << 32 and place is not None and place.writable
+    return whole and scene.memory(pointer + length, 1) in (b"\0", b"")
 
 
 def _keeps_text(scene: Scene, kind: int, mangled: str) -> bool:

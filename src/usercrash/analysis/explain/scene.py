@@ -57,7 +57,8 @@ class Scene:
     such registers. `own_ids` are the ids of the process and its threads as it sees them itself
     (those of si_pid); `tcb` the thread control block's address (0: unknown); `limits` the soft
     limits by name; `sender_comm` the name of who sent the signal; `mapped_file` the file that a
-    SIGBUS hit; `fills` what the allocator fills memory with (facts.allocators).
+    SIGBUS hit; `fills` what the allocator fills memory with (facts.allocators); `function_at` names
+    the function that begins at an address ("": not known).
     """
 
     info: SigInfo | None
@@ -80,6 +81,7 @@ class Scene:
     recursion: Recursion | None = None
     mapped_file: MappedFile = MappedFile()
     fills: Mapping[int, str] = field(default_factory=dict)
+    function_at: Callable[[int], str] = lambda address: ""
 
     @property
     def pc(self) -> int:

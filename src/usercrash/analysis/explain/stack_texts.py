@@ -79,6 +79,20 @@ def c_string(scene: Scene, address: int, most: int = MAX_TEXT) -> str:
     return _printable(text, cut=not nul) if text else ""
 
 
+def known_text(scene: Scene, address: int, most: int = MAX_TEXT) -> str:
+    """The C string at an address where surely one stands, whatever bytes it has: what is not
+    printable as an escape."""
+    data = scene.memory(address, most)
+    text, nul, _ = data.partition(b"\0")
+    cut = "" if nul else "…"
+    if found := _printable(text, cut=not nul):
+        return found
+    words = text.decode("utf-8", "backslashreplace")
+    return "".join(
+        one if one.isprintable() or one in "\n\t\r" else f"\\x{ord(one):02x}" for one in words
+    ) + (cut if words else "")
+
+
 def counted_string(scene: Scene, address: int, length: int) -> str:
     """The text of that many bytes, "" as above."""
     data = scene.memory(address, min(length, MAX_TEXT))

@@ -199,6 +199,15 @@ class StackNamer:
             )
         return self._paths[key]
 
+    def function_at(self, address: int) -> str:
+        """The name of the function that begins at an address, by its module's symbols; "" where
+        that is not known."""
+        module = self._modules.find(address)
+        if module is None or not self._modules.executable(address):
+            return ""
+        location = self._symbolizer.symbolize(module, address, address)[-1]
+        return safe(location.function or "", 400) if location.offset == 0 else ""
+
     def code_name(self, address: int) -> str:
         """`function+0x1c (libc.so.6)` for a code address in a module whose symbols are already
         loaded, else `libc.so.6+0x1234`; empty outside of modules."""
