@@ -34,6 +34,22 @@ func index() {
 	println(books[len(os.Args)*7])
 }
 
+// A value that looks like what the runtime keeps of an index that was out of its range
+//
+//go:noinline
+func structure() {
+	panic(struct {
+		number int
+		text   string
+	}{1, "x"})
+}
+
+//go:noinline
+func unlocked() {
+	var lock sync.Mutex
+	lock.Unlock()
+}
+
 //go:noinline
 func deadlock() {
 	var lock sync.Mutex
@@ -44,7 +60,7 @@ func deadlock() {
 func main() {
 	ways := map[string]func(){
 		"text": text, "failed": failed, "nilMap": nilMap, "nilPointer": nilPointer,
-		"index": index, "deadlock": deadlock,
+		"index": index, "deadlock": deadlock, "structure": structure, "unlocked": unlocked,
 	}
 	way := ways[os.Args[1]]
 	if len(os.Args) > 2 {

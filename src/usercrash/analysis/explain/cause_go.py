@@ -16,6 +16,8 @@ from .scene import Scene, cause, frame_sp, frame_words, seen
 from .stack_texts import counted_string, one_line, stack_words
 
 _THROWS = ("runtime.throw", "runtime.fatal")
+_ENDING = ("runtime.fatalthrow", "runtime.fatalpanic")
+_BOUNDS_CHECKS = ("runtime.goPanic", "runtime.panicIndex", "runtime.panicSlice")
 _OF_C = ("abort", "__GI_abort")  # C code that Go code called ended the program
 # What the runtime always says where these functions panic (runtime/panic.go)
 _SAID = {
@@ -35,12 +37,18 @@ def go_end(scene: Scene, frames: Sequence[Frame], names: Sequence[str]) -> Cause
     """The cause if Go's runtime ended the program."""
     ends = ("runtime.gopanic", *_THROWS)
     at = next((number for number, name in enumerate(names) if name in ends), -1)
+    if at < 0:
+        # (on its way the runtime may have changed to another stack, which tells no more)
+        at = next((number for number, name in enumerate(names) if name.startswith(_ENDING)), -1)
     if at < 0 or any(name in _OF_C for name in names[:at]):
         return None
     if names[at] == "runtime.gopanic":
         text = next((_SAID[name] for name in names[at:] if name in _SAID), "")
-        text = text or _panic(scene, frames, at)
+        checked = any(name.startswith(_BOUNDS_CHECKS) for name in names[at + 1 : at + 3])
+        text = text or _panic(scene, frames, at, checked)
         return _told(frames, names, at, "a Go panic", "go-panic", text)
+    if names[at].startswith("runtime.fatalpanic"):
+        return _told(frames, names, at, "a Go panic", "go-panic", "")
     words = "fatal error in the Go runtime"
     return _told(frames, names, at, words, "go-fatal", _thrown(scene, frames, at))
 
@@ -69,20 +77,20 @@ def _range(frames: Sequence[Frame], at: int) -> range | None:
     return range(low, high)
 
 
-def _panic(scene: Scene, frames: Sequence[Frame], at: int) -> str:
+def _panic(scene: Scene, frames: Sequence[Frame], at: int, checked: bool) -> str:
     """The panic's value: of the one `_panic` in gopanic's frame that this frame, or the one that it
-    called, points to."""
+    called, points to. `checked`: a check of the runtime's found an index out of its range."""
     own = _range(frames, at)
     if own is None or scene.arch.long != 8 or not at:
         return ""
     start = frame_sp(frames[at - 1]) or own.start
     pointers = {value for _, value in stack_words(scene, range(min(start, own.start), own.stop))
                 if value in own and value % 8 == 0}  # fmt: skip
-    found = {text for pointer in pointers if (text := _value(scene, pointer + 8))}
+    found = {text for pointer in pointers if (text := _value(scene, pointer + 8, checked))}
     return one_line(found.pop()) if len(found) == 1 else ""
 
 
-def _value(scene: Scene, address: int) -> str:
+def _value(scene: Scene, address: int, checked: bool) -> str:
     """The text of an interface's value, "" for one of a type that has none we know."""
     kind_of, data = scene.word(address), scene.word(address + 8)
     if not kind_of or not data:
@@ -97,7 +105,7 @@ def _value(scene: Scene, address: int) -> str:
     if kind == _INT:
         number = scene.word(data)
         return "" if number is None else str(number - (1 << 64) if number >> 63 else number)
-    if kind == _STRUCT and int.from_bytes(described[:8], "little") == 24:
+    if checked and kind == _STRUCT and int.from_bytes(described[:8], "little") == 24:
         return _bounds(scene, data)
     return ""
 
