@@ -54,6 +54,11 @@ done
 [ -e /usr/include/stdio.h ] || missing="$missing libc6-dev"
 [ -e /usr/lib/x86_64-linux-gnu/libjemalloc.so.2 ] || missing="$missing libjemalloc2"
 [ -n "$(find /usr/include -name 'rb_mjit_min_header-*' 2>/dev/null)" ] || missing="$missing ruby-dev"
+[ -e /usr/lib/llvm-14/include/c++/v1/vector ] || missing="$missing libc++-dev libc++abi-dev"
+for version in 5:libqt5core5a 6:libqt6core6; do
+    [ -e "/usr/lib/x86_64-linux-gnu/libQt${version%:*}Core.so.${version%:*}" ] ||
+        missing="$missing ${version#*:}"
+done
 [ -d /usr/lib/postgresql ] || missing="$missing postgresql"
 [ -d /usr/lib/debug/.build-id ] || missing="$missing libc6-dbg"
 [ -e /usr/lib/gcc/x86_64-linux-gnu/12/32/libstdc++.a ] || missing="$missing g++-12-multilib"

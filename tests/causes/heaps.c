@@ -1,4 +1,5 @@
 /* Ways to misuse a heap, for other C libraries and allocators; `heaps WORD` or `heaps WORD thread`. */
+#include <assert.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -81,6 +82,8 @@ NOINLINE static void overrun(void)
     free(small);
 }
 
+NOINLINE static void assertion(void) { assert(sink == 4 && "books"); }
+
 NOINLINE static void smashed_stack(void)
 {
     char title[16];
@@ -94,7 +97,7 @@ static const struct {
     void (*die)(void);
 } ways[] = {
     WAY(freed), WAY(freed_small), WAY(never_set), WAY(freed_with_its_title), WAY(freed_twice), WAY(freed_inside),
-    WAY(overrun), WAY(smashed_stack),
+    WAY(overrun), WAY(smashed_stack), WAY(assertion),
 };
 
 static void *in_thread(void *die)

@@ -3,6 +3,7 @@ signals."""
 
 from __future__ import annotations
 
+from .cxx_ways import EXCEPTIONS, LIBRARIES
 from .way import Family, Way
 
 ABORTS = Family(
@@ -81,72 +82,6 @@ ABORTS = Family(
         Way("musl", "smashed_stack", "abort", "stack-smashing",
             "a buffer on the stack was overrun in {where}",
             "The stack protector of musl.", listed=False),
-    ),
-)  # fmt: skip
-
-EXCEPTIONS = Family(
-    "C++ exceptions",
-    "The type and, where the object keeps one, the text were read from the exception itself. "
-    "Compare with the program's own log at that time.",
-    (
-        Way("cc", "runtime_error", "abort", "uncaught-exception",
-            'C++ exception that nobody caught: std::runtime_error: "no such shelf: 12", thrown in '
-            "{where}",
-            "Nobody catches this exception: a wrong input or a missing file may be enough."),
-        Way("cc", "logic_error", "abort", "uncaught-exception",
-            'C++ exception that nobody caught: std::logic_error: "a book twice", thrown in {where}',
-            "The program contradicts itself: a bug.", listed=False),
-        Way("cc", "own_exception", "abort", "uncaught-exception",
-            'C++ exception that nobody caught: library::closed: "the library is closed until '
-            'Monday '
-            'morning at nine", thrown in {where}',
-            "A type of the program's own, made from a standard one: the text is that one's."),
-        Way("cc", "own_struct", "abort", "uncaught-exception",
-            "C++ exception that nobody caught: library::fine, thrown in {where}",
-            "A type of the program's own that keeps no text we know of."),
-        Way("cc", "thrown_text", "abort", "uncaught-exception",
-            'C++ exception that nobody caught: char const*: "shelf is full", thrown in {where}',
-            "A plain text was thrown.", listed=False),
-        Way("cc", "thrown_string", "abort", "uncaught-exception",
-            'C++ exception that nobody caught: std::string: "shelf", thrown in {where}',
-            "A std::string was thrown.", listed=False),
-        Way("cc", "thrown_number", "abort", "uncaught-exception",
-            "C++ exception that nobody caught: int: -42, thrown in {where}",
-            "A number was thrown."),
-        Way("cc", "out_of_range", "abort", "uncaught-exception",
-            'C++ exception that nobody caught: std::out_of_range: "vector::_M_range_check: __n '
-            '(which '
-            'is 7) >= this->size() (which is 3)", thrown in {any}',
-            "at() with a wrong index."),
-        Way("cc", "bad_alloc", "abort", "uncaught-exception",
-            "C++ exception that nobody caught: std::bad_alloc, thrown in {any}",
-            "Out of memory, or an absurd size: look at limits, memory.max of the cgroup, and at "
-            "what was asked for."),
-        Way("cc", "system_error", "abort", "uncaught-exception",
-            'C++ exception that nobody caught: std::system_error: "catalogue: No such file or '
-            'directory", thrown in {where}',
-            "A system call failed: the text says why."),
-        Way("cc", "rethrown", "abort", "uncaught-exception",
-            'C++ exception that nobody caught: std::range_error: "page 1000 of 12", thrown again '
-            'in '
-            "{where}",
-            "It was caught and thrown again; where it came from first is lost."),
-        Way("cc", "second_exception", "abort", "uncaught-exception",
-            'C++ exception that nobody caught: std::runtime_error: "the second one", thrown in '
-            "{where}",
-            "One that was caught before is not confused with it.", listed=False),
-        Way("cc", "through_noexcept", "abort", "noexcept",
-            'C++ exception left a function that may not throw: std::runtime_error: "promised not '
-            'to", thrown through {where}',
-            "A function marked noexcept (as destructors are) let an exception out."),
-        Way("cc", "terminated", "abort", "terminate", "std::terminate(), called by {where}",
-            "std::terminate() without an exception."),
-        Way("cc", "running_thread", "abort", "joinable-thread",
-            "std::thread destroyed while it still ran, in {where}",
-            "A std::thread went out of scope without join() or detach().", plain=False),
-        Way("cc", "pure_virtual", "abort", "pure-virtual",
-            "a pure virtual function was called, by {where}",
-            "A virtual method was called while the object was being made or destroyed."),
     ),
 )  # fmt: skip
 
@@ -243,6 +178,24 @@ GO = Family(
             "go-fatal",
             "fatal error in the Go runtime: all goroutines are asleep - deadlock!",
             "Every goroutine waits for another one.",
+        ),
+        Way(
+            "go",
+            "structure",
+            "abort",
+            "go-panic",
+            "a Go panic, in {where}",
+            "A value of a type of the program's own.",
+            listed=False,
+        ),
+        Way(
+            "go",
+            "unlocked",
+            "abort",
+            "go-fatal",
+            "fatal error in the Go runtime",
+            "sync: unlock of unlocked mutex, concurrent map writes …: what the runtime says before "
+            "it changes to another stack. The text is in standard error.",
         ),
     ),
 )
@@ -388,4 +341,15 @@ HANDLERS = Family(
     ),
 )  # fmt: skip
 
-FAMILIES = (ABORTS, EXCEPTIONS, RUST, GO, ARITHMETIC, INSTRUCTIONS, KERNEL, SIGNALS, HANDLERS)
+FAMILIES = (
+    ABORTS,
+    LIBRARIES,
+    EXCEPTIONS,
+    RUST,
+    GO,
+    ARITHMETIC,
+    INSTRUCTIONS,
+    KERNEL,
+    SIGNALS,
+    HANDLERS,
+)

@@ -25,6 +25,8 @@ ENVIRONMENT = {
 _OWN_ENVIRONMENT = {
     "jemalloc": {"LD_PRELOAD": "libjemalloc.so.2", "MALLOC_CONF": "junk:true"},
     "perturb": {"MALLOC_PERTURB_": "105"},
+    "qt": {"QT_FATAL_WARNINGS": "1"},
+    "qt5": {"QT_FATAL_WARNINGS": "1"},
 }
 TOGETHER = 12  # processes at a time
 
@@ -34,11 +36,23 @@ _CHECKED = ["-w", "-fsanitize=undefined", "-fsanitize-trap=all", "-pthread"]
 _ADDRESSES = ["-w", "-fsanitize=address", "-pthread"]
 _HEAPS = ["-w", "-fstack-protector-all", "-pthread"]
 _RUST = ["--edition", "2021", "-C", "panic=abort", "-A", "warnings"]
+_LLVM = ["-w", "-std=c++17", "-stdlib=libc++", "-D_LIBCPP_DEBUG=0", "-pthread"]
+_QT = ["-w", "-O1", "-fPIC", "-pthread"]
+
+
+def _qt_core(version: int) -> list[str]:
+    """What links a program with QtCore, whose package for development would be a large one."""
+    return ["-Wl,--no-as-needed", f"-l:libQt{version}Core.so.{version}"]
+
+
 # By program: source, compiler, its package, flags of both builds, those with debug information,
 # those without.
 BUILDS = {
     "c": ("ways.c", "gcc", "gcc", _C, ["-g", "-O1"], ["-O1"]),
-    "cc": ("ways.cc", "g++", "g++", _C, ["-g", "-O1"], ["-O1"]),
+    "cc": ("ways.cc", "g++", "g++", [*_C, "-D_GLIBCXX_ASSERTIONS"], ["-g", "-O1"], ["-O1"]),
+    "libcxx": ("ways.cc", "clang++", "clang", _LLVM, ["-g", "-O1"], ["-O1"]),
+    "qt": ("qt.cc", "g++", "g++", _QT, [*_qt_core(6), "-g"], _qt_core(6)),
+    "qt5": ("qt.cc", "g++", "g++", _QT, [*_qt_core(5), "-g"], _qt_core(5)),
     "clang": ("checked.c", "clang", "clang", _CHECKED, ["-g", "-O1"], ["-O1"]),
     "musl": ("heaps.c", "musl-gcc", "musl-tools", _HEAPS, ["-g", "-O1"], ["-O1"]),
     "jemalloc": ("heaps.c", "gcc", "gcc", _HEAPS, ["-g", "-O1"], ["-O1"]),

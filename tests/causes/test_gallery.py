@@ -60,7 +60,8 @@ def test_the_cause_is_that_of_the_table(variant: Variant, reports: Reports) -> N
 def test_there_are_enough() -> None:
     assert len(ways()) >= 60
     assert {way.program for way in ways()} == {
-        "c", "cc", "clang", "asan", "musl", "jemalloc", "perturb", "i386", "go", "rs", "py",
+        "c", "cc", "libcxx", "qt", "qt5", "clang", "asan", "musl", "jemalloc", "perturb", "i386",
+        "go", "rs", "py",
     }  # fmt: skip
 
 

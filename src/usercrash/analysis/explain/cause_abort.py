@@ -3,13 +3,15 @@ stack and by the text that the C library keeps in `__abort_msg`."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
-from ...report import Cause, Frame
-from .cause_cxx import terminated
+from ...report import Cause, Evidence, Frame
+from .cause_cxx import own_after, terminated
 from .cause_go import go_end
 from .cause_rust import rust_panic
 from .cause_texts import last_text
+from .failed_checks import Check, failed_check
 from .plain_names import caller_after, plain_names
 from .scene import Scene, cause, frame_words, seen
 from .stack_texts import one_line
@@ -26,6 +28,9 @@ _HEAP_WORDS = (
 
 _SANITIZERS = ("__sanitizer", "__asan", "__hwasan", "__lsan", "__msan", "__tsan", "__ubsan",
                "__interceptor", "___interceptor")  # fmt: skip
+_SANITIZER_FILE = re.compile(r"lib(hwasan|asan|lsan|msan|tsan|ubsan)\.so")
+_SANITIZER_SOURCE = re.compile(r"/sanitizer_common/|/lib(a|hwa|l|m|t|ub)san/|compiler-rt/")
+_UNDEFINED = re.compile(r"__ubsan_handle_(\w+?)(_v1)?(_abort)?$")
 _PASSING = (
     "std::process::abort", "::abort_internal", "__rust_abort", "core::intrinsics::abort",
 )  # fmt: skip
@@ -46,7 +51,11 @@ _CALLERS = (
     ("g_assertion_message_expr", "assertion", "a GLib assertion failed"),
     ("g_log_structured_array", "fatal-log", "a fatal message to GLib's log"),
     ("g_logv", "fatal-log", "a fatal message to GLib's log"),
+    ("qt_assert", "assertion", "a Qt assertion failed"),
+    ("qt_assert_x", "assertion", "a Qt assertion failed"),
     ("QMessageLogger::fatal", "fatal-log", "qFatal() was called"),
+    ("QMessageLogger::critical", "fatal-log", "a message of Qt's that ends the program"),
+    ("QMessageLogger::warning", "fatal-log", "a message of Qt's that ends the program"),
     ("ExceptionalCondition", "assertion", "a PostgreSQL assertion failed"),
     ("google::LogMessageFatal::~LogMessageFatal", "fatal-log", "a fatal message to glog"),
     ("absl::log_internal::LogMessage::Die", "fatal-log", "a fatal message to Abseil's log"),
@@ -57,6 +66,9 @@ _CALLERS = (
     ("__sanitizer::Die", "sanitizer", "a sanitizer ended the program"),
     ("std::__glibcxx_assert_fail", "assertion", "an assertion of the C++ library failed"),
     ("std::__replacement_assert", "assertion", "an assertion of the C++ library failed"),
+    ("std::__1::__libcpp_abort_debug_function", "assertion",
+     "an assertion of the C++ library failed"),
+    ("std::__1::__libcpp_verbose_abort", "assertion", "an assertion of the C++ library failed"),
 )  # fmt: skip
 _ABORTING = (
     "abort", "raise", "gsignal", "__pthread_kill", "pthread_kill", "__GI_abort", "__GI_raise",
@@ -123,8 +135,10 @@ def _checked(
                      "its buffer", reason="buffer-overflow", message=message)  # fmt: skip
     assertion = "__assert_fail" in names or "__assert_fail_base" in names
     if assertion or ("Assertion `" in first and first.endswith("failed.")):
-        text = first or "its text was not captured"
-        return cause("abort", f"assertion failed: {text}", reason="assertion", message=message)
+        check = None if first else failed_check(scene, frames, names)
+        text = first or (check.words if check else "its text was not captured")
+        return cause("abort", f"assertion failed: {text}", reason="assertion", message=message,
+                     evidence=_checked_evidence(check))  # fmt: skip
     if "malloc_printerr" in names or first.startswith(_HEAP_WORDS):
         reason, words = "heap-corruption", "the heap is corrupt"
         if "double free detected" in first:
@@ -140,13 +154,33 @@ def _checked(
     return None
 
 
+def _checked_evidence(check: Check | None) -> list[Evidence]:
+    if check is None:
+        return []
+    return [
+        seen("condition", check.condition, check.how),
+        seen("place", f"{check.file}:{check.line}", check.how),
+    ]
+
+
 def _sanitized(frames: Sequence[Frame], names: Sequence[str]) -> Frame | None:
     """The first frame behind those of the sanitizer's runtime."""
     last = names.index("__sanitizer::Die")
     for frame, name in zip(frames[last:], names[last:], strict=True):
-        if name and not name.startswith(_SANITIZERS):
+        base = (frame.module or "").rpartition("/")[2]
+        file = frame.source.file if frame.source is not None else ""
+        own = _SANITIZER_FILE.match(base) or _SANITIZER_SOURCE.search(file)
+        if name and not own and not name.startswith(_SANITIZERS):
             return frame
     return None
+
+
+def _sanitizer_check(names: Sequence[str]) -> str:
+    """Which sanitizer it was, where its report is not in memory, by the functions of its own."""
+    for name in names:
+        if found := _UNDEFINED.match(name):
+            return f"UndefinedBehaviorSanitizer: {found[1].replace('_', ' ')}"
+    return "ThreadSanitizer" if any(name.startswith("__tsan::") for name in names) else ""
 
 
 def _known(
@@ -159,10 +193,17 @@ def _known(
         caller = caller_after(frames, names, [name for name, same, _ in _CALLERS if same == reason])
         if reason == "sanitizer":
             caller = _sanitized(frames, names)
+        elif function.startswith("std::"):
+            caller = own_after(frames, names.index(function) + 1) or caller
         where = f", by {frame_words(caller)}" if caller else ""
         found = last_text(scene, reason)
+        check = failed_check(scene, frames, names) if reason == "assertion" else None
         text = one_line(found.text) if found else first
-        evidence = [seen("function", function, "on the stack")]
+        evidence = [seen("function", function, "on the stack"), *_checked_evidence(check)]
+        if check is not None and found is None:
+            text = check.words
+        if reason == "sanitizer":
+            text = text or _sanitizer_check(names)
         if found:
             evidence.append(seen("text in memory", one_line(found.text)))
         return cause(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from ...report import Cause
 from .plain_names import caller_after, plain_names
+from .qt_message import qt_message
 from .scene import Scene, cause, frame_words, seen
 from .stack_texts import (
     c_string,
@@ -53,7 +54,9 @@ def last_text(scene: Scene, reason: str) -> Found | None:
         return _only(scene, names, _PYTHON, _is_sentence)
     if reason in ("assertion", "fatal-log"):
         found = _only(scene, names, _GLIB_ASSERT, _is_glib_assertion)
-        return found or _glib_message(scene, names)
+        found = found or _glib_message(scene, names)
+        text = "" if found else qt_message(scene, names)
+        return Found(text) if text else found
     if reason == "sanitizer":
         return _sanitizer(scene)
     return None

@@ -48,12 +48,12 @@ _PRIVILEGED = ("hlt", "in", "out", "insb", "insd", "insw", "outsb", "outsd", "ou
 
 def preload(arch: Arch) -> None:
     """Imports and sets up what later calls need (40 ms)."""
-    _engine(arch.name, False)
-    _engine(arch.name, True)
+    capstone_engine(arch.name, False)
+    capstone_engine(arch.name, True)
 
 
 @cache
-def _engine(name: str, detail: bool) -> Any:
+def capstone_engine(name: str, detail: bool) -> Any:
     """A capstone engine for an architecture's name, None where capstone or it is missing."""
     if name not in _ENGINES:
         return None
@@ -73,7 +73,7 @@ def decode(arch: Arch, data: bytes, registers: dict[str, int]) -> Decoded | None
     is no capstone)."""
     if arch.name not in X86:
         return _decode_other(arch, data, registers)
-    engine = _engine(arch.name, True)
+    engine = capstone_engine(arch.name, True)
     if engine is None or not data:
         return None
     pc = registers[arch.pc]
@@ -86,7 +86,7 @@ def _decode_other(arch: Arch, data: bytes, registers: dict[str, int]) -> Decoded
     name = {"aarch64_be": "aarch64", "arm": "a32", "armeb": "a32"}.get(arch.name, arch.name)
     if name == "a32" and registers.get("cpsr", 0) & _THUMB:
         name = "t32"
-    engine = _engine(name, False)
+    engine = capstone_engine(name, False)
     if engine is None or not data or name not in load_store.ENGINES:
         return None
     pc = registers[arch.pc]
@@ -149,7 +149,7 @@ def listing(
     function's start where it is known and within the data, else at the nearest byte
     from which the instructions meet the pc.
     """
-    engine = _engine(arch.name, False)
+    engine = capstone_engine(arch.name, False)
     if engine is None or not start <= pc < start + len(data):
         return []
     behind = _run(engine, data[pc - start :], pc, after + 1)
