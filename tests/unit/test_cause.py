@@ -522,6 +522,14 @@ def test_thrown_in_a_library_without_names(between: list[str | None], reason: st
     assert why(ABORT, frames=frames).reason == reason
 
 
+def test_who_aborted_in_a_static_program_of_musl() -> None:
+    names = ["__restore_sigs", "raise", "abort", "shop::price(int)", "main"]
+    frames = [
+        msgspec.structs.replace(frame(name, at), module="/bin/app") for at, name in enumerate(names)
+    ]
+    assert why(ABORT, frames=frames).summary.startswith("abort() called by shop::price(int)")
+
+
 def test_terminate() -> None:
     result = aborted("__raise", "std::terminate()", "__cxa_throw", "parse(char const*)", "main")
     assert result.reason == "uncaught-exception"
