@@ -71,7 +71,8 @@ _CALLERS = (
     ("std::__1::__libcpp_verbose_abort", "assertion", "an assertion of the C++ library failed"),
 )  # fmt: skip
 _ABORTING = (
-    "abort", "raise", "gsignal", "__restore_sigs", "__pthread_kill", "pthread_kill", "__GI_abort", "__GI_raise",
+    "abort", "raise", "gsignal", "__restore_sigs", "__pthread_kill", "pthread_kill", "__GI_abort",
+    "__GI_raise",
 )  # fmt: skip
 
 
