@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.runtimes.keep_logs import KEPT
 from usercrash.analysis.facts.hs_err import method, parse_hs_err
 from usercrash.analysis.report_parts.java_stack import JavaStack
+from usercrash.capture import own_files
 from usercrash.capture.hs_err import FACT, find_hs_err, read_hs_err
 from usercrash.report import Cause, Frame, InterpretedStack, Signal
 
@@ -219,6 +220,7 @@ def read(facts: dict[bytes, bytes]) -> bytes:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(own_files, "SECONDS", 60.0)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

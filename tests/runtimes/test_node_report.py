@@ -21,6 +21,7 @@ from tests.support.commands import settings
 from tests.support.run_verb import reports, run
 from usercrash.analysis.facts.node_report import parse_node_report
 from usercrash.analysis.report_parts.node_report import FACT, NodeEnd
+from usercrash.capture import own_files
 from usercrash.capture.node_report import find_node_reports, is_node, read_node_report
 from usercrash.model.event import CrashEvent
 from usercrash.model.notes import NoteLog
@@ -123,6 +124,16 @@ def test_one_of_another_moment(after: float) -> None:
     assert end.cause(known, ABORT) is known and end.stacks() == []
 
 
+@pytest.mark.parametrize("number", [10**400, 1 << 64, -1])
+def test_numbers_that_no_heap_has(number: int) -> None:
+    """JSON bounds none, and the file may be anybody's."""
+    heap = b'"usedMemory":%d,"memoryLimit":1' % number
+    text = text_of(compact=True, trigger="OOMError").partition(b'"usedMemory"')[0]
+    end = NodeEnd(Image(text + heap + b"}}"))  # type: ignore[arg-type]
+    found = Cause(kind="abort", summary="abort()", reason="abort")
+    assert end.report is None and end.cause(found, ABORT) is found
+
+
 @given(st.data())
 def test_damaged_reports(data: st.DataObject) -> None:
     text = text_of(compact=True)
@@ -159,6 +170,7 @@ def name_of(number: int = 1, pid: int = 0) -> str:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(own_files, "SECONDS", 60.0)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -31,6 +31,7 @@ KEEP int visit(const Shelf &shelf, std::string_view view)
     std::wstring wide = L"wide \u00e4", wider(40, L'w');
     std::u16string words = u"sixteen \U0001F600";
     std::vector<bool> flags{true, false, true};
+    std::vector<bool> password_bits{true, false, true};
     std::map<std::string, std::string> settings{{"color", "red"}, {"password", "hunter2"}};
     std::map<int, char> numbered;
     for (int number = 0; number < 100; number++)

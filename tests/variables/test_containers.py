@@ -43,6 +43,7 @@ EXPECTED = {
     "wider": f'"{40 * "w"}"',
     "words": '"sixteen 😀"',
     "flags": "{true, false, true}",
+    "password_bits": "<masked>",
     "settings": '{["color"] = "red", ["password"] = <masked>}',
     "numbered": f"{{{NUMBERED}, … 84 more}}",
     "tails": "{[1] = {a = 120 'x', b = -1}, [1] = {a = 121 'y', b = -2}}",

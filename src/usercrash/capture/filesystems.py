@@ -141,11 +141,19 @@ class FileSystems:
         """Whether a file may be opened and read through a descriptor."""
         return self.pages_answer(device) or self.type_of(device) in _IN_MEMORY
 
-    def opens_mount_of(self, fd: int) -> bool:
-        """Whether what is below an open file (O_PATH will do) of the process may be opened, by the
-        mount on which it lies; nothing is asked of its file system."""
+    @staticmethod
+    def mount_of(fd: int) -> bytes:
+        """The number of the mount on which an open file lies (O_PATH will do), in digits; nothing
+        is asked of its file system."""
         with open(f"/proc/self/fdinfo/{fd}", "rb") as file:
-            number = file.read(4096).partition(b"mnt_id:")[2].split(b"\n", 1)[0].strip()
+            return file.read(4096).partition(b"mnt_id:")[2].split(b"\n", 1)[0].strip()
+
+    def opens_mount_of(self, fd: int) -> bool:
+        """Whether what is below an open file of the process may be opened, by its mount."""
+        return self.opens_mount(self.mount_of(fd))
+
+    def opens_mount(self, number: bytes) -> bool:
+        """Whether what is on a mount of the process may be opened. Reads the whole table."""
         text = b"\n" + read_at(self._proc, b"mountinfo", _MOUNTINFO_LIMIT)
         line = text.partition(b"\n%b " % number)[2].split(b" ", 2)
         major, _, minor = line[1].partition(b":") if len(line) == 3 else (b"", b"", b"")

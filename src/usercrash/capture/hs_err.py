@@ -8,8 +8,7 @@ directory, else into /tmp. Imported only where the maps show a libjvm.so.
 from __future__ import annotations
 
 from ..model.types import TYPE_CHECKING
-from .filesystems import FileSystems
-from .own_files import open_below, own_pid, read_own
+from .own_files import Lookup, own_pid, read_own
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,12 +32,12 @@ def find_hs_err(proc: int, facts: dict[bytes, bytes]) -> list[int]:
     pid = own_pid(facts)
     if not pid or LIBRARY not in facts.get(b"maps", b""):
         return []
-    systems = FileSystems(proc)
+    lookup = Lookup(proc)
     found: list[int] = []
     failed: OSError | None = None
     for start, names in _places(facts, pid):
         try:
-            fd = open_below(systems, proc, start, names)
+            fd = lookup.below(start, names)
         except OSError as error:
             failed = failed or error
             continue

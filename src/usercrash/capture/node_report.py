@@ -11,8 +11,7 @@ from __future__ import annotations
 import os
 
 from ..model.types import TYPE_CHECKING
-from .filesystems import FileSystems
-from .own_files import open_below, own_pid, read_own
+from .own_files import Lookup, own_pid, read_own
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,13 +40,19 @@ def find_node_reports(proc: int, facts: dict[bytes, bytes]) -> list[int]:
     pid = own_pid(facts)
     if not pid:
         return []
-    systems = FileSystems(proc)
+    lookup = Lookup(proc)
     found: list[int] = []
+    failed: OSError | None = None
     for start, directory in _directories(facts):
-        for name in _names(systems, proc, start, directory, pid, _option(facts, _FILE)):
-            fd = open_below(systems, proc, start, [*directory, name])
-            if fd >= 0:
-                found.append(fd)
+        try:
+            for name in _names(lookup, start, directory, pid, _option(facts, _FILE)):
+                fd = lookup.below(start, [*directory, name])
+                if fd >= 0:
+                    found.append(fd)
+        except OSError as error:
+            failed = failed or error
+    if failed is not None and not found:
+        raise failed
     return found
 
 
@@ -76,12 +81,12 @@ def _option(facts: dict[bytes, bytes], names: tuple[bytes, ...]) -> bytes:
 
 
 def _names(
-    systems: FileSystems, proc: int, start: bytes, directory: list[bytes], pid: bytes, given: bytes
+    lookup: Lookup, start: bytes, directory: list[bytes], pid: bytes, given: bytes
 ) -> list[bytes]:
     """The names in a directory that are those of a process's reports, the last one first."""
     if given:
         return [given] if b"/" not in given else []
-    place = open_below(systems, proc, start, directory)
+    place = lookup.below(start, directory)
     if place < 0:
         return []
     found: list[tuple[bytes, bytes, bytes, bytes]] = []
@@ -90,6 +95,7 @@ def _names(
         try:
             with os.scandir(fd) as entries:
                 for _, entry in zip(range(_MAX_ENTRIES), entries, strict=False):
+                    lookup.check()
                     words = os.fsencode(entry.name).split(b".")
                     if len(words) == 7 and (words[0], words[3], words[6]) == (
                         b"report", pid, b"json"

@@ -11,37 +11,61 @@ import os
 import time
 
 from ..model.types import TYPE_CHECKING
+from .filesystems import FileSystems
 from .procfs import status_field
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .filesystems import FileSystems
-
+SECONDS = 0.06  # that the files of one kind are looked up for, while the process is held
+_MAX_NAMES = 64  # of a path: it says how deep, and each step may lead to another mount
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _REGULAR, _TYPE_MASK = 0o100000, 0o170000
 
 
-def open_below(systems: FileSystems, proc: int, start: bytes, names: Iterable[bytes]) -> int:
-    """An O_PATH descriptor of what lies below the directory `start` (root or cwd) of the process
-    at `proc`; -1 where there is none, or none that may be touched. OSError for what cannot be
-    looked up."""
-    above = os.open(start, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=proc)
-    for name in names:
+class Lookup:
+    """Looks files of one process up, for SECONDS at most. The time is asked for between two steps:
+    one may read a whole table of mounts."""
+
+    def __init__(self, proc: int) -> None:
+        """`proc`: a descriptor of /proc/PID."""
+        self._proc = proc
+        self._systems = FileSystems(proc)
+        self._until = time.monotonic() + SECONDS
+
+    def check(self) -> None:
+        """TimeoutError if there is no time left."""
+        if time.monotonic() > self._until:
+            raise TimeoutError("no time left")
+
+    def below(self, start: bytes, names: Iterable[bytes]) -> int:
+        """An O_PATH descriptor of what lies below the directory `start` (root or cwd) of the
+        process; -1 where there is none, or none that may be touched. OSError for what cannot be
+        looked up, TimeoutError where no time was left."""
+        above = os.open(start, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._proc)
+        known = b""  # the mount that may be touched: it stays as long as something on it is open
         try:
-            if name == b".." or not systems.opens_mount_of(above):
-                return -1
-            found = os.open(name, _LOOK, dir_fd=above)
+            for number, name in enumerate([*names, b""]):
+                mount = FileSystems.mount_of(above)
+                if mount != known and not self._systems.opens_mount(mount):
+                    return -1
+                known = mount
+                if not name:
+                    found, above = above, -1
+                    return found
+                if name == b".." or number >= _MAX_NAMES:
+                    return -1
+                self.check()
+                found = os.open(name, _LOOK, dir_fd=above)
+                os.close(above)
+                above = found
         except (FileNotFoundError, NotADirectoryError):
-            return -1
+            pass
         finally:
-            os.close(above)
-        above = found
-    if systems.opens_mount_of(above):  # a file may be a mount point, too
-        return above
-    os.close(above)
-    return -1
+            if above >= 0:
+                os.close(above)
+        return -1
 
 
 def read_own(fd: int, facts: dict[bytes, bytes], limit: int) -> bytes:

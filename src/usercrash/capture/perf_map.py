@@ -8,8 +8,7 @@ process has been let go.
 
 from __future__ import annotations
 
-from .filesystems import FileSystems
-from .own_files import open_below, own_pid, read_own
+from .own_files import Lookup, own_pid, read_own
 
 FACT = b"@perf_map"
 MAX_BYTES = 4 << 20
@@ -25,7 +24,7 @@ def find_perf_map(proc: int, facts: dict[bytes, bytes]) -> int:
     pid = own_pid(facts)
     if not pid or not makes_code(facts.get(b"maps", b"")):
         return -1
-    return open_below(FileSystems(proc), proc, b"root", (b"tmp", b"perf-%b.map" % pid))
+    return Lookup(proc).below(b"root", (b"tmp", b"perf-%b.map" % pid))
 
 
 def read_perf_map(fd: int, facts: dict[bytes, bytes]) -> bytes:

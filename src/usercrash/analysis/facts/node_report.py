@@ -3,8 +3,11 @@ src/node_report.cc; reportVersion 3 to 5 have these fields)."""
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
+_Bytes = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]  # JSON has numbers of any length
 TRIGGERS_OF_AN_END = ("FatalError", "OOMError")  # Node.js aborts when it has written the report
 _NO_STACK = "No stack."
 
@@ -29,8 +32,8 @@ class Stack(msgspec.Struct, frozen=True):
 class Heap(msgspec.Struct, frozen=True):
     """V8's heap, in bytes."""
 
-    usedMemory: int = 0
-    memoryLimit: int = 0
+    usedMemory: _Bytes = 0
+    memoryLimit: _Bytes = 0
 
 
 class NodeReport(msgspec.Struct, frozen=True):

@@ -75,6 +75,8 @@ def _bits(r: Reading, first: Field, last: Field) -> str:
 def flags(r: Reading, address: int, skipped: int, count: int) -> str:
     """Bits of memory as `{true, false}`."""
     numbered = counted(count)
+    if r.secret:
+        return MASKED
     if count and not r.printer.process.memory(address, 1):
         return f"{numbered} <{NOT_IN_DUMP}>"
     bits = 8 * r.word
