@@ -14,6 +14,7 @@ from usercrash.analysis.facts.secrets import (
     is_secret_name,
     mask_assignment,
     mask_cmdline,
+    mask_lines,
     mask_value,
 )
 from usercrash.analysis.facts.texts import Texts
@@ -209,3 +210,28 @@ def test_any_facts(given_facts: dict[bytes, bytes]) -> None:
 )  # fmt: skip
 def test_any_tokens(pieces: dict[bytes, list[bytes]]) -> None:
     process({name: b"".join(parts) for name, parts in pieces.items()})
+
+
+def test_private_keys_over_several_lines_of_a_log() -> None:
+    key = [
+        b"app[7]: -----BEGIN RSA PRIVATE KEY-----",
+        b"app[7]: MIIEowIBAAKCAQEAfaKeFakefAkefAkefaKeFakefAkefAkefaKeFakefAkefAke",
+        b"app[7]: fAkefaKeFakefA==",
+        b"app[7]: -----END RSA PRIVATE KEY-----",
+    ]
+    before, after = b"app[7]: reading the key", b"app[7]: token=secret user=eve"
+    shown = mask_lines([before, *key, after])
+    assert shown[0] == before and shown[-1] == mask_value(after)
+    assert not any(b"efAke" in line or b"MII" in line for line in shown)
+    # its end was not written any more
+    assert mask_lines([before, *key[:2], key[1]])[2:] == [MASK, MASK]
+    # its beginning is older than the tail: what stands before it and is no base64 stays
+    assert mask_lines([after, *key[1:2], *key[3:], after]) == [
+        mask_value(after), MASK, MASK, mask_value(after),
+    ]  # fmt: skip
+    # a key in one line hides no other line
+    whole = b"-----BEGIN PRIVATE KEY-----MIIabc-----END PRIVATE KEY-----"
+    assert mask_lines([whole, before]) == [MASK, before]
+    # a name that only looks like base64 is not hidden without a key
+    plain = [b"loadingConfigurationFile", before]
+    assert mask_lines(plain) == plain

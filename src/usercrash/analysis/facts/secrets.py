@@ -8,7 +8,7 @@ are masked as well.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 MASK = b"<masked>"
 _BEFORE = 4096  # bytes before an address that are looked at: it may point into a secret's value
@@ -51,6 +51,10 @@ _SHAPES = re.compile(
     rb"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*",
     re.DOTALL,
 )
+# The same over several lines (RFC 7468), and what a line of base64 in one ends with.
+_KEY_BEGIN = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----(?!.*-----END)")
+_KEY_END = re.compile(rb"-----END [A-Z ]*PRIVATE KEY-----")
+_KEY_LINE = re.compile(rb"(?:^|\s)[A-Za-z0-9+/]{16,76}={0,2}\s*$")
 _OFF = (b"--no-", b"--without-", b"--disable-")
 
 
@@ -70,6 +74,24 @@ def mask_value(value: bytes) -> bytes:
     value = _URL_PARAMETER.sub(rb"\1" + MASK, value)
     value = _HEADER.sub(rb"\1\2" + MASK, value)
     return _SHAPES.sub(MASK, _WEB_TOKEN.sub(rb"\1" + MASK, value))
+
+
+def mask_lines(lines: Sequence[bytes]) -> list[bytes]:
+    """Lines of a log, each masked as `mask_value` does, and all lines of a private key among them;
+    also where its end, or in the first lines its beginning, is not there."""
+    shown: list[bytes] = []
+    in_key = False
+    for number, line in enumerate(lines):
+        ends = _KEY_END.search(line) is not None
+        shown.append(MASK if in_key or ends else mask_value(line))
+        if ends and not in_key:
+            # It began before the first line: what may be of it.
+            for earlier in range(number - 1, -1, -1):
+                if not _KEY_LINE.search(lines[earlier]):
+                    break
+                shown[earlier] = MASK
+        in_key = not ends and (in_key or _KEY_BEGIN.search(line) is not None)
+    return shown
 
 
 def mask_assignment(text: bytes) -> bytes:

@@ -12,7 +12,7 @@ from ...model.maps import Mapping
 from ...model.notes import NoteLog
 from ..core.modules import ModuleTable
 from ..facts import proc_texts as f
-from ..facts.secrets import mask_value
+from ..facts.secrets import mask_lines
 from ..facts.texts import Texts, json_cost, safe
 from ..packages.package import Package
 from ..symbols.symbolizer import Symbolizer
@@ -83,9 +83,9 @@ def log_lines(facts: Mapping_[bytes, bytes], texts: Texts) -> list[report.LogLin
     result: list[report.LogLine] = []
     for source in ("kernel", "journal", "stderr"):
         lines = facts.get(b"@log/" + source.encode(), b"").split(b"\n")
-        for line in lines[-MAX_LOG_LINES:]:
+        for line in mask_lines(lines[-MAX_LOG_LINES:]):
             if line:
-                text = texts.text(mask_value(line), f"/log/{len(result)}/text", MAX_LOG_TEXT)
+                text = texts.text(line, f"/log/{len(result)}/text", MAX_LOG_TEXT)
                 result.append(report.LogLine(source=source, text=text))
     return result
 
