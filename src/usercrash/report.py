@@ -181,7 +181,7 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
     `key`, 16 hex digits, made of `sort` (signal, and how it was aborted) and `frames` (the
     functions that count, innermost first); keys of different `version` do not compare.
     docs/fingerprint.md has the rules. `first`, which is not part of it, is the index of the
-    crashing thread's innermost frame that counts."""
+    crashing thread's innermost frame that counts and whose source is no library's, if any is."""
 
     version: int
     key: str

@@ -16,7 +16,8 @@ from tests.unit.test_analyze_many import usercrash
 
 import usercrash.report as r
 from usercrash.analysis.explain.fingerprint import fingerprint
-from usercrash.analysis.explain.function_identity import function_identity
+from usercrash.function_identity import function_identity
+from usercrash.library_sources import is_library_source
 
 SEGV = r.Signal(number=11, name="SIGSEGV", code=1, code_name="SEGV_MAPERR")
 ABRT = r.Signal(number=6, name="SIGABRT", code=-6, code_name="SI_TKILL")
@@ -154,6 +155,38 @@ def test_what_of_rust_counts(name: str, counts: bool) -> None:
     names = ["shop::inner", name, "shop::outer", "shop::main"]
     frames = [msgspec.structs.replace(frame(at, one), source=rust) for at, one in enumerate(names)]
     assert (len(of(frames).frames) == 4) == counts
+
+
+@pytest.mark.parametrize(
+    ("file", "library"),
+    [
+        ("/usr/include/boost/smart_ptr/shared_ptr.hpp", True),
+        ("/usr/bin/../lib/gcc/x86_64-linux-gnu/12/../../../../include/c++/12/memory", True),
+        ("/usr/lib/llvm-14/include/c++/v1/memory", True),
+        ("/opt/llvm/bin/../include/c++/v1/memory", True),
+        ("/usr/lib/go-1.19/src/sort/sort.go", True),
+        ("/usr/local/go/src/sort/sort.go", True),
+        ("/rustc/59807616e1fa2540724bfbac14d7976d7e4a3860/library/core/src/option.rs", True),
+        (
+            "/home/me/.rustup/toolchains/stable/lib/rustlib/src/rust/library/core/src/option.rs",
+            True,
+        ),
+        ("library/alloc/src/vec/mod.rs", True),
+        ("/home/me/shop/include/shop.h", False),
+        ("/usr/src/shop/list.c", False),
+        ("library/src/shelf.rs", False),
+        ("../usr/include/a.h", False),
+        ("list.c", False),
+    ],
+)
+def test_where_the_programs_own_code_begins(file: str, library: bool) -> None:
+    """A header's function counts, as only debug information tells where it is from, but is not
+    the program's own innermost."""
+    frames = [frame(0, "shelf::get", source=(file, 3)), frame(1, "main", source=("main.c", 9))]
+    assert is_library_source(file) is library
+    assert of(frames).first == (1 if library else 0)
+    assert of(frames).key == of([frame(0, "shelf::get"), frame(1, "main")]).key
+    assert of(frames[:1]).first == 0  # (better than nothing)
 
 
 def test_a_namespace_called_as_rusts_library_counts() -> None:

@@ -16,15 +16,20 @@ from usercrash.render.frames import short_functions
 from usercrash.render.layout import Paper, clean, columns, duration, moment, size, wrap
 from usercrash.render.screen import render_screen
 from usercrash.render.text import render_stacks, render_text
+from usercrash.render.variables import call_words
 from usercrash.render.words import thread_stacks
 from usercrash.report import (
     Cause,
     Fingerprint,
+    Frame,
+    InterpretedFrame,
+    InterpretedStack,
     Map,
     MemoryBlock,
     NoteEntry,
     Report,
     System,
+    Variable,
     Waiting,
     to_json,
 )
@@ -226,8 +231,13 @@ def test_words() -> None:
     assert short_functions("a::b(int (*)(int)) const+0x4") == [
         "a::b(int (*)(int)) const+0x4",
         "a::b(...)+0x4",
+        "a::b+0x4",
     ]
-    assert short_functions("operator<(A, B)")[-1] == "operator<(...)"
+    assert short_functions("operator<(A, B)")[1:] == ["operator<(...)", "operator<"]
+    of_lambda = "auto f(std::vector<int>&)::'lambda'(auto&)::operator()<int>(auto&) const"
+    assert short_functions(of_lambda)[-1] == "f::{lambda}::operator()"
+    unnamed = "int* (anonymous namespace)::Box<int>::get() const+0x8"
+    assert short_functions(unnamed)[-1] == "(anonymous namespace)::Box::get+0x8"
     assert short_functions("main+0x4") == ["main+0x4"]
 
 
@@ -306,6 +316,44 @@ def test_a_call_has_its_arguments_once(function: str, words: str) -> None:
     threads = [msgspec.structs.replace(thread, frames=[frame, *thread.frames[1:]])]
     text = render_text(msgspec.structs.replace(report, threads=threads), first_screen_only=True)
     assert f"Call     {words}" in text.splitlines()
+
+
+def parameter(name: str, value: str) -> Variable:
+    return Variable(kind="parameter", name=name, type="int", value=value)
+
+
+def call_of(*frames: Frame, first: int, native: int | None = None) -> str:
+    """The call on the first screen of a report with these frames."""
+    report = sample_reports.null_pointer()
+    stacks = []
+    if native is not None:
+        inner = InterpretedFrame(index=0, function="pay", file="a.py", line=1, native=native)
+        stacks = [InterpretedStack(language="python", version="3.11", frames=[inner])]
+    thread = msgspec.structs.replace(report.threads[0], frames=list(frames), interpreted=stacks)
+    mark = Fingerprint(version=1, key="0" * 16, sort="SIGSEGV", frames=[], first=first)
+    return call_words(msgspec.structs.replace(report, threads=[thread], fingerprint=mark))
+
+
+def test_a_call_is_no_librarys_and_no_interpreters() -> None:
+    replace = msgspec.structs.replace
+    get = replace(frame(0, "boost::get(X*)", source=("/usr/include/boost/get.hpp", 9), inline=True),
+                  variables=[parameter("p", "0x8")])  # fmt: skip
+    bare = frame(
+        1, "shop::all()::{lambda()#1}::operator()() const", source=("a.cc", 3), inline=True
+    )
+    bare = replace(bare, variables=[parameter("__closure", "0x7ffe00001000")])
+    invoke = replace(get, index=2, function="std::__invoke<X>(X)")
+    outer = replace(frame(3, "shop::all(int, char const*)", source=("a.cc", 7)),
+                    variables=[parameter("count", "3"),
+                               parameter("name", '0x55d0c0a01000 "oak"'),
+                               parameter("text", '0x55d0c0a01008 → "elm"'),
+                               parameter("list", "0x55d0c0a01010 → {1, 2}")])  # fmt: skip
+    words = 'shop::all(count = 3, name = "oak", text = "elm", list = 0x55d0c0a01010)'
+    assert call_of(get, bare, invoke, outer, first=1) == words
+    assert call_of(get, bare, invoke, outer, first=0) == "boost::get(p = 0x8)"
+    assert call_of(get, bare, invoke, outer, first=1, native=1) == ""
+    lost = [parameter("count", "<optimized out>")]
+    assert call_of(replace(outer, index=0, variables=lost), first=0) == ""
 
 
 @pytest.mark.parametrize(

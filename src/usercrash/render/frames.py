@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from ..function_identity import function_identity
 from ..report import Fold, Frame, HandledSignal, Report, Thread
 from .interpreted import (
     Interpreted,
@@ -41,7 +42,7 @@ def short_id(build_id: str | None) -> str:
 
 def frame_tails(frame: Frame) -> list[str]:
     """` (libc.so.6, 5fe62a04)`: the module and its build-id, shortened; the same without the
-    build-id."""
+    build-id; of an inlined function without the module, which is that of the next."""
     name = clean(base_name(frame.module or ""))
     if len(name) > _MODULE_COLUMNS:
         name = name[: _MODULE_COLUMNS - 3] + "..."
@@ -53,6 +54,8 @@ def frame_tails(frame: Frame) -> list[str]:
     for words in ([*start, name, clean(short_id(frame.build_id))], [*start, name]):
         text = ", ".join(word for word in words if word)
         forms.append(f" ({text})" if text else "")
+    if frame.inline:
+        forms.append(" (inlined)")
     return forms
 
 
@@ -86,7 +89,7 @@ def file_of(frame: Frame) -> str:
 
 def short_functions(name: str) -> list[str]:
     """A demangled name from the longest form to the shortest: whole, without argument types,
-    without template arguments."""
+    without template arguments, and with no more than namespaces, classes and the name."""
     offset = re.search(r"\+0x[0-9a-f]+$", name)
     tail = offset.group() if offset else ""
     body = name.removesuffix(tail)
@@ -98,6 +101,9 @@ def short_functions(name: str) -> list[str]:
             forms.append(body)
     if "<" in body and "operator" not in body:
         forms.append(_without_templates(body))
+    bare = function_identity(forms[0]).replace("{anonymous}", "(anonymous namespace)")
+    if len(bare) < len(forms[-1]) and "\\" not in body:  # (escaped: no name of a compiler's)
+        forms.append(bare)
     return [form + tail for form in forms]
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
+from ..library_sources import is_library_source
 from ..report import Frame, Report, Variable
-from .frames import function_words, short_functions, source_forms
+from .frames import file_of, function_words, short_functions, source_forms
 from .layout import DIM, FUNCTION, PLACE, Paper, Span, clean
 
 _SYSTEM = ("/lib", "/usr/lib", "[vdso]", "[vsyscall]")
+_CLOSURE = "__closure"  # what a lambda has captured, as compilers call it
+OPTIMIZED_OUT = "<optimized out>"
 _ARGUMENTS = 12  # of a call that is written in a line
 _SHORT = 40  # characters of a value in such a line
+_TEXT = re.compile(r'0x[0-9a-f]+ (→ )?(?P<text>".*)', re.DOTALL)
 
 
 def variables(paper: Paper, report: Report) -> None:
@@ -53,24 +59,44 @@ def variable_spans(variable: Variable) -> list[Span]:
 
 def call_words(report: Report) -> str:
     """`handle(request = 0x7ffd…, depth = 0)`: the arguments of the innermost function that is no
-    library's, nor one of those that end programs; "" where they are not known."""
+    library's, nor one of those that end programs; "" where they are not known, and where that
+    function is an interpreter's: its own arguments say nothing of the program that it runs."""
     mark = report.fingerprint
     first = (mark.first if mark is not None else None) or 0
+    if first in _loops(report):
+        return ""
     for frame in frames_of(report):
         if frame.index < first or (frame.module or "").startswith(_SYSTEM):
             continue
-        arguments = [one for one in frame.variables if one.kind == "parameter"]
+        if frame.index > first and is_library_source(file_of(frame)):
+            continue  # (the first may be a library's: where there is nothing else)
+        arguments = [
+            one for one in frame.variables if one.kind == "parameter" and one.name != _CLOSURE
+        ]
         if arguments:
-            name = short_functions(clean(frame.function or "?"))[-1].removesuffix("(...)")
-            words = [f"{clean(one.name)} = {_short(one.value)}" for one in arguments[:_ARGUMENTS]]
-            more = ["..."] if len(arguments) > _ARGUMENTS else []
-            return f"{name}({', '.join([*words, *more])})"
+            return _call(frame, arguments)
         if not frame.inline:
             break
     return ""
 
 
+def _loops(report: Report) -> set[int | None]:
+    """The crashing thread's frames that run functions of an interpreter's."""
+    stacks = report.threads[0].interpreted if report.threads else []
+    return {frame.native for stack in stacks for frame in stack.frames} - {None}
+
+
+def _call(frame: Frame, arguments: list[Variable]) -> str:
+    if all(one.value == OPTIMIZED_OUT for one in arguments):
+        return ""
+    name = short_functions(clean(frame.function or "?"))[-1]
+    words = [f"{clean(one.name)} = {_short(one.value)}" for one in arguments[:_ARGUMENTS]]
+    more = ["..."] if len(arguments) > _ARGUMENTS else []
+    return f"{name}({', '.join([*words, *more])})"
+
+
 def _short(value: str) -> str:
-    """A value without what it points to, cut."""
-    text = clean(value.partition(" → ")[0])
+    """A value without what it points to, cut; of a text that it points to no more than that."""
+    told = _TEXT.fullmatch(value)
+    text = clean(told["text"] if told else value.partition(" → ")[0])
     return text if len(text) <= _SHORT else text[: _SHORT - 3] + "..."

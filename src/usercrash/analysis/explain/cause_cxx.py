@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ...function_identity import function_identity
 from ...report import Cause, Frame
 from .cxx_exception import Thrown, find_thrown
-from .function_identity import function_identity
 from .plain_names import caller_after
 from .scene import Scene, cause, frame_words
 from .stack_texts import stack_between

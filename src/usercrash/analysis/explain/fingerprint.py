@@ -9,8 +9,9 @@ import hashlib
 import re
 from collections.abc import Iterable, Sequence
 
+from ...function_identity import begins, function_identity
+from ...library_sources import is_library_source
 from ...report import Cause, Fingerprint, Frame, InterpretedStack, Signal, Thread
-from .function_identity import begins, function_identity
 
 VERSION = 1
 FRAMES = 5
@@ -89,9 +90,10 @@ def _names(
     frames: Sequence[Frame], interpreted: Sequence[InterpretedStack]
 ) -> tuple[int | None, list[str]]:
     """The functions that count, innermost first; an interpreter's own where its loop stands. And
-    the index of the first one's frame."""
+    the index of the program's own innermost frame: the first of them whose source is no library's
+    (which only debug information tells: they count all the same)."""
     begun = False  # whether a frame of the program's own has been seen
-    first: int | None = None
+    first = fallback = None
     own: list[str] = []
     inner = _interpreted(interpreted)
     for frame in frames[:_FOUND]:
@@ -107,13 +109,19 @@ def _names(
         if _of_library(frame, name):
             continue
         begun = True
-        first = frame.index if first is None else first
+        fallback = frame.index if fallback is None else fallback
+        if first is None and not _in_library_source(frame):
+            first = frame.index
         own.append(name)
         if name in ("main", "main.main"):
             break
     if not own:  # the runtime is all that there is
         own = [_identity(frame) for frame in frames[:_FOUND]]
-    return first, _without_repeats(own)[:FRAMES]
+    return fallback if first is None else first, _without_repeats(own)[:FRAMES]
+
+
+def _in_library_source(frame: Frame) -> bool:
+    return frame.source is not None and is_library_source(frame.source.file)
 
 
 def _of_library(frame: Frame, name: str) -> bool:

@@ -12,12 +12,12 @@ import msgspec
 
 from ... import report
 from ...elf.arch import Arch
+from ...function_identity import function_identity
 from ...model.maps import Mapping as MemoryMapping
 from ..core.heap_blocks import HeapBlocks
 from ..core.modules import Module, ModuleTable
 from ..core.patterns import pattern_words
 from ..core.places import Places, count_bytes
-from ..explain.function_identity import function_identity
 from ..facts.syscalls import syscall_name
 from ..facts.texts import json_cost, safe
 from ..instructions.decoded import Decoded

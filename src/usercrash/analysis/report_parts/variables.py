@@ -12,6 +12,7 @@ import msgspec
 from ... import report
 from ...elf.arch import Arch
 from ...errors import FormatError
+from ...function_identity import begins, function_identity
 from ...model.notes import NoteLog
 from ..core.modules import Module, ModuleTable
 from ..core.places import Places
@@ -21,7 +22,6 @@ from ..dwarf.records import Types
 from ..dwarf.types import GO
 from ..dwarf.work import Work
 from ..explain.fingerprint import ends_program
-from ..explain.function_identity import begins, function_identity
 from ..facts.texts import safe
 from ..symbols.symbolizer import Symbolizer
 from ..unwinding.frames import RawFrame, Trust
