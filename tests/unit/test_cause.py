@@ -449,6 +449,28 @@ def test_signal_passed_on_by_its_handler() -> None:
     )
 
 
+def test_signal_sent_to_a_handler_that_aborts() -> None:
+    """As Ruby and Java do."""
+    names = ["__raise", "__GI_abort", "rb_bug", "<handler>", "kill", "shop"]
+    frames = [frame(name, index) for index, name in enumerate(names)]
+    registers = {"rip": CODE, "rsp": STACK + 0x9000}
+    for sender, words in (
+        (42, "SIGSEGV was raised by the process itself, in shop+0x4"),
+        (77, "SIGSEGV was sent by process 77 of uid 5"),
+    ):
+        sent = Handled(SigInfo(11, 0, 0, None, (sender, 5)), registers, 4)
+        result = why(ABORT, frames=frames, handled=[sent])
+        assert result.summary == words
+        assert (
+            result.details[-1] == "The program's own handler caught SIGSEGV and ended the program."
+        )
+    # What the handler found wrong is nearer; and who sends SIGTERM is not to blame for an abort().
+    checked = [frame("__raise"), frame("__assert_fail", 1), *frames[2:]]
+    assert why(ABORT, frames=checked, handled=[sent]).reason == "assertion"
+    asked = Handled(SigInfo(15, 0, 0, None, (77, 5)), registers, 4)
+    assert why(ABORT, frames=frames, handled=[asked]).summary == "abort() called by rb_bug+0x4"
+
+
 def test_signal_sent_again_after_its_handler_returned() -> None:
     again = SigInfo(11, -6, 0, None, (42, 0))
     result = why(again, LOAD, rax=0)
@@ -495,6 +517,20 @@ def test_v8_without_memory() -> None:
     )  # fmt: skip
     assert result.reason == "javascript-memory"
     assert result.summary == "V8 had no more memory for JavaScript, by grow(int) at x.c:4"
+
+
+def test_v8_ends_by_a_trap() -> None:
+    """As a release build does, and with the instruction that its compiler takes for a trap."""
+    names = ["v8::base::OS::Abort()", "v8::internal::Isolate::CreateMessageOrAbort(int)",
+             "v8::internal::Isolate::Throw(int)", "main"]  # fmt: skip
+    frames = [frame(name, index) for index, name in enumerate(names)]
+    for info in (SigInfo(5, 0x80), SigInfo(4, 2, CODE)):
+        result = why(info, b"\x0f\x0b", frames=frames)
+        assert (result.kind, result.reason) == ("abort", "javascript-uncaught")
+        assert result.summary == "an uncaught JavaScript exception"
+        assert "standard error" in result.details[0]
+        other = why(info, b"\x0f\x0b", frames=[frames[0], *frames[2:]])
+        assert other.kind in ("breakpoint", "illegal-instruction")
 
 
 @pytest.mark.parametrize(

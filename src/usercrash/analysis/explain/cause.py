@@ -27,7 +27,7 @@ from ..facts.signals import (
     signal_words,
 )
 from ..facts.syscalls import syscall_name
-from .cause_abort import explain_abort
+from .cause_abort import ended_by_trap, explain_abort
 from .cause_arithmetic import arithmetic
 from .cause_guess import guess_fault
 from .cause_instruction import illegal, trap
@@ -68,10 +68,9 @@ def _fault(scene: Scene, info: SigInfo) -> Cause:
         return explain_fault(scene, info)
     if info.number == SIGFPE:
         return arithmetic(scene, info)
-    if info.number == SIGILL:
-        return illegal(scene, info)
-    if info.number == SIGTRAP:
-        return trap(scene, info)
+    if info.number in (SIGILL, SIGTRAP):
+        read = illegal if info.number == SIGILL else trap
+        return ended_by_trap(scene) or read(scene, info)
     if info.number == SIGSYS:
         return system_call(scene, info)
     return by_kernel(scene, info)
@@ -134,7 +133,8 @@ def _by_itself(scene: Scene, info: SigInfo) -> Cause:
         words += "sent it again." if origin.number == info.number else "ended the program."
         return _with_detail(found, words)
     if info.number == SIGABRT:
-        return explain_abort(scene)
+        found = explain_abort(scene)
+        return (_sent_to_handler(scene) if found.reason == "abort" else None) or found
     guess = guess_fault(scene, info.number)
     if guess is not None:
         return _less_certain(
@@ -154,6 +154,18 @@ def _by_itself(scene: Scene, info: SigInfo) -> Cause:
     return cause(
         "raised", f"{signal_name(info.number)} was raised by the process itself{by}", reason="raise"
     )
+
+
+def _sent_to_handler(scene: Scene) -> Cause | None:
+    """What came before abort() in a handler of faults, if somebody had sent the signal: such
+    handlers (of Ruby, Java and many a logger) end the program whoever it was."""
+    for handled in scene.handled:
+        if handled.info.number in (*_FAULTS, SIGBUS) and handled.info.code is not None:
+            words = f"The program's own handler caught {signal_name(handled.info.number)} and "
+            return _with_detail(
+                _sent(_before_handler(scene, handled), handled.info), words + "ended the program."
+            )
+    return None
 
 
 def _own(scene: Scene, info: SigInfo) -> bool:

@@ -63,6 +63,8 @@ _CALLERS = (
      "V8 had no more memory for JavaScript"),
     ("v8::internal::Heap::FatalProcessOutOfMemory", "javascript-memory",
      "V8 had no more memory for JavaScript"),
+    ("v8::internal::Isolate::CreateMessageOrAbort", "javascript-uncaught",
+     "an uncaught JavaScript exception"),
     ("__sanitizer::Die", "sanitizer", "a sanitizer ended the program"),
     ("std::__glibcxx_assert_fail", "assertion", "an assertion of the C++ library failed"),
     ("std::__replacement_assert", "assertion", "an assertion of the C++ library failed"),
@@ -70,6 +72,12 @@ _CALLERS = (
      "an assertion of the C++ library failed"),
     ("std::__1::__libcpp_verbose_abort", "assertion", "an assertion of the C++ library failed"),
 )  # fmt: skip
+_DETAILS = {
+    "javascript-uncaught": "It was started with --abort-on-uncaught-exception: V8 wrote the "
+    "exception and its stack to standard error.",
+}
+_TRAPPING = ("v8::base::OS::Abort",)  # they end programs with a trap instruction (V8's
+# `--hard-abort`, its default; else they call abort())
 _ABORTING = (
     "abort", "raise", "gsignal", "__restore_sigs", "__pthread_kill", "pthread_kill", "__GI_abort",
     "__GI_raise",
@@ -97,6 +105,16 @@ def explain_abort(scene: Scene) -> Cause:
         return cause("abort", f"abort() called{by}", reason="abort")
     where = f", in {frame_words(caller)}" if caller else ""
     return cause("abort", f"SIGABRT was raised by the process itself{where}", reason="raised")
+
+
+def ended_by_trap(scene: Scene) -> Cause | None:
+    """The cause if a runtime's function ended the program by a trap instruction, and who called
+    that function tells why."""
+    frames = scene.frames[:_DEPTH]
+    names = plain_names(frames)
+    if not names or names[0] not in _TRAPPING:
+        return None
+    return _known(scene, frames, names, "", "", None)
 
 
 def _first_line(message: str | None) -> str:
@@ -196,6 +214,8 @@ def _known(
             caller = _sanitized(frames, names)
         elif function.startswith("std::"):
             caller = own_after(frames, names.index(function) + 1) or caller
+        if reason in _DETAILS:
+            caller = None  # (a function of the runtime's)
         where = f", by {frame_words(caller)}" if caller else ""
         found = last_text(scene, reason)
         check = failed_check(scene, frames, names) if reason == "assertion" else None
@@ -208,7 +228,7 @@ def _known(
         if found:
             evidence.append(seen("text in memory", one_line(found.text)))
         return cause(
-            "abort", words + where + (f": {text}" if text else ""),
+            "abort", words + where + (f": {text}" if text else ""), _DETAILS.get(reason, ""),
             reason=reason, message=message, evidence=evidence,
         )  # fmt: skip
     return None
