@@ -108,10 +108,7 @@ class Interpreters:
 
     def read(self, address: int, size: int) -> bytes:
         """The bytes at an address, which are kept."""
-        if self._left <= 0 or self._late:
-            return b""
-        if time.monotonic() > self._end:
-            self._late = True
+        if self._left <= 0 or self._is_late():
             return b""
         start = address & -_GRAIN
         skip = address - start
@@ -120,6 +117,10 @@ class Interpreters:
             self._touched[start] = data
             self._left -= len(data)
         return data[skip : skip + size]
+
+    def _is_late(self) -> bool:
+        self._late = self._late or time.monotonic() > self._end
+        return self._late
 
     def _note_time(self, stage: str, *, late: bool = False) -> None:
         """A note if there was none left, be it for finding an interpreter."""
@@ -131,6 +132,8 @@ class Interpreters:
         self._end = min(self._end, time.monotonic() + _END_SECONDS)
 
     def _symbol(self, start: int, name: bytes) -> int:
+        if self._is_late():
+            return 0
         bias, dynamic = dynamic_of(self._memory.read(start, PAGE), start)
         return find_symbol(self._memory.read, bias, dynamic, name) if dynamic else 0
 

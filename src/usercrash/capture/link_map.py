@@ -24,6 +24,9 @@ _MAX_LINKS = 4096
 _MAX_DYNAMIC = 8192
 _MAX_NAME = 4096
 _MAX_CHAIN = 4096
+_CHAIN_BLOCK = 64  # entries of a chain that are read at once
+_MAX_EQUAL = 8  # symbols of one hash whose names are looked at: two are rare
+_MAX_LIBRARIES = 16  # of one name, in namespaces of their own (dlmopen)
 _ABORT_MESSAGE = 4096
 _GLIB_MESSAGE = 1024
 
@@ -167,12 +170,9 @@ def _abort_message(
     """`__abort_msg`, a pointer in libc's data, and the message that it points to: struct
     abort_msg_s of glibc's include/stdlib.h, an unsigned size and the text."""
     long = layout.long
-    for bias, name, dynamic in links:
-        base = name.rpartition(b"/")[2]
-        if base.startswith(b"libglib-2"):
-            yield from _glib_message(read, bias, dynamic, long)
-        if not base.startswith((b"libc.so", b"libc-2")):
-            continue
+    for bias, _, dynamic in _named(links, b"libglib-2"):
+        yield from _glib_message(read, bias, dynamic, long)
+    for bias, _, dynamic in _named(links, b"libc.so", b"libc-2"):
         address = find_symbol(read, bias, dynamic, b"__abort_msg", long)
         pointer = read(address, long) if address else b""
         if address:
@@ -181,6 +181,12 @@ def _abort_message(
             size = read(message, 4)
             if len(size) == 4:
                 yield message, min(max(_HALF.unpack(size)[0], 64), _ABORT_MESSAGE), "abort message"
+
+
+def _named(links: list[tuple[int, bytes, int]], *names: bytes) -> list[tuple[int, bytes, int]]:
+    """The libraries whose files' names begin so, not too many: the process made the list."""
+    found = [one for one in links if one[1].rpartition(b"/")[2].startswith(names)]
+    return found[:_MAX_LIBRARIES]
 
 
 def _glib_message(read: Read, bias: int, dynamic: int, long: int) -> Iterator[Range]:
@@ -218,22 +224,31 @@ def find_symbol(read: Read, bias: int, dynamic: int, name: bytes, long: int = 8)
     index = _read_half(read, bucket_at + code % buckets * 4)
     if index is None or index < first:
         return 0
-    chain_at = bucket_at + buckets * 4
-    for number in range(index, index + _MAX_CHAIN):
-        entry = _read_half(read, chain_at + (number - first) * 4)
-        if entry is None:
+    equal = _equal_hashes(read, bucket_at + buckets * 4, index, first, code)
+    for strangers, number in enumerate(equal):
+        symbol = read(symbols + number * layout.sym.size, layout.sym.size)
+        if len(symbol) < layout.sym.size or strangers >= _MAX_EQUAL:
             return 0
-        if entry | 1 == code | 1:
-            symbol = read(symbols + number * layout.sym.size, layout.sym.size)
-            if len(symbol) < layout.sym.size:
-                return 0
-            row = layout.sym.unpack(symbol)
-            name_offset, section, value = (row[at] for at in layout.sym_order)
-            if section and read(strings + name_offset, len(name) + 1) == name + b"\0":
-                return bias + int(value) & layout.mask
-        if entry & 1:
-            return 0
+        row = layout.sym.unpack(symbol)
+        name_offset, section, value = (row[at] for at in layout.sym_order)
+        if section and read(strings + name_offset, len(name) + 1) == name + b"\0":
+            return bias + int(value) & layout.mask
     return 0
+
+
+def _equal_hashes(read: Read, chains: int, index: int, first: int, code: int) -> Iterator[int]:
+    """The numbers of the symbols in a chain, from `index` on, whose hash is the wanted one. The
+    table begins with the symbol `first`; the lowest bit marks the end."""
+    for start in range(index, index + _MAX_CHAIN, _CHAIN_BLOCK):
+        data = read(chains + (start - first) * 4, _CHAIN_BLOCK * 4)
+        data = data[: len(data) & -4]
+        for number, (entry,) in enumerate(_HALF.iter_unpack(data), start):
+            if entry | 1 == code | 1:
+                yield number
+            if entry & 1:
+                return
+        if len(data) < _CHAIN_BLOCK * 4:
+            return
 
 
 def gnu_hash(name: bytes) -> int:
