@@ -26,7 +26,7 @@ _MADE_NAMES = (
 _OPERATOR = re.compile(r"\boperator\s*(\(\)|\[\]|<=>|<<=|>>=|->\*?|<<|>>|<=|>=|<|>)")
 _CONVERSION = re.compile(r"\boperator [\w:]+")  # operator new, operator bool
 _EMPTY = re.compile(r"::(?=::|$)")  # of names that lost what stood between
-_MAX_NAME = 200
+MAX_NAME = 200
 _BEGINNING = re.compile(
     r"_start|__libc_start\w*|start_thread|execute_native_thread_routine|(__)?clone3?|thread_start|runtime\.(main|goexit|mstart)"
     r"|std::rt::\S+|std::sys::backtrace::__rust_begin\S+|std::sys_common::\S+"
@@ -54,7 +54,7 @@ def function_identity(name: str) -> str:
     for number, operator in enumerate(kept):
         short = short.replace(_mark(number), operator)
     short = short.removeprefix("__GI_").strip()
-    return (short or name)[:_MAX_NAME]
+    return (short or name)[:MAX_NAME]
 
 
 def _mark(number: int) -> str:

@@ -234,6 +234,9 @@ def test_words() -> None:
         "a::b+0x4",
     ]
     assert short_functions("operator<(A, B)")[1:] == ["operator<(...)", "operator<"]
+    assert short_functions("f(int) const (.part.0)+0x4")[1:] == [
+        "f(int) const+0x4", "f(...)+0x4", "f+0x4",
+    ]  # fmt: skip
     of_lambda = "auto f(std::vector<int>&)::'lambda'(auto&)::operator()<int>(auto&) const"
     assert short_functions(of_lambda)[-1] == "f::{lambda}::operator()"
     unnamed = "int* (anonymous namespace)::Box<int>::get() const+0x8"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ..function_identity import function_identity
+from ..function_identity import MAX_NAME, function_identity
 from ..report import Fold, Frame, HandledSignal, Report, Thread
 from .interpreted import (
     Interpreted,
@@ -21,6 +21,7 @@ from .layout import DIM, DOUBT, FUNCTION, PLACE, Paper, Span, clean, columns
 TRUSTED = ("context", "cfi", "tail-call")
 END_OF_STACK = "end of stack"
 INLINED = "inlined into the next"
+_CLONE = re.compile(r" \(\.[\w.]+\)$")  # as demanglers write a suffix: `f(int) (.part.0)`
 _NUMBER_WIDTH = 4  # "#12 "
 _INNER, _OWN = 2, 4  # lines of the innermost frames, and of the program's own, if some are hidden
 _MODULE_COLUMNS = 24
@@ -94,6 +95,9 @@ def short_functions(name: str) -> list[str]:
     tail = offset.group() if offset else ""
     body = name.removesuffix(tail)
     forms = [body]
+    if clone := _CLONE.search(body):
+        body = body.removesuffix(clone.group())
+        forms.append(body)
     if body.endswith((")", ") const")) and "(" in body[1:]:
         opening = _matching(body, body.rindex(")"))
         if opening > 0:
@@ -101,8 +105,10 @@ def short_functions(name: str) -> list[str]:
             forms.append(body)
     if "<" in body and "operator" not in body:
         forms.append(_without_templates(body))
-    bare = function_identity(forms[0]).replace("{anonymous}", "(anonymous namespace)")
-    if len(bare) < len(forms[-1]) and "\\" not in body:  # (escaped: no name of a compiler's)
+    bare = function_identity(forms[0])
+    whole = "\\" not in body and len(bare) < MAX_NAME  # (escaped: no name of a compiler's; cut)
+    bare = bare.replace("{anonymous}", "(anonymous namespace)")
+    if whole and len(bare) < len(forms[-1]):
         forms.append(bare)
     return [form + tail for form in forms]
 

@@ -7,11 +7,12 @@ import re
 from ..library_sources import is_library_source
 from ..report import Frame, Report, Variable
 from .frames import file_of, function_words, short_functions, source_forms
-from .layout import DIM, FUNCTION, PLACE, Paper, Span, clean
+from .layout import DIM, FUNCTION, PLACE, Paper, Span, clean, columns
 
 _SYSTEM = ("/lib", "/usr/lib", "[vdso]", "[vsyscall]")
 _CLOSURE = "__closure"  # what a lambda has captured, as compilers call it
 OPTIMIZED_OUT = "<optimized out>"
+_TITLE = 60  # columns of a function's name above its variables, if it can be shortened
 _ARGUMENTS = 12  # of a call that is written in a line
 _SHORT = 40  # characters of a value in such a line
 _TEXT = re.compile(r'0x[0-9a-f]+ (→ )?(?P<text>".*)', re.DOTALL)
@@ -37,7 +38,9 @@ def frames_with_variables(report: Report) -> list[Frame]:
 def frame_spans(frame: Frame) -> list[Span]:
     """`#1 handle+0x4 at request.c:12`."""
     source = source_forms(frame)[-1]
-    spans = [Span(f"#{frame.index} ", DIM), Span(function_words(frame), FUNCTION)]
+    names = short_functions(function_words(frame))
+    name = next((one for one in names if columns(one) <= _TITLE), names[-1])
+    spans = [Span(f"#{frame.index} ", DIM), Span(name, FUNCTION)]
     return [*spans, Span(" at "), Span(source, PLACE)] if source else spans
 
 
