@@ -51,7 +51,7 @@ def logged(report: dict[str, object]) -> list[str]:
 def test_what_went_through_the_relay(writes: Path, place: Path) -> None:
     done = run(place, writes, "3", "line", "no newline", options=["--keep-stderr"])
     assert done.returncode == 128 + signal.SIGABRT
-    assert done.stderr.startswith(b"line 1\nline 2\nline 3\nno newline")
+    assert done.stderr.startswith(b"line 1\nline 2\nline 3\nno newline\nCrash of writes")
     assert done.stdout == b""
     assert logged(reports(place)[0]) == ["line 1", "line 2", "line 3", "no newline"]
     assert "Standard error, its last lines" in (place / "usercrash_00").read_text()

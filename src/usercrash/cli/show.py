@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..report import Report
     from ..storage.store import Store
 
+_CORES = (".core", ".core.zst")  # how cores of ours are called
 _NUMBER = re.compile(r"(?:usercrash_)?([0-9]{1,4})\Z")
 
 
@@ -78,7 +79,10 @@ def _lying_by_itself(path: str) -> tuple[str, bytes, Report]:
     try:
         data = _content(f"{base}.json")
     except UsageError as error:
-        raise UsageError(f"{path!r} is no report of ours", str(error)) from error
+        why = str(error)
+        if base.endswith(_CORES):
+            why = "usercrash analyze reads cores"
+        raise UsageError(f"{path!r} is no report of ours", why) from error
     report = _report(data)
     if report is None:
         raise UsageError(f"{path!r} is no report of ours", f"{base}.json is none in JSON")

@@ -168,7 +168,9 @@ def _report(snapshot: Snapshot, config: Config, wishes: Wishes) -> None:
     shown = analysed.json if wishes.json else analysed.screen
     event = snapshot.event
     name = printable(snapshot.facts.get(b"comm", b"").removesuffix(b"\n"))
-    _write(shown.rstrip(b"\n") + b"\n" if shown else b"")
+    # A line of its own, and one apart: what the program wrote last may have no end of line.
+    apart = b"" if wishes.json else b"\n"
+    _write(apart + shown.rstrip(b"\n") + b"\n" if shown else b"")
     if not wishes.json:
         say(f"{name}[{event.pid}] died of {signal_name(event.signal)}, report: {place}")
 
