@@ -45,7 +45,7 @@ from usercrash.errors import FormatError
 from usercrash.model.maps import Mapping
 from usercrash.model.notes import NoteLog
 
-from . import variables
+from . import reports, variables
 from .mutate import mutated
 
 _SOURCE = """
@@ -394,5 +394,8 @@ TARGETS: dict[str, Target] = {
     "walk": Target(4, lambda random: mutated(programs()[:2], random, 64 + 56 * 13), _walk),
     "ARM index": Target(8, _index_entries, _arm),
     "CPython": Target(6, lambda random: mutated(python_cores(), random, 60_000), _python),
+    "report": Target(
+        3, lambda random: reports.damaged_core((*cores(), *python_cores()), random), reports.run
+    ),
     "gopclntab": Target(8, lambda random: mutated(go_tables(), random), _go),
 }  # fmt: skip

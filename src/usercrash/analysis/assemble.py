@@ -350,8 +350,7 @@ class _Assembly:
 
 
 def _safe_cause(found: report.Cause, message: str | None) -> report.Cause:
-    """The same with nothing in it that steers a terminal, of bounded length, and with the abort
-    message."""
+    """The same in texts of bounded length that JSON can hold, and with the abort message."""
     return report.Cause(
         kind=found.kind,
         summary=safe(found.summary, 1000),
