@@ -213,7 +213,7 @@ def test_show_what_is_not_there(reports: Reports, capsys: pytest.CaptureFixture[
     assert "usercrash_04: No such file" in capsys.readouterr().err
     assert run_program(reports.arguments("show", "x")) == 2
     assert "'x' is not the number of a report" in capsys.readouterr().err
-    assert run_program(["show", "./usercrash_04.core.zst"]) == 1
+    assert run_program(["show", "./usercrash_04.core.zst"]) == 2
     said = (
         "usercrash: './usercrash_04.core.zst' is no report of ours (usercrash analyze reads cores)"
     )
