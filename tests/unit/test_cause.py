@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from usercrash.analysis.core.patterns import pattern_words
 from usercrash.analysis.core.places import Places, StackOwner
 from usercrash.analysis.explain.cause import explain
-from usercrash.analysis.explain.scene import Handled, Scene
+from usercrash.analysis.explain.scene import Handled, Scene, frame_words
 from usercrash.analysis.facts.allocators import fills
 from usercrash.analysis.facts.signals import SigInfo
 from usercrash.analysis.instructions import disassembly
@@ -507,6 +507,17 @@ def test_abort() -> None:
     result = aborted("__raise", "__stack_chk_fail", "copy", message="*** stack smashing detected")
     assert result.summary == "a buffer on the stack was overrun in copy at x.c:2"
     assert aborted("__raise", "__chk_fail").reason == "buffer-overflow"
+
+
+def test_a_long_name_has_no_arguments_in_a_cause() -> None:
+    name = "shop::price(std::map<int, std::string, std::less<int>> const&, std::string const&)"
+    for function, linkage, words in (
+        (name, "_ZN4shop5price", "shop::price at x.c:3"),
+        (name, None, f"{name} at x.c:3"),  # (a symbol that is called so)
+        ("shop::price(int)", "_ZN4shop5price", "shop::price(int) at x.c:3"),
+    ):
+        own = msgspec.structs.replace(frame(function, line=3), linkage_name=linkage)
+        assert frame_words(own) == words
 
 
 def test_v8_without_memory() -> None:

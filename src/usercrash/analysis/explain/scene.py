@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...elf.arch import Arch
+from ...function_identity import function_identity
 from ...report import Cause, Evidence, Fold, Frame
 from ..core.patterns import pattern_words
 from ..core.places import Places
@@ -14,6 +15,7 @@ from ..instructions.decoded import Decoded
 from ..instructions.disassembly import X86
 from ..unwinding.recursion import Recursion
 
+_LONG_NAME = 60  # characters of a function's name in a cause
 NULL_PAGE = 4096  # below it an address is a null pointer plus a small offset
 
 
@@ -118,8 +120,12 @@ def frame_sp(frame: Frame) -> int | None:
 
 
 def frame_words(frame: Frame) -> str:
-    """`function+0x1c at file.c:12`, or what is known of it."""
+    """`function+0x1c at file.c:12`, or what is known of it; of a long name no arguments, or the
+    line would say more of those than of what happened."""
     name = frame.function
+    mangled = (frame.linkage_name or "").startswith(("_Z", "_R"))
+    if name is not None and mangled and len(name) > _LONG_NAME:
+        name = function_identity(name)
     if name is None:
         base = (frame.module or "").rpartition("/")[2]
         name = f"{base}+{frame.module_offset}" if base and frame.module_offset else frame.pc
