@@ -107,6 +107,17 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         item.add_marker(pytest.mark.machine)
 
 
+# Files that take minutes: with several at once they begin first, so that none is left alone at the
+# end.
+LONG = ("test_corpus.py", "test_gallery.py")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The order of a worker of pytest -n, in which the files are given out."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: item.path.name not in LONG)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Several at once (pytest -n): a file's tests stay together, as what they build serves all of
@@ -118,4 +129,5 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             file = Path(nodeid.partition("::")[0])
             return "machine" if _alone(file) else str(file)
 
+    config.option.loadscopereorder = False  # (files with the most tests are not the longest)
     return ByRoom(config, log)

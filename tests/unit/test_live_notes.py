@@ -135,7 +135,7 @@ def test_files_and_auxiliary_vector_of_32_bits() -> None:
         (struct.pack("<iii4xiIQ", 6, 0, -6, 77, 1000, 9), SigInfo(6, -6, 0, None, (77, 1000))),
         (
             struct.pack("<iii4xQiI", 31, 0, 1, 0xF7001000, 20, 0x40000003),
-            SigInfo(31, 1, 0, 0xF7001000, None, 20),
+            SigInfo(31, 1, 0, 0xF7001000, None, 20, audit=0x40000003),
         ),
     ],
 )  # fmt: skip
@@ -153,10 +153,13 @@ def test_any_siginfo_and_vector(data: bytes, long: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("machine", "elf_class", "register"),
-    [(62, 2, "orig_rax"), (62, 1, "orig_rax"), (3, 1, "orig_eax"), (183, 2, "x8"), (40, 1, "r7")],
-)
-def test_a_kill_by_seccomp(machine: int, elf_class: int, register: str) -> None:
+    ("machine", "elf_class", "register", "audit"),  # (<linux/audit.h>)
+    [
+        (62, 2, "orig_rax", 0xC000003E), (62, 1, "orig_rax", 0xC000003E),
+        (3, 1, "orig_eax", 0x40000003), (183, 2, "x8", 0xC00000B7), (40, 1, "r7", 0x40000028),
+    ],
+)  # fmt: skip
+def test_a_kill_by_seccomp(machine: int, elf_class: int, register: str, audit: int) -> None:
     arch = arch_of(machine, elf_class)
     assert arch is not None
     data = bytearray(live_registers.set_size(arch))
@@ -164,7 +167,7 @@ def test_a_kill_by_seccomp(machine: int, elf_class: int, register: str) -> None:
         at = arch.prstatus_registers.index(name) * arch.word
         data[at : at + arch.word] = value.to_bytes(arch.word, "little")
     info = decode_siginfo(live_registers.seccomp_siginfo(arch, bytes(data)), arch.long)
-    assert info == SigInfo(31, 1, 0, 0x1234, None, 20)
+    assert info == SigInfo(31, 1, 0, 0x1234, None, 20, audit=audit)
 
 
 def test_a_thread_that_waits_in_the_kernel() -> None:
