@@ -105,13 +105,13 @@ def deadlocks(threads: Sequence[WaitingThread], found: Sequence[Waiting | None])
     circles: list[list[int]] = []
     done: set[int] = set()
     for start in following:
-        path: list[int] = []
+        path: dict[int, int] = {}  # to the number of the step: it may have thousands
         at: int | None = start
         while at is not None and at not in done and at not in path:
-            path.append(at)
+            path[at] = len(path)
             at = following.get(at)
         if at in path:
-            circles.append(path[path.index(at) :])
+            circles.append([*path][path[at] :])
         done.update(path)
     return circles
 
@@ -198,8 +198,8 @@ class _Look:
 
     def _of_interpreter(self, lock: InterpreterLock) -> tuple[str, str, int | None]:
         """(Who waits for it himself does not hold it: he has just given it away.)"""
-        blocks = {one.control_block: one for one in self.threads.values() if one.control_block}
-        holder = self.threads.get(lock.own_tid) or blocks.get(lock.control_block)
+        own = self.locks.control_blocks.get(lock.control_block, -1)
+        holder = self.threads.get(lock.own_tid) or self.threads.get(own)
         if holder is None or self._interpreter_lock(holder) is not None:
             return "lock", lock.name, None
         held = f", held by {self._title(holder.own_tid, '')}"
