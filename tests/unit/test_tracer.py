@@ -66,7 +66,7 @@ def trace(program: Path) -> int:
             reap(tid)
 
     ptrace.cont, ptrace.reap = cont, note_status
-    tracer = Tracer(lambda target: None, lambda tid: None, lambda words: None)
+    tracer = Tracer(lambda target: None, lambda tid, status: None, lambda words: None)
     tracer.seize(main)
     os.write(go, b"g")
     tracer.follow()

@@ -42,14 +42,14 @@ class Tracer:
     """Follows what `seize` was told.
 
     `on_crash` gets a held process that is about to die of a core-dumping signal, and must close
-    it; `on_end` gets the id of each process, thread or child of our own that has ended;
-    `say` gets lines for people.
+    it; `on_end` gets the id of each process, thread or child of our own that has ended, and its
+    exit code, or minus the signal that killed it; `say` gets lines for people.
     """
 
     def __init__(
         self,
         on_crash: Callable[[LiveTarget], None],
-        on_end: Callable[[int], None],
+        on_end: Callable[[int, int], None],
         say: Callable[[str], None],
     ) -> None:
         self._on_crash = on_crash
@@ -148,7 +148,7 @@ class Tracer:
     def _ended(self, stop: ptrace.Stop) -> None:
         ptrace.reap(stop.tid)
         self._dying.discard(stop.tid)
-        self._on_end(stop.tid)
+        self._on_end(stop.tid, stop.status)
 
 
 def signal_name(number: int) -> str:

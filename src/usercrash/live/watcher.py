@@ -61,7 +61,9 @@ class Watcher:
         self._relay = relay
         self._limits = limits_of(config)
         self._main = 0
-        self._reporters: set[int] = set()
+        self._reporters: dict[int, int] = {}  # to the process that each reports
+        self._awaited: set[int] = set()  # of these, those from before the program's end
+        self._main_ended = False
         self._tracer = Tracer(self._crashed, self._ended, say)
 
     def seize(self, main: int) -> None:
@@ -76,15 +78,28 @@ class Watcher:
         """Until all that came from the program has ended."""
         self._tracer.follow()
 
-    def _ended(self, pid: int) -> None:
-        self._reporters.discard(pid)
-        if pid != self._main or self._told < 0:
+    def _ended(self, pid: int, status: int) -> None:
+        self._reporter_ended(pid, status)
+        self._awaited.discard(pid)
+        if pid == self._main:
+            # Those that report until now have our descriptors, too; and we may have to speak for
+            # them.
+            self._main_ended = True
+            self._awaited = set(self._reporters)
+        if not self._main_ended or self._awaited or self._told < 0:
             return
         # What is left are its children. Whoever waits for the end of our descriptors waits
         # for the program, not for them.
         os.close(self._told)
         self._told = -1
         self._quiet_at_end()
+
+    def _reporter_ended(self, child: int, status: int) -> None:
+        """A word where it could say none itself: killed, as for want of memory."""
+        crashed = self._reporters.pop(child, 0)
+        if crashed and status < 0:
+            name = signal_name(-status)
+            say(f"no report of process {crashed}, or not all: what makes it was ended by {name}")
 
     def _quiet_at_end(self) -> None:
         null = os.open(os.devnull, os.O_WRONLY)
@@ -108,7 +123,7 @@ class Watcher:
             return
         if child == 0:
             _run_and_end(lambda: _report(snapshot, self._config, self._wishes))
-        self._reporters.add(child)
+        self._reporters[child] = target.event.pid
         for file in snapshot.files:
             if file.fd >= 0:
                 os.close(file.fd)
@@ -123,10 +138,11 @@ class Watcher:
         for child in list(self._reporters):
             try:
                 # Looked at only: the tracer's loop reaps it.
-                os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+                ended = os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
             except ChildProcessError:
-                pass
-            self._reporters.discard(child)
+                ended = None
+            killed = ended is not None and ended.si_code != os.CLD_EXITED
+            self._reporter_ended(child, -ended.si_status if ended and killed else 0)
             return
 
 
