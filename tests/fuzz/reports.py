@@ -35,6 +35,7 @@ _TEXTS = (
     b"\xff",
     b"&lt;",
 )
+_SHOWN = re.compile(rb"goods|Error: x|at f|/srv/a|v20|# Problematic frame|\[lib[a-z]+|j  Shop")
 _NODE = {
     "header": {
         "event": "no more goods", "trigger": "OOMError", "processId": 1,
@@ -58,7 +59,8 @@ def _runtime_file(random: Random) -> tuple[bytes, bytes]:
         logs = sorted((RUNTIMES / "kept").glob("*.log"))
         name, data = b"@hs_err", random.choice(logs).read_bytes()
     for _ in range(random.choice((0, 1, 2, 4))):
-        at = random.randrange(len(data))
+        words = [*_SHOWN.finditer(data)]
+        at = random.choice(words).end() if words else random.randrange(len(data))
         if random.random() < 0.5:
             data = data[:at] + random.choice(_TEXTS) + data[at:]
         else:
@@ -82,6 +84,8 @@ def run(data: bytes, random: Random) -> None:
     symbolizer = Symbolizer(None, NoteLog(), places=_NOWHERE, native=False)
     report = assemble(image, modules, symbolizer, "f" * 32)
     assert report.complete, [str(note) for note in image.notes]
-    for form in (render_text(report), to_json(report).decode(), render_html(report)):
+    page = render_html(report)
+    assert "<script" not in page  # (it has none of its own)
+    for form in (render_text(report), to_json(report).decode(), page):
         active = _ACTIVE.search(form)
         assert active is None, form[max(active.start() - 80, 0) : active.end() + 20]
