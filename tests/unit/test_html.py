@@ -19,7 +19,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tests.support import sample_reports
 from tests.support.html_pages import Page, many_maps, many_threads, with_texts
-from tests.support.sample_frames import frame
+from tests.support.sample_frames import frame, thread
 
 import usercrash
 import usercrash.report as r
@@ -131,8 +131,8 @@ def test_every_section_of_the_text_is_there(name: str) -> None:
     shown = {text for tag in ("h2", "h3") for _, text in found.all(tag)}
     assert set(titles) - {"Limits (soft, hard)"} <= shown
     whole = found.texts[0]
-    for thread in report.threads:
-        for one in thread.frames[:14]:
+    for each in report.threads:
+        for one in each.frames[:14]:
             assert one.function is None or clean(one.function) in whole
     assert "".join(report.process.environment[1]) in whole
 
@@ -246,6 +246,36 @@ def test_very_much_makes_no_endless_page() -> None:
     long = render_html(msgspec.structs.replace(base, process=who))
     assert len(long) < 10_000_000
     assert "more characters: see the JSON)" in long and "2,000 more variables" in long
+
+
+def test_the_programs_own_variables_are_unfolded() -> None:
+    """Of a program that ended itself not those of abort() and its like."""
+    base = sample_reports.null_pointer()
+    one = r.Variable(kind="local", name="left", type="int", value="3")
+    frames = [msgspec.structs.replace(frame(at, f"f{at}"), variables=[one]) for at in range(8)]
+    mark = r.Fingerprint(version=1, key="0" * 16, sort="SIGABRT", frames=[], first=4)
+    for kind, unfolded in (("abort", ["f4", "f5", "f6"]), ("null-pointer", ["f0", "f1", "f2"])):
+        report = msgspec.structs.replace(
+            base, threads=[thread(1, "t", frames)], fingerprint=mark,
+            cause=r.Cause(kind=kind, summary="x"),
+        )  # fmt: skip
+        _, _, text = render_html(report).partition('id="variables"')
+        opened = re.findall(r"<details open>\s*<summary>.*?(f\d)\+0x1c", text.partition("<h2")[0])
+        assert opened == unfolded
+
+
+def test_a_stack_with_one_line_more_is_whole() -> None:
+    base = sample_reports.null_pointer()
+    for many, folded in ((14, 0), (15, 0), (16, 2)):
+        frames = [frame(at, f"f{at}") for at in range(many)]
+        mark = r.Fingerprint(version=1, key="0" * 16, sort="SIGABRT", frames=[], first=10)
+        report = msgspec.structs.replace(
+            base, threads=[thread(1, "t", frames)], fingerprint=mark,
+            cause=r.Cause(kind="abort", summary="x"),
+        )  # fmt: skip
+        found = first_stack(report)
+        assert found is not None
+        assert (len(found.rows), len(found.more)) == (many - folded, folded)
 
 
 def test_no_list_is_endless() -> None:

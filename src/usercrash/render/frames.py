@@ -231,7 +231,8 @@ def _cut(rows: Sequence[Row], most: int, own: int | None) -> list[Row]:
 
 
 def _gap(lines: int) -> str:
-    return f"    ... {lines} more lines of this stack in the full report"
+    words = "line" if lines == 1 else "lines"
+    return f"    ... {lines} more {words} of this stack in the full report"
 
 
 def end_of_stack(thread: Thread) -> str:

@@ -15,7 +15,7 @@ from .. import excerpts as text_excerpts
 from .. import memory as text_memory
 from .. import sections as text
 from .. import variables as text_variables
-from ..first import NOT_THE_SAME
+from ..first import NOT_THE_SAME, own_frame
 from ..frames import thread_title
 from ..layout import HEADING, PLAIN, Line, Paper, Span, clean, digits, number_of
 from ..words import fault_place, file_words, module_words, process_fields, thread_stacks
@@ -26,6 +26,7 @@ from .stacks import first_rows, other_stacks
 MOST = 1_000  # of a list
 _MOST_EXCERPTS = 20
 _NEAR = 25  # mappings, on both sides of one that is worth a look
+_UNFOLDED = 3  # functions whose variables are seen at once
 _WIDTH = 100  # columns, for what is set in columns by the text
 
 T = TypeVar("T")
@@ -148,15 +149,20 @@ def _crashing_stack(report: Report, links: page_memory.Links) -> Section | None:
 class _FrameOfVariables(NamedTuple):
     title: Sequence[Span]
     lines: Bounded
+    open: bool
 
 
 def _variables(report: Report, links: page_memory.Links) -> Section | None:
+    frames = text_variables.frames_with_variables(report)
+    own = own_frame(report) or 0  # (before it stands what ended the program)
+    unfolded = [frame.index for frame in frames if frame.index >= own][:_UNFOLDED]
     shown = [
         _FrameOfVariables(
             text_variables.frame_spans(frame),
             bounded([text_variables.variable_spans(one) for one in frame.variables]),
+            frame.index in unfolded,
         )
-        for frame in text_variables.frames_with_variables(report)
+        for frame in frames
     ]
     return Section("variables", "Variables", "variables.html", bounded(shown)) if shown else None
 

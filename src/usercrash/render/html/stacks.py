@@ -84,6 +84,8 @@ def first_stack(report: Report) -> Stack | None:
     own = f"#{own_frame(report)}"
     place = next((at for at, row in enumerate(rows[:_FAR]) if row.number == own), 0)
     shown = max(shown, min(place + _OWN, len(rows)) if place else 0)
+    if shown == len(rows) - 1:
+        shown += 1  # (what unfolds takes a line, too)
     return Stack("", rows[:shown], rows[shown:], end_of_stack(thread), [], state_words(thread))
 
 
