@@ -176,7 +176,7 @@ TEXT = st.text(max_size=150) | st.sampled_from(
 
 
 @settings(
-    max_examples=40,
+    max_examples=15,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.generate],

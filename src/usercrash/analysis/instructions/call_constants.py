@@ -62,17 +62,18 @@ def _decoded(decoder: Any, read: Read, back: int) -> list[Any]:
             break
     else:
         return []  # at the very beginning of what is known
-    found: dict[int, list[list[Any]]] = {}
+    found: dict[int, list[int]] = {}
     for skipped in range(2 * _LONGEST):
-        code = list(decoder.disasm(data[skipped:], start + skipped))
-        if any(one.address + one.size == back for one in code):
+        # (without details, which take twenty times as long)
+        rows = list(decoder.disasm_lite(data[skipped:], start + skipped))
+        if any(address + size == back for address, size, _, _ in rows):
             # by where it stands a little later: those in step agree
-            late = [one for one in code if one.address >= start + 3 * _LONGEST]
-            found.setdefault(late[0].address, []).append(late)
-    best = max(found.values(), key=len, default=[])
-    if 2 * len(best) <= sum(len(one) for one in found.values()):
+            late = next(row[0] for row in rows if row[0] >= start + 3 * _LONGEST)
+            found.setdefault(late, []).append(skipped)
+    best = max(found, key=lambda late: len(found[late]), default=0)
+    if 2 * len(found.get(best, ())) <= sum(map(len, found.values())):
         return []
-    return best[0]
+    return list(decoder.disasm(data[best - start :], best))
 
 
 def _near_targets(code: list[Any]) -> set[int]:
