@@ -1,8 +1,8 @@
 #!/bin/sh
 # sh tools/run_tests.sh PYTHON [ARGUMENTS OF PYTEST]
 # First the tests that may run beside others, three at a time (some wait for their turn with
-# core_pattern); then those that need the machine for themselves. Neither kind may be empty (with arguments, which may choose a file: not both), and
-# no test may leave a file in the checkout.
+# core_pattern); then those that need the machine for themselves. Neither kind may be empty (with
+# arguments, which may choose a file: not both), and no test may leave a file in the checkout.
 set -u
 python=$1
 shift
