@@ -95,6 +95,7 @@ class Interpreters:
                 modules.append((mapping.path, mapping.start))
         found = find(self.read, modules, self._symbol)
         if found is None:
+            self._note_time("python")
             return
         self.fact = fact_of(found)
         first = (0, 0)
