@@ -1,6 +1,6 @@
 #!/bin/sh
 # sh tools/run_tests.sh PYTHON [ARGUMENTS OF PYTEST]
-# First the tests that may run beside others, three at a time (some wait for their turn with
+# First the tests that may run beside others, two at a time (some wait for their turn with
 # core_pattern); then those that need the machine for themselves. Neither kind may be empty (with
 # arguments, which may choose a file: not both), and no test may leave a file in the checkout.
 set -u
@@ -33,7 +33,7 @@ run() {
 }
 
 before=$(new_files)
-run "that may run beside others" -n 3 --dist loadgroup -m "not machine" "$@"
+run "that may run beside others" -n 2 --dist loadgroup -m "not machine" "$@"
 run "that need the machine for themselves" -m machine "$@"
 left=$(new_files | grep -vxF "$before")
 [ -z "$left" ] || fail "new in the checkout, left by a test if not made by you meanwhile: $left"

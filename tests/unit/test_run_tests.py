@@ -50,7 +50,7 @@ def run(
 def test_both_kinds_with_their_arguments(checkout: Path) -> None:
     status, said, calls = run(checkout, [0, 0], "-k", "one or two")
     assert (status, said) == (0, "")
-    beside = ["-n", "3", "--dist", "loadgroup", "-m", "not machine"]
+    beside = ["-n", "2", "--dist", "loadgroup", "-m", "not machine"]
     assert calls == [
         ["-m", "pytest", *kind, "-k", "one or two"] for kind in (beside, ["-m", "machine"])
     ]
