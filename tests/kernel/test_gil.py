@@ -15,7 +15,7 @@ from usercrash.report import Report, Thread, from_json
 SOME = sorted({versions()[0], next(iter(interpreters())), versions()[-1]})
 # Both end in a call of C that keeps the GIL. A thread reads descriptor 0: that ends the program.
 PROGRAM = """
-import _thread, ctypes, os, sys
+import _thread, ctypes, os, sys, time
 LIBC, KEEPING = ctypes.CDLL(None), ctypes.PyDLL(None)
 BUFFER = ctypes.create_string_buffer(64)
 
@@ -32,8 +32,14 @@ def kept():
 def take_other():
     KEEPING.pthread_mutex_lock(BUFFER)
 
+def reads(thread):
+    with open(f"/proc/self/task/{thread}/syscall") as file:
+        return file.read().startswith("0 0x0 ")
+
 def crossed():
     _thread.start_new_thread(LIBC.read, (0, ctypes.create_string_buffer(1), 1))
+    while not any(map(reads, os.listdir("/proc/self/task"))):
+        time.sleep(0.001)  # else it might wait for the GIL for ever
     LIBC.pthread_mutex_lock(BUFFER)
     os.write(1, b'{"threads": {}}\\n')
     _thread.start_new_thread(take_other, ())

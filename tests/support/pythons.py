@@ -8,6 +8,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -109,9 +110,14 @@ def standing(python: Path, scene: str, *words: str, source: Path = SCENES) -> It
             process.kill()
 
 
+_STANDSTILL_SECONDS = 60.0
+
+
 def _wait_for_standstill(pid: int) -> None:
-    """Until one thread reads descriptor 0 and all others wait, too."""
-    while True:
+    """Until one thread reads descriptor 0 and all others wait, too. RuntimeError if it never
+    comes to that."""
+    deadline = time.monotonic() + _STANDSTILL_SECONDS
+    while time.monotonic() < deadline:
         states = [
             Path(f"/proc/{pid}/task/{tid}/syscall").read_text().split()
             for tid in os.listdir(f"/proc/{pid}/task")
@@ -121,6 +127,7 @@ def _wait_for_standstill(pid: int) -> None:
         ):
             return
         os.sched_yield()
+    raise RuntimeError(f"process {pid} does not come to a standstill: {states}")
 
 
 def found_in(scene: Scene) -> Found:
