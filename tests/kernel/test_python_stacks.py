@@ -127,7 +127,7 @@ def test_run(tmp_path: Path) -> None:
 # for on a busy machine is not known.
 HOLDING = """
 from usercrash.capture import interpreters
-interpreters.SECONDS = interpreters._END_SECONDS = {seconds}
+interpreters.SECONDS = {seconds}
 """
 
 

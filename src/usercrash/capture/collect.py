@@ -141,7 +141,7 @@ class _Capture:
         self.maps = MapTable(b"")
         self.pieces: list[tuple[int, bytes]] = []
         self._runtime_files: RuntimeFiles | None = None
-        self._python: Interpreters | None = None
+        self._interpreters: Interpreters | None = None
 
     def run(self, release_early: bool) -> None:
         """All stages. A mistake of ours in one, or a watch that ends one that hangs, is
@@ -246,24 +246,24 @@ class _Capture:
         from .interpreters import Interpreters
 
         room = self._limits.max_memory - sum(len(data) for _, data in self.pieces)
-        self._python = Interpreters(self._memory, self._target.notes, room)
+        self._interpreters = Interpreters(self._memory, self._target.notes, room)
         if perl:
-            self._python.look_for_perl(self.maps)
+            self._interpreters.look_for_perl(self.maps)
         if php:
-            self._python.look_for_php(self.maps)
+            self._interpreters.look_for_php(self.maps)
         if ruby:
-            self._python.look_for_ruby(self.maps, self._threads)
+            self._interpreters.look_for_ruby(self.maps, self._threads)
         if not python:
             return
         limits = self._limits
         variables = limits.variables or (
             limits.ask_variables is not None and limits.ask_variables()
         )
-        self._python.look(self.maps, self._threads, variables=variables)
+        self._interpreters.look(self.maps, self._threads, variables=variables)
 
     def keep_interpreter(self) -> None:
         """The memory of an interpreter, put in order when the process has been let go."""
-        found = self._python
+        found = self._interpreters
         if found is not None and (found.fact or found.calls):
             self.pieces += found.pieces(self.pieces)
             self._snapshot.facts.update(found.calls)

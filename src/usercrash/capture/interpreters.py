@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from .procfs import MapTable
 
 FACT = b"@cpython"  # where its runtime is, of which version, which file has it
-SECONDS = 0.06  # held for it, at most
-_END_SECONDS = 0.09  # nothing is read any more, whatever its structures are like
+SECONDS = 0.06  # held for all of them together, at most: nothing is read any more then
 MAX_BYTES = 16 << 20
 _GRAIN = 64  # as in plan.py: elfutils wants pieces that begin at multiples of something
 _JOIN = 256  # bytes between two reads of a page that are kept along with them
@@ -130,7 +129,7 @@ class Interpreters:
 
     def _begin(self) -> None:
         """One time for all that is looked for."""
-        self._end = min(self._end, time.monotonic() + _END_SECONDS)
+        self._end = min(self._end, time.monotonic() + SECONDS)
 
     def _symbol(self, start: int, name: bytes) -> int:
         if self._is_late():
